@@ -1,0 +1,1 @@
+"""The graph: types, dims, nodes, text, verifier and buffer plan."""

@@ -1,0 +1,109 @@
+"""Where in the user's source a value came from.
+
+The frontend and the graph builder ask `here()` for the innermost frame outside of chainrule. Passes that build nodes on
+behalf of others set the place with `using(loc)`, so that a gradient node points at the forward line it belongs to.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from types import CodeType, FrameType
+
+_PACKAGE_ROOTS: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Loc:
+    """One place in a source file. line counts from 1; columns count from 0, end_column is one past the last.
+
+    `name` is a label for places that are not Python source (an ONNX node); then file is the model's path and line 0.
+    """
+
+    file: str
+    line: int
+    column: int = 0
+    end_column: int = 0
+    name: str = ""
+
+    def __str__(self) -> str:
+        if self.line == 0:
+            return f"{self.file}: {self.name}" if self.file else self.name
+        return f"{os.path.basename(self.file)}:{self.line}:{self.column + 1}"
+
+    def short(self) -> str:
+        """file:line without the column, as the graph text prints it."""
+        return f"{os.path.basename(self.file)}:{self.line}" if self.line else (self.name or self.file)
+
+
+_current: ContextVar[tuple[Loc, ...] | None] = ContextVar("chainrule_loc", default=None)
+
+
+@contextmanager
+def using(locs: tuple[Loc, ...]) -> Iterator[None]:
+    """Within this context, nodes are built at these places instead of at the caller's line."""
+    token = _current.set(locs)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def here() -> tuple[Loc, ...]:
+    """The place to give to a node that is built now: the one set by `using`, else the user's own line."""
+    fixed = _current.get()
+    if fixed is not None:
+        return fixed
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and _is_ours(frame.f_code.co_filename):
+        frame = frame.f_back
+    return () if frame is None else (of_frame(frame),)
+
+
+def of_frame(frame: FrameType) -> Loc:
+    """The location that a frame is executing, with columns."""
+    code = frame.f_code
+    line, column, end = _position(code, frame.f_lasti)
+    return Loc(code.co_filename, line or frame.f_lineno, column, end)
+
+
+_positions: dict[tuple[CodeType, int], tuple[int, int, int]] = {}
+
+
+def _position(code: CodeType, lasti: int) -> tuple[int, int, int]:
+    key = (code, lasti)
+    found = _positions.get(key)
+    if found is None:
+        found = (0, 0, 0)
+        for i, (line, end_line, column, end_column) in enumerate(code.co_positions()):
+            if i * 2 == lasti:
+                same_line = end_line == line
+                found = (line or 0, column or 0, (end_column or 0) if same_line else 0)
+                break
+        if len(_positions) > 100_000:
+            _positions.clear()
+        _positions[key] = found
+    return found
+
+
+_ours: dict[str, bool] = {}
+
+
+def _is_ours(filename: str) -> bool:
+    known = _ours.get(filename)
+    if known is None:
+        known = _ours[filename] = os.path.realpath(filename).startswith(_roots()) or filename.startswith("<")
+    return known
+
+
+def _roots() -> tuple[str, ...]:
+    global _PACKAGE_ROOTS
+    if not _PACKAGE_ROOTS:
+        package = os.path.dirname(os.path.abspath(__file__))
+        folders = [package, *(os.path.join(package, name) for name in ("frontend", "passes", "backends"))]
+        _PACKAGE_ROOTS = tuple(os.path.realpath(folder) + os.sep for folder in folders)
+    return _PACKAGE_ROOTS
