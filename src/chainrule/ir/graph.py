@@ -1,0 +1,276 @@
+"""The graph: hash-consed values, and graphs over them.
+
+A Value is one node: (op, inputs, type). Values are immutable and interned: building the same op on the same inputs
+returns the same object, so common subexpressions are free and identity is equality. An op with several results has a
+TupleType; `get` takes one result out. Every value carries the user's source lines, which equality ignores.
+
+A Graph is (inputs, outputs, updates). Its inputs are Input nodes whose role tells them apart: data of a call ("input"),
+trained weights ("param") and other state ("state": running statistics, optimiser slots, keys, counters). An update
+pairs a param or state input with the value that replaces it after the call.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import ClassVar, Literal
+from weakref import WeakValueDictionary
+
+from chainrule import loc as locations
+from chainrule.errors import ChainruleError, ShapeError
+from chainrule.ir.dims import dim_symbols
+from chainrule.ir.op import Op
+from chainrule.ir.types import TensorType, TupleType, Type
+from chainrule.loc import Loc
+
+Role = Literal["input", "param", "state"]
+
+_serials = itertools.count()
+_interned: WeakValueDictionary[tuple[object, ...], Value] = WeakValueDictionary()
+_lock = threading.Lock()
+
+
+class Value:
+    """One node of a graph and its result. Made only by `build`; compared by identity."""
+
+    __slots__ = ("__weakref__", "inputs", "locs", "op", "serial", "type")
+
+    def __init__(self, op: Op, inputs: tuple[Value, ...], type: Type, locs: tuple[Loc, ...]) -> None:
+        self.op = op
+        self.inputs = inputs
+        self.type = type
+        self.locs = locs
+        self.serial = next(_serials)
+
+    @property
+    def tensor(self) -> TensorType:
+        """The type of a single-result value. A value with several results has none (take one with `get`)."""
+        assert isinstance(self.type, TensorType), f"{self.op.name} has several results"
+        return self.type
+
+    @property
+    def shape(self) -> tuple[object, ...]:
+        return self.tensor.shape
+
+    @property
+    def dtype(self) -> object:
+        return self.tensor.dtype
+
+    @property
+    def loc(self) -> Loc | None:
+        """The first source place."""
+        return self.locs[0] if self.locs else None
+
+    def __repr__(self) -> str:
+        return f"<{self.op.mnemonic} {self.type}>"
+
+
+def build(op: Op, *inputs: Value) -> Value:
+    """The value of op on inputs: type inferred, interned, at the current source place.
+
+    Raises what op.infer raises, with the user's line and the types of the arguments added.
+    """
+    key = (op, *map(id, inputs))
+    found = _interned.get(key)
+    if found is not None:
+        return found
+    try:
+        type = op.infer(*(value.tensor for value in inputs))
+    except ChainruleError as error:
+        raise explained(error, op, inputs) from None
+    with _lock:
+        found = _interned.get(key)
+        if found is None:
+            found = _interned[key] = Value(op, inputs, type, locations.here())
+    return found
+
+
+def explained(error: ChainruleError, op: Op, inputs: Sequence[Value]) -> ChainruleError:
+    """The error with the op's name, the user's line and the arguments' types added, where it has none yet."""
+    if error.loc is not None or error.notes:
+        return error
+    places = locations.here()
+    cause = error.cause if error.cause.startswith(op.mnemonic) else f"{op.mnemonic}: {error.cause}"
+    notes = [_describe(name, value) for name, value in zip(op.argument_names(len(inputs)), inputs, strict=False)]
+    return type(error)(cause, loc=places[0] if places else None, notes=notes, help=error.help)
+
+
+def _describe(name: str, value: Value) -> str:
+    if isinstance(value.op, Input):
+        kind = {"input": "input", "param": "parameter", "state": "state"}[value.op.role]
+        return f'{name}: {value.type} {kind} "{value.op.name_}"'
+    return f"{name}: {value.type}" + (f" from {value.loc.short()}" if value.loc else "")
+
+
+@dataclass(frozen=True)
+class Input(Op):
+    """A named input of a graph. Each is distinct: two inputs of one name and type are different values."""
+
+    name: ClassVar[str] = "input"
+    name_: str
+    type: TensorType
+    role: Role = "input"
+    uid: int = field(default_factory=itertools.count().__next__)
+
+    def infer(self) -> TensorType:
+        return self.type
+
+
+@dataclass(frozen=True)
+class Get(Op):
+    """Result number `index` of a value with several results."""
+
+    name: ClassVar[str] = "get"
+    index: int = 0
+
+
+def get(value: Value, index: int) -> Value:
+    """Result number `index` of a value with several results; of a single-result value, itself at index 0."""
+    if isinstance(value.type, TensorType):
+        assert index == 0
+        return value
+    op = Get(index)
+    key = (op, id(value))
+    with _lock:
+        found = _interned.get(key)
+        if found is None:
+            found = _interned[key] = Value(op, (value,), value.type.items[index], value.locs)
+    return found
+
+
+def results(value: Value) -> tuple[Value, ...]:
+    """All results of a value, as single-result values."""
+    if isinstance(value.type, TupleType):
+        return tuple(get(value, i) for i in range(len(value.type.items)))
+    return (value,)
+
+
+def rebuild(value: Value, inputs: Sequence[Value]) -> Value:
+    """The same op on other inputs, at the same source place."""
+    if all(a is b for a, b in zip(value.inputs, inputs, strict=True)):
+        return value
+    if isinstance(value.op, Get):
+        return get(inputs[0], value.op.index)
+    with locations.using(value.locs):
+        return build(value.op, *inputs)
+
+
+def new_input(name: str, type: TensorType, role: Role = "input") -> Value:
+    """A fresh input of a graph."""
+    return build(Input(name, type, role))
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Inputs, outputs and state updates; the nodes are all that the outputs and updates reach.
+
+    Graphs compare by identity; compare texts (ir.text) to compare meaning.
+    """
+
+    name: str
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    updates: tuple[tuple[Value, Value], ...] = ()
+    output_names: tuple[str, ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    @property
+    def results(self) -> tuple[Value, ...]:
+        """All values the graph must compute: outputs, then the new values of its state."""
+        return self.outputs + tuple(new for _, new in self.updates)
+
+    @cached_property
+    def nodes(self) -> tuple[Value, ...]:
+        """Every node that the results reach and all inputs, producers before users, in order of creation."""
+        return reachable(self.results + self.inputs)
+
+    @cached_property
+    def users(self) -> Mapping[Value, tuple[Value, ...]]:
+        """The nodes that use each node. Being an output is not a use: see `results`."""
+        found: dict[Value, list[Value]] = {node: [] for node in self.nodes}
+        for node in self.nodes:
+            for value in dict.fromkeys(node.inputs):
+                found[value].append(node)
+        return {node: tuple(users) for node, users in found.items()}
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The names of the symbolic sizes of the inputs, sorted."""
+        return tuple(sorted({s for v in self.inputs for d in v.tensor.shape for s in dim_symbols(d)}))
+
+    def by_role(self, *roles: Role) -> tuple[Value, ...]:
+        """The inputs with one of these roles, in order."""
+        return tuple(v for v in self.inputs if isinstance(v.op, Input) and v.op.role in roles)
+
+    def replace(self, **changes: object) -> Graph:
+        """A copy with some fields changed."""
+        fields = {"name": self.name, "inputs": self.inputs, "outputs": self.outputs,
+                  "updates": self.updates, "output_names": self.output_names}  # fmt: skip
+        return Graph(**(fields | changes))  # type: ignore[arg-type]
+
+
+def input_name(value: Value) -> str:
+    """The name of an input node."""
+    assert isinstance(value.op, Input)
+    return value.op.name_
+
+
+def reachable(roots: Iterable[Value]) -> tuple[Value, ...]:
+    """All nodes that the roots reach, producers before users."""
+    seen: set[Value] = set()
+    stack = list(roots)
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            stack.extend(v for v in node.inputs if v not in seen)
+    return tuple(sorted(seen, key=lambda node: node.serial))
+
+
+Rule = Callable[[Value, tuple[Value, ...]], "Value | None"]
+
+
+def rewrite(graph: Graph, rule: Rule) -> Graph:
+    """The graph with every node passed through a rule, producers first.
+
+    rule(node, inputs) gets a node and its already rewritten inputs and returns its replacement (of the same type), or
+    None to keep the op. Inputs of the graph are kept. New nodes are built at the source place of the node they replace.
+    """
+    done: dict[Value, Value] = {}
+    for node in graph.nodes:
+        if isinstance(node.op, Input):
+            done[node] = node
+            continue
+        inputs = tuple(done[v] for v in node.inputs)
+        with locations.using(node.locs):
+            new = rule(node, inputs)
+        done[node] = rebuild(node, inputs) if new is None else new
+    return remapped(graph, done)
+
+
+def remapped(graph: Graph, done: Mapping[Value, Value]) -> Graph:
+    """The graph whose outputs and updates are replaced by what `done` maps them to; itself if nothing changed."""
+    outputs = tuple(done[v] for v in graph.outputs)
+    updates = tuple((state, done[new]) for state, new in graph.updates)
+    if outputs == graph.outputs and updates == graph.updates:
+        return graph
+    return graph.replace(outputs=outputs, updates=updates)
+
+
+def inline(graph: Graph, arguments: Sequence[Value]) -> tuple[Value, ...]:
+    """The outputs of a graph (a region's body) with its inputs replaced by arguments."""
+    if len(arguments) != len(graph.inputs):
+        raise ShapeError(f"{graph.name} takes {len(graph.inputs)} values, {len(arguments)} were given")
+    done: dict[Value, Value] = dict(zip(graph.inputs, arguments, strict=True))
+    for node in graph.nodes:
+        if node not in done:
+            done[node] = rebuild(node, tuple(done[v] for v in node.inputs))
+    return tuple(done[v] for v in graph.outputs)
