@@ -21,9 +21,9 @@ from weakref import WeakValueDictionary
 
 from chainrule import loc as locations
 from chainrule.errors import ChainruleError, ShapeError
-from chainrule.ir.dims import dim_symbols
+from chainrule.ir.dims import Dim, dim_symbols
 from chainrule.ir.op import Op
-from chainrule.ir.types import TensorType, TupleType, Type
+from chainrule.ir.types import DType, TensorType, TupleType, Type
 from chainrule.loc import Loc
 
 Role = Literal["input", "param", "state"]
@@ -52,12 +52,16 @@ class Value:
         return self.type
 
     @property
-    def shape(self) -> tuple[object, ...]:
+    def shape(self) -> tuple[Dim, ...]:
         return self.tensor.shape
 
     @property
-    def dtype(self) -> object:
+    def dtype(self) -> DType:
         return self.tensor.dtype
+
+    @property
+    def rank(self) -> int:
+        return len(self.tensor.shape)
 
     @property
     def loc(self) -> Loc | None:
