@@ -151,3 +151,6 @@ def scalar_like(value: float | Dim, x: Value) -> Value:
     from chainrule.ops.elementwise import cast
 
     return cast(size_of(value), x.tensor.dtype)
+
+
+OPS: tuple[type[Op], ...] = (Constant, Full, SizeOf, Fuse)

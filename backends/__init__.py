@@ -1,0 +1,1 @@
+"""Backends run a graph: numpy node by node, native code through LLVM, or ONNX for other runtimes."""

@@ -1,0 +1,5 @@
+"""The meaning of every program: numpy, node by node."""
+
+from chainrule.backends.reference.interpreter import bind_sizes, run, run_traced
+
+__all__ = ["bind_sizes", "run", "run_traced"]

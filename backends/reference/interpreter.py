@@ -1,0 +1,114 @@
+"""A graph means what this interpreter computes: each node's `ref`, in order.
+
+In precise mode every float array is float64, so that the result is a yardstick for the other backends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from chainrule.errors import NotSupported, ShapeError
+from chainrule.ir.dims import DimExpr, dim_symbols, dim_value
+from chainrule.ir.graph import Get, Graph, Input, Value, input_name, new_input
+from chainrule.ir.op import Array, Op, bind_dims
+from chainrule.ir.types import TensorType, TupleType
+
+
+def run(graph: Graph, arrays: Sequence[Array], *, precise: bool = False,
+        dims: Mapping[str, int] | None = None) -> list[Array]:  # fmt: skip
+    """The graph's outputs, then the new values of its state, for one array per input (in the order of graph.inputs).
+
+    precise: compute in float64 and return float64. dims: values for symbols that no input shape tells.
+    """
+    values: dict[Value, tuple[Array, ...]] = {}
+    last_use = _last_uses(graph)
+    keep = set(graph.results)
+    for node, results in _steps(graph, arrays, precise, dims, values):
+        values[node] = results
+        for value in node.inputs:
+            if last_use[value] is node and value not in keep:
+                values.pop(value, None)
+    return [values[v][0] for v in graph.results]
+
+
+def run_traced(graph: Graph, arrays: Sequence[Array], *, precise: bool = False,
+               dims: Mapping[str, int] | None = None) -> Iterator[tuple[Value, tuple[Array, ...]]]:  # fmt: skip
+    """Every node with its results, in order: what `verify` and `check_numerics` look at."""
+    values: dict[Value, tuple[Array, ...]] = {}
+    for node, results in _steps(graph, arrays, precise, dims, values):
+        values[node] = results
+        yield node, results
+
+
+def _steps(graph: Graph, arrays: Sequence[Array], precise: bool, dims: Mapping[str, int] | None,
+           values: dict[Value, tuple[Array, ...]]) -> Iterator[tuple[Value, tuple[Array, ...]]]:  # fmt: skip
+    env = dict(dims or {}) | bind_sizes(graph, arrays)
+    given = dict(zip(graph.inputs, arrays, strict=True))
+    for node in graph.nodes:
+        if isinstance(node.op, Input):
+            results: tuple[Array, ...] = (np.asarray(given[node]),)
+        elif isinstance(node.op, Get):
+            results = (values[node.inputs[0]][node.op.index],)
+        else:
+            with np.errstate(all="ignore"):
+                results = evaluate(node, [values[v][0] for v in node.inputs], env, precise)
+        yield node, tuple(_as_typed(r, t, precise) for r, t in zip(results, _types(node), strict=True))
+
+
+def evaluate(node: Value, inputs: Sequence[Array], env: Mapping[str, int], precise: bool) -> tuple[Array, ...]:
+    """The results of one node: its ref, or, for an op that only has a decomposition, that of the decomposition."""
+    op = bind_dims(node.op, env)
+    if type(op).ref is not Op.ref:
+        result = op.ref(*inputs)
+        return result if isinstance(result, tuple) else (result,)
+    body = getattr(node.op, "body", None)
+    if isinstance(body, Graph):
+        return tuple(run(body, inputs, precise=precise, dims=env))
+    parameters = [new_input(f"x{i}", v.tensor) for i, v in enumerate(node.inputs)]
+    parts = node.op.decompose(*parameters)
+    if parts is None:
+        raise NotSupported(f"{node.op.mnemonic} has no reference meaning")
+    outputs = parts if isinstance(parts, tuple) else (parts,)
+    return tuple(run(Graph(node.op.name, tuple(parameters), outputs), inputs, precise=precise, dims=env))
+
+
+def _types(node: Value) -> tuple[TensorType, ...]:
+    return node.type.items if isinstance(node.type, TupleType) else (node.type,)
+
+
+def _as_typed(array: Array, type: TensorType, precise: bool) -> Array:
+    wanted = np.dtype(np.float64) if precise and type.dtype.is_float else type.dtype.numpy
+    return np.asarray(array).astype(wanted, copy=False)
+
+
+def _last_uses(graph: Graph) -> dict[Value, Value]:
+    last: dict[Value, Value] = {}
+    for node in graph.nodes:
+        for value in node.inputs:
+            last[value] = node
+    return last
+
+
+def bind_sizes(graph: Graph, arrays: Sequence[Array]) -> dict[str, int]:
+    """The values of the symbolic sizes that the input arrays' shapes tell. Raises ShapeError where they disagree."""
+    env: dict[str, int] = {}
+    pending: list[tuple[str, int, DimExpr, int]] = []
+    for value, array in zip(graph.inputs, arrays, strict=True):
+        type, name = value.tensor, input_name(value)
+        if len(array.shape) != type.rank:
+            raise ShapeError(f"{name}: {type} was declared, an array of shape {list(array.shape)} was given")
+        for axis, (dim, size) in enumerate(zip(type.shape, array.shape, strict=True)):
+            symbol = dim.symbol_name() if isinstance(dim, DimExpr) else None
+            if symbol is not None and symbol not in env:
+                env[symbol] = size
+            elif isinstance(dim, int):
+                if dim != size:
+                    raise ShapeError(f"{name}: axis {axis} is {dim} in {type}, {size} in the array given")
+            else:
+                pending.append((name, axis, dim, size))
+    for name, axis, dim, size in pending:
+        if dim_symbols(dim) <= env.keys() and dim_value(dim, env) != size:
+            raise ShapeError(f"{name}: axis {axis} is {dim} = {dim_value(dim, env)}, {size} in the array given")
+    return env

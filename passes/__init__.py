@@ -1,0 +1,1 @@
+"""Passes: Graph -> Graph, one a file. `pipelines` names the lists of passes that backends run."""
