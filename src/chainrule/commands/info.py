@@ -1,0 +1,70 @@
+"""`chainrule info`: the versions, the processor and the threads that a report of a fault or a speed should name."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+import chainrule
+
+LIBRARIES = ("numpy", "llvmlite", "onnx", "onnxruntime", "safetensors", "rich")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command takes no arguments of its own."""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints the facts, one a line, or as one JSON object of strings, numbers and lists."""
+    facts = collect_facts()
+    if arguments.json:
+        print(json.dumps(facts, indent=2))
+        return 0
+    width = max(len(name) for name in facts)
+    for name, value in facts.items():
+        print(f"{name:<{width}}  {value}")
+    return 0
+
+
+def collect_facts() -> dict[str, str | int]:
+    """What this installation is: name -> fact, in the order of printing."""
+    facts: dict[str, str | int] = {
+        "chainrule": chainrule.__version__,
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+    }
+    for library in LIBRARIES:
+        facts[library] = installed_version(library)
+    facts["processor"] = processor_name()
+    facts["cores"] = usable_cores()
+    return facts
+
+
+def installed_version(library: str) -> str:
+    """The version of an installed distribution, found without importing it."""
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def processor_name() -> str:
+    """The processor's name as the system gives it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def usable_cores() -> int:
+    """The cores that this process may use, which in a container can be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
