@@ -193,8 +193,8 @@ class Graph:
 
     @cached_property
     def nodes(self) -> tuple[Value, ...]:
-        """Every node that the results reach and all inputs, producers before users, in order of creation."""
-        return reachable(self.results + self.inputs)
+        """Every node that the results reach and all inputs, producers before users."""
+        return reachable(self.inputs + self.results)
 
     @cached_property
     def users(self) -> Mapping[Value, tuple[Value, ...]]:
@@ -228,15 +228,19 @@ def input_name(value: Value) -> str:
 
 
 def reachable(roots: Iterable[Value]) -> tuple[Value, ...]:
-    """All nodes that the roots reach, producers before users."""
-    seen: set[Value] = set()
-    stack = list(roots)
+    """All nodes that the roots reach, producers before users, in an order that depends on the structure alone."""
+    order: dict[Value, None] = {}
+    stack = [(root, False) for root in reversed(list(roots))]
     while stack:
-        node = stack.pop()
-        if node not in seen:
-            seen.add(node)
-            stack.extend(v for v in node.inputs if v not in seen)
-    return tuple(sorted(seen, key=lambda node: node.serial))
+        node, inputs_done = stack.pop()
+        if node in order:
+            continue
+        if inputs_done or not node.inputs:
+            order[node] = None
+            continue
+        stack.append((node, True))
+        stack.extend((v, False) for v in reversed(node.inputs) if v not in order)
+    return tuple(order)
 
 
 Rule = Callable[[Value, tuple[Value, ...]], "Value | None"]
