@@ -40,7 +40,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
 _HOME_OF: dict[str, str] = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES: dict[str, str] = {home.rpartition(".")[2]: home for home, names in _HOMES.items() if not names}
 
-__all__ = ["__version__", *_HOME_OF, *_MODULES]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = ["__version__", *_HOME_OF, *_MODULES]  # noqa: PLE0604  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> object:
