@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from types import CodeType, FrameType
+from types import CodeType, FrameType, TracebackType
 
 _PACKAGE_ROOTS: tuple[str, ...] = ()
 
@@ -69,6 +69,18 @@ def of_frame(frame: FrameType) -> Loc:
     code = frame.f_code
     line, column, end = _position(code, frame.f_lasti)
     return Loc(code.co_filename, line or frame.f_lineno, column, end)
+
+
+def of_traceback(traceback: TracebackType | None) -> Loc | None:
+    """The innermost place of a traceback that is not chainrule's own: where the user's code raised."""
+    found: Loc | None = None
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        if not _is_ours(code.co_filename):
+            line, column, end = _position(code, traceback.tb_lasti)
+            found = Loc(code.co_filename, line or traceback.tb_lineno, column, end)
+        traceback = traceback.tb_next
+    return found
 
 
 _positions: dict[tuple[CodeType, int], tuple[int, int, int]] = {}
