@@ -18,6 +18,7 @@ from chainrule.ir.dims import Dim, DimExpr, as_dim, dim_max, dim_min, dim_produc
 from chainrule.ir.graph import Value, build
 from chainrule.ir.op import Array, Op
 from chainrule.ir.types import TensorType
+from chainrule.ops.elementwise import expect_inputs, sum_to
 from chainrule.ops.shape_rules import axes_of, axis_of, same_dtype
 
 Position = int | DimExpr | None
@@ -50,6 +51,7 @@ class Reshape(Op):
     shape: tuple[Dim, ...]
 
     def infer(self, *types: TensorType) -> TensorType:
+        expect_inputs(1, types)
         (x,) = types
         if x.size != dim_product(self.shape):
             raise ShapeError(f"{listed(x.shape)} has {x.size} elements, {listed(self.shape)} {dim_product(self.shape)}",
@@ -76,6 +78,7 @@ class Transpose(Op):
     perm: tuple[int, ...]
 
     def infer(self, *types: TensorType) -> TensorType:
+        expect_inputs(1, types)
         (x,) = types
         if sorted(self.perm) != list(range(x.rank)):
             raise ArgumentError(f"{self.perm} is not a permutation of the {x.rank} axes of x",
@@ -104,6 +107,7 @@ class Expand(Op):
     shape: tuple[Dim, ...]
 
     def infer(self, *types: TensorType) -> TensorType:
+        expect_inputs(1, types)
         (x,) = types
         lead = len(self.shape) - x.rank
         if lead < 0:
@@ -119,8 +123,6 @@ class Expand(Op):
         return np.broadcast_to(arrays[0], self.shape)  # type: ignore[arg-type]
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
-        from chainrule.ops.elementwise import sum_to
-
         return (sum_to(grads[0], inputs[0].shape),)
 
 
@@ -128,8 +130,8 @@ class Expand(Op):
 class Concat(Op):
     """The inputs one after another along an axis. x_i: [.., n_i, ..] -> [.., sum n_i, ..]. Source: ONNX Concat-13.
 
-    Empty inputs are allowed. Raises ShapeError when another axis differs or an input has no axes, DTypeError when element
-    types differ, ArgumentError for no input or a wrong axis.
+    Empty inputs are allowed. Raises ShapeError when another axis differs, DTypeError when element types differ,
+    ArgumentError for no input or an axis that x0 does not have.
     """
 
     name: ClassVar[str] = "concat"
@@ -176,10 +178,11 @@ class Slice(Op):
     steps: tuple[int, ...]
 
     def infer(self, *types: TensorType) -> TensorType:
+        expect_inputs(1, types)
         (x,) = types
         if not len(self.starts) == len(self.sizes) == len(self.steps) == x.rank:
             raise ArgumentError(f"x has {x.rank} axes, {len(self.starts)} starts, {len(self.sizes)} sizes and "
-                                f"{len(self.steps)} steps are given", help="give one of each for every axis")  # fmt: skip
+                                f"{len(self.steps)} steps were given", help="give one of each an axis")  # fmt: skip
         for axis in range(x.rank):
             _check_slice(axis, x.shape[axis], self.starts[axis], self.sizes[axis], self.steps[axis])
         return x.with_shape(self.sizes)
@@ -217,15 +220,16 @@ def _spread(x: Value, axis: int, step: int) -> Value:
     apart = unsqueeze(x, axis + 1)
     shape = list(x.shape)
     shape[axis] = shape[axis] * step
-    return reshape(pad_constant(apart, [0] * apart.rank, [(step - 1) * (i == axis + 1) for i in range(apart.rank)]), shape)
+    after = [step - 1 if i == axis + 1 else 0 for i in range(apart.rank)]
+    return reshape(pad_constant(apart, [0] * apart.rank, after), shape)
 
 
 @dataclass(frozen=True)
 class Pad(Op):
     """x with `value` put around it; a negative amount cuts off. x: [d, ...] -> [before + d + after, ...].
 
-    result[j] = x[j - before] inside x, else value. Integers take value as it converts to their type. Raises ShapeError
-    when the result would have a negative size, ArgumentError when not every axis is given. Source: ONNX Pad-18, constant.
+    result[j] = x[j - before] inside x, else value, converted to x's element type. Raises ShapeError when the result
+    would have a negative size, ArgumentError when not every axis is given. Source: ONNX Pad-18, constant.
     """
 
     name: ClassVar[str] = "pad"
@@ -236,6 +240,7 @@ class Pad(Op):
     value: float = 0.0
 
     def infer(self, *types: TensorType) -> TensorType:
+        expect_inputs(1, types)
         (x,) = types
         if not len(self.before) == len(self.after) == x.rank:
             raise ArgumentError(f"x has {x.rank} axes, {len(self.before)} and {len(self.after)} amounts are given",
@@ -244,7 +249,7 @@ class Pad(Op):
         for axis, size in enumerate(shape):
             if known_negative(size):
                 raise ShapeError(f"axis {axis} of size {x.shape[axis]} padded by {self.before[axis]} and "
-                                 f"{self.after[axis]} has size {size}", help="cut off at most what is there")  # fmt: skip
+                                 f"{self.after[axis]} has size {size}", help="cut off less")  # fmt: skip
         return x.with_shape(shape)
 
     def ref(self, *arrays: Array) -> Array:
@@ -253,7 +258,8 @@ class Pad(Op):
         shape = [b + d + a for b, d, a in zip(before, x.shape, after, strict=True)]
         if any(size < 0 for size in shape):
             raise ShapeError(f"{listed(x.shape)} padded by {before} and {after} has a negative size")
-        result = np.full(shape, np.asarray(self.value).astype(x.dtype))
+        with np.errstate(all="ignore"):
+            result = np.full(shape, np.asarray(self.value).astype(x.dtype))
         spans = [(max(0, b), max(0, min(b + d, n))) for b, d, n in zip(before, x.shape, shape, strict=True)]
         if all(low < high for low, high in spans):
             inside = tuple(slice(low, high) for low, high in spans)
@@ -277,6 +283,7 @@ class Flip(Op):
     axes: tuple[int, ...]
 
     def infer(self, *types: TensorType) -> TensorType:
+        expect_inputs(1, types)
         axes_of(self.axes, types[0].rank)
         return types[0]
 
@@ -372,14 +379,14 @@ def narrow(x: Value, axis: int, start: Dim, size: Dim) -> Value:
 
 def slice_(x: Value, starts: Sequence[Position], stops: Sequence[Position], steps: Sequence[int] | None = None,
            axes: Sequence[int] | None = None) -> Value:  # fmt: skip
-    """x[start:stop:step] along axes (default: the first ones), with Python's meaning of None, negative and far positions.
+    """x[start:stop:step] along axes (default: the first ones); None, negative and far positions as in Python.
 
     A symbolic position is taken as it is: it must lie in the axis. Raises ArgumentError for a step of 0.
     """
     by = list(steps) if steps is not None else [1] * len(starts)
     on = [axis_of(a, x.rank) for a in axes] if axes is not None else list(range(len(starts)))
     if not len(starts) == len(stops) == len(by) == len(on) <= x.rank or len(set(on)) != len(on):
-        raise ArgumentError(f"slice: {len(starts)} starts, {len(stops)} stops, {len(by)} steps for axes {on} of {x.tensor}",
+        raise ArgumentError(f"slice: {len(starts)} starts, {len(stops)} stops and {len(by)} steps for axes {on}",
                             help="give one of each for every sliced axis")  # fmt: skip
     if 0 in by:
         raise ArgumentError("slice: a step is 0", help="a step is a positive or negative number")
