@@ -99,7 +99,7 @@ class FloorDivide(Binary):
 
 @dataclass(frozen=True)
 class Remainder(Binary):
-    """a - b * floor(a / b), with the sign of b. Integers: x % 0 = x, INT_MIN % -1 = 0. Floats: NaN for b = 0 or a = inf.
+    """a - b * floor(a / b), with the sign of b. Integers: x % 0 = x, INT_MIN % -1 = 0. Floats: NaN for b = 0, a = inf.
 
     A float result of 0 has the sign of b. The gradient is 1 for a and -floor_divide(a, b) for b.
     Source: ONNX Mod-13 (fmod=0); numpy.remainder.

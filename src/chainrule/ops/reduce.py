@@ -1,7 +1,7 @@
 """Reductions: sum, mean, largest, smallest, product, their positions, any and all.
 
-Sums of f32, f16 and bf16 are taken in float64 and rounded once; sums of f64 are pairwise: numpy adds pairwise only along
-one contiguous last axis, so the reduced axes are moved there first.
+Sums of f32, f16 and bf16 are taken in float64 and rounded once; sums of f64 are pairwise: numpy adds pairwise only
+along one contiguous last axis, so the reduced axes are moved there first.
 """
 
 from __future__ import annotations
