@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -13,6 +14,9 @@ hypothesis.settings.register_profile("dev", deadline=None, max_examples=50)
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True, print_blob=True)
 hypothesis.settings.register_profile("long", deadline=None, max_examples=1000)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
+
+# The user's own compile cache is left alone; one in the checkout still spares a second run the compiles.
+os.environ.setdefault("CHAINRULE_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "chainrule"))
 
 _END_TIME = pytest.StashKey[float]()
 
