@@ -21,12 +21,14 @@ from chainrule.ops.compare import ge, gt, le, logical_and, lt
 from chainrule.ops.elementwise import Binary, Unary, add, cast, div, in_double, mul, quiet, sub, where
 
 
-def in_f32(function: Callable[..., Value], *inputs: Value) -> Value:
-    """function of the inputs in f32 where they are narrower, rounded once at the end."""
-    dtype = inputs[0].dtype
-    if dtype.bits >= 32:
-        return function(*inputs)
-    return cast(function(*(cast(x, f32) for x in inputs)), dtype)
+def in_f32(function: Callable[[Value], Value], x: Value) -> Value:
+    """function of x in f32 where x is narrower, rounded once at the end."""
+    return function(x) if x.dtype.bits >= 32 else cast(function(cast(x, f32)), x.dtype)
+
+
+def pair_in_f32(function: Callable[[Value, Value], Value], a: Value, b: Value) -> Value:
+    """function of a and b in f32 where they are narrower, rounded once at the end."""
+    return function(a, b) if a.dtype.bits >= 32 else cast(function(cast(a, f32), cast(b, f32)), a.dtype)
 
 
 def number(value: float, x: Value) -> Value:
@@ -92,10 +94,10 @@ class LeakyRelu(Unary):
     slope: float = 0.01
 
     def ref(self, *arrays: Array) -> Array:
-        return in_double(lambda x: np.where(x > 0, x, self.slope * x), *arrays)
+        return in_double(lambda x: np.where(x > 0, x, self.slope * x), arrays[0])
 
     def decompose(self, *inputs: Value) -> Value:
-        return in_f32(lambda x: where(gt(x, zeros_like(x)), x, mul(x, number(self.slope, x))), *inputs)
+        return in_f32(lambda x: where(gt(x, zeros_like(x)), x, mul(x, number(self.slope, x))), inputs[0])
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         (x,) = inputs
@@ -134,10 +136,10 @@ class HardSigmoid(Unary):
     gradient: ClassVar[str] = "decompose"
 
     def ref(self, *arrays: Array) -> Array:
-        return in_double(lambda x: np.clip(x + 3.0, 0.0, 6.0) / 6.0, *arrays)
+        return in_double(lambda x: np.clip(x + 3.0, 0.0, 6.0) / 6.0, arrays[0])
 
     def decompose(self, *inputs: Value) -> Value:
-        return in_f32(lambda x: div(relu6(add(x, number(3.0, x))), number(6.0, x)), *inputs)
+        return in_f32(lambda x: div(relu6(add(x, number(3.0, x))), number(6.0, x)), inputs[0])
 
 
 @dataclass(frozen=True)
@@ -149,10 +151,10 @@ class HardSwish(Unary):
     gradient: ClassVar[str] = "decompose"
 
     def ref(self, *arrays: Array) -> Array:
-        return in_double(lambda x: x * (np.clip(x + 3.0, 0.0, 6.0) / 6.0), *arrays)
+        return in_double(lambda x: x * (np.clip(x + 3.0, 0.0, 6.0) / 6.0), arrays[0])
 
     def decompose(self, *inputs: Value) -> Value:
-        return in_f32(lambda x: mul(x, div(clip(add(x, number(3.0, x)), 0.0, 6.0), number(6.0, x))), *inputs)
+        return in_f32(lambda x: mul(x, div(clip(add(x, number(3.0, x)), 0.0, 6.0), number(6.0, x))), inputs[0])
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,7 @@ class SoftShrink(Unary):
         return Unary.infer(self, *types)
 
     def ref(self, *arrays: Array) -> Array:
-        return in_double(lambda x: x - np.clip(x, -self.bound, self.bound), *arrays)
+        return in_double(lambda x: x - np.clip(x, -self.bound, self.bound), arrays[0])
 
     def decompose(self, *inputs: Value) -> Value:
         def body(x: Value) -> Value:
@@ -180,7 +182,7 @@ class SoftShrink(Unary):
             inner = where(logical_and(ge(x, down), le(x, up)), zeros_like(x), sub(x, up))
             return where(lt(x, down), sub(x, down), inner)
 
-        return in_f32(body, *inputs)
+        return in_f32(body, inputs[0])
 
 
 @dataclass(frozen=True)

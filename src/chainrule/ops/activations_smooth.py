@@ -18,11 +18,24 @@ from chainrule.ir.dims import floordiv
 from chainrule.ir.graph import Value, build
 from chainrule.ir.op import Array, Op
 from chainrule.ir.types import TensorType
-from chainrule.ops.activations import in_f32, number
+from chainrule.ops.activations import in_f32, number, pair_in_f32
 from chainrule.ops.arithmetic import square
 from chainrule.ops.basic import zeros_like
 from chainrule.ops.compare import gt
-from chainrule.ops.elementwise import Unary, abs, add, div, expect_inputs, in_double, minimum, mul, neg, sub, where
+from chainrule.ops.elementwise import (
+    Unary,
+    abs,
+    add,
+    div,
+    expect_inputs,
+    in_double,
+    minimum,
+    mul,
+    neg,
+    pair_in_double,
+    sub,
+    where,
+)
 from chainrule.ops.shape_rules import axis_of, require
 from chainrule.ops.transcendental import complementary_error_function, erf, exp, expm1, log1p, logistic, sigmoid, tanh
 
@@ -47,13 +60,13 @@ class Elu(Unary):
     alpha: float = 1.0
 
     def ref(self, *arrays: Array) -> Array:
-        return in_double(lambda x: np.where(x > 0, x, self.alpha * np.expm1(x)), *arrays)
+        return in_double(lambda x: np.where(x > 0, x, self.alpha * np.expm1(x)), arrays[0])
 
     def decompose(self, *inputs: Value) -> Value:
         def body(x: Value) -> Value:
             return where(gt(x, zeros_like(x)), x, mul(number(self.alpha, x), expm1(_below_zero(x))))
 
-        return in_f32(body, *inputs)
+        return in_f32(body, inputs[0])
 
 
 @dataclass(frozen=True)
@@ -65,10 +78,10 @@ class Selu(Unary):
     gradient: ClassVar[str] = "decompose"
 
     def ref(self, *arrays: Array) -> Array:
-        return in_double(lambda x: SELU_SCALE * np.where(x > 0, x, SELU_ALPHA * np.expm1(x)), *arrays)
+        return in_double(lambda x: SELU_SCALE * np.where(x > 0, x, SELU_ALPHA * np.expm1(x)), arrays[0])
 
     def decompose(self, *inputs: Value) -> Value:
-        return in_f32(lambda x: mul(number(SELU_SCALE, x), elu(x, SELU_ALPHA)), *inputs)
+        return in_f32(lambda x: mul(number(SELU_SCALE, x), elu(x, SELU_ALPHA)), inputs[0])
 
 
 @dataclass(frozen=True)
@@ -89,14 +102,14 @@ class Celu(Unary):
         return Unary.infer(self, *types)
 
     def ref(self, *arrays: Array) -> Array:
-        return in_double(lambda x: np.where(x > 0, x, self.alpha * np.expm1(x / self.alpha)), *arrays)
+        return in_double(lambda x: np.where(x > 0, x, self.alpha * np.expm1(x / self.alpha)), arrays[0])
 
     def decompose(self, *inputs: Value) -> Value:
         def body(x: Value) -> Value:
             alpha = number(self.alpha, x)
             return where(gt(x, zeros_like(x)), x, mul(alpha, expm1(div(_below_zero(x), alpha))))
 
-        return in_f32(body, *inputs)
+        return in_f32(body, inputs[0])
 
 
 @dataclass(frozen=True)
@@ -119,11 +132,11 @@ class Gelu(Unary):
 
     def ref(self, *arrays: Array) -> Array:
         if self.approximate == "none":
-            return in_double(lambda x: 0.5 * x * complementary_error_function(-x / math.sqrt(2.0)), *arrays)
-        return in_double(lambda x: x * logistic(2.0 * GELU_SLOPE * (x + GELU_CUBIC * x * x * x)), *arrays)
+            return in_double(lambda x: 0.5 * x * complementary_error_function(-x / math.sqrt(2.0)), arrays[0])
+        return in_double(lambda x: x * logistic(2.0 * GELU_SLOPE * (x + GELU_CUBIC * x * x * x)), arrays[0])
 
     def decompose(self, *inputs: Value) -> Value:
-        return in_f32(lambda x: mul(x, self.gate(x)), *inputs)
+        return in_f32(lambda x: mul(x, self.gate(x)), inputs[0])
 
     def gate(self, x: Value) -> Value:
         """Phi(x), or its tanh form."""
@@ -138,7 +151,7 @@ class Gelu(Unary):
         return tanh(mul(number(GELU_SLOPE, x), cubic))
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
-        return (in_f32(lambda g, x: mul(g, add(self.gate(x), mul(x, self.gate_slope(x)))), grads[0], inputs[0]),)
+        return (pair_in_f32(lambda g, x: mul(g, add(self.gate(x), mul(x, self.gate_slope(x)))), grads[0], inputs[0]),)
 
     def gate_slope(self, x: Value) -> Value:
         """The derivative of the gate: the normal density, or its tanh form."""
@@ -158,17 +171,17 @@ class Silu(Unary):
     gradient: ClassVar[str] = "vjp"
 
     def ref(self, *arrays: Array) -> Array:
-        return in_double(lambda x: x * logistic(x), *arrays)
+        return in_double(lambda x: x * logistic(x), arrays[0])
 
     def decompose(self, *inputs: Value) -> Value:
-        return in_f32(lambda x: mul(x, sigmoid(x)), *inputs)
+        return in_f32(lambda x: mul(x, sigmoid(x)), inputs[0])
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         def body(g: Value, x: Value) -> Value:
             gate, one = sigmoid(x), number(1.0, x)
             return mul(g, mul(gate, add(one, mul(x, sub(one, gate)))))
 
-        return (in_f32(body, grads[0], inputs[0]),)
+        return (pair_in_f32(body, grads[0], inputs[0]),)
 
 
 @dataclass(frozen=True)
@@ -194,7 +207,7 @@ class Softplus(Unary):
             scaled = self.beta * x
             return np.where(scaled > self.threshold, x, np.logaddexp(0.0, scaled) / self.beta)
 
-        return in_double(body, *arrays)
+        return in_double(body, arrays[0])
 
     def decompose(self, *inputs: Value) -> Value:
         def body(x: Value) -> Value:
@@ -206,7 +219,7 @@ class Softplus(Unary):
             curve = add(positive, log1p(exp(_minus_magnitude(bounded))))
             return where(linear, x, div(curve, number(self.beta, x)))
 
-        return in_f32(body, *inputs)
+        return in_f32(body, inputs[0])
 
 
 def _minus_magnitude(x: Value) -> Value:
@@ -223,10 +236,10 @@ class LogSigmoid(Unary):
     gradient: ClassVar[str] = "vjp"
 
     def ref(self, *arrays: Array) -> Array:
-        return in_double(lambda x: -np.logaddexp(0.0, -x), *arrays)
+        return in_double(lambda x: -np.logaddexp(0.0, -x), arrays[0])
 
     def decompose(self, *inputs: Value) -> Value:
-        return in_f32(lambda x: sub(minimum(x, zeros_like(x)), log1p(exp(neg(abs(x))))), *inputs)
+        return in_f32(lambda x: sub(minimum(x, zeros_like(x)), log1p(exp(neg(abs(x))))), inputs[0])
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         return (mul(grads[0], sigmoid(neg(inputs[0]))),)
@@ -241,10 +254,10 @@ class Mish(Unary):
     gradient: ClassVar[str] = "decompose"
 
     def ref(self, *arrays: Array) -> Array:
-        return in_double(lambda x: x * np.tanh(np.logaddexp(0.0, x)), *arrays)
+        return in_double(lambda x: x * np.tanh(np.logaddexp(0.0, x)), arrays[0])
 
     def decompose(self, *inputs: Value) -> Value:
-        return in_f32(lambda x: mul(x, tanh(softplus(x))), *inputs)
+        return in_f32(lambda x: mul(x, tanh(softplus(x))), inputs[0])
 
 
 @dataclass(frozen=True)
@@ -256,10 +269,10 @@ class Softsign(Unary):
     gradient: ClassVar[str] = "decompose"
 
     def ref(self, *arrays: Array) -> Array:
-        return in_double(lambda x: x / (1.0 + np.abs(x)), *arrays)
+        return in_double(lambda x: x / (1.0 + np.abs(x)), arrays[0])
 
     def decompose(self, *inputs: Value) -> Value:
-        return in_f32(lambda x: div(x, add(number(1.0, x), abs(x))), *inputs)
+        return in_f32(lambda x: div(x, add(number(1.0, x), abs(x))), inputs[0])
 
 
 @dataclass(frozen=True)
@@ -271,10 +284,10 @@ class TanhShrink(Unary):
     gradient: ClassVar[str] = "decompose"
 
     def ref(self, *arrays: Array) -> Array:
-        return in_double(lambda x: x - np.tanh(x), *arrays)
+        return in_double(lambda x: x - np.tanh(x), arrays[0])
 
     def decompose(self, *inputs: Value) -> Value:
-        return in_f32(lambda x: sub(x, tanh(x)), *inputs)
+        return in_f32(lambda x: sub(x, tanh(x)), inputs[0])
 
 
 @dataclass(frozen=True)
@@ -301,7 +314,8 @@ class Glu(Op):
         return x.with_shape((*x.shape[:axis], floordiv(dim, 2), *x.shape[axis + 1 :]))
 
     def ref(self, *arrays: Array) -> Array:
-        return in_double(lambda x: (lambda a, b: a * logistic(b))(*np.split(x, 2, axis=self.axis)), *arrays)
+        a, b = np.split(arrays[0], 2, axis=self.axis)
+        return pair_in_double(lambda a, b: a * logistic(b), a, b)
 
     def magnitude(self, *arrays: Array) -> Array:
         """The scale of absolute errors: the first half."""
@@ -311,7 +325,7 @@ class Glu(Op):
         from chainrule.ops.shaping import split
 
         a, b = split(inputs[0], 2, axis=self.axis)
-        return in_f32(lambda a, b: mul(a, sigmoid(b)), a, b)
+        return pair_in_f32(lambda a, b: mul(a, sigmoid(b)), a, b)
 
 
 def elu(x: Value, alpha: float = 1.0) -> Value:

@@ -60,7 +60,7 @@ class CumSum(Cumulative):
         ahead = np.flip(x, self.axis) if self.reverse else x
         if self.exclusive:
             edge = np.zeros_like(np.take(ahead, [0], axis=self.axis))
-            body = np.take(ahead, np.arange(x.shape[self.axis] - 1), axis=self.axis)
+            body = np.take(ahead, list(range(x.shape[self.axis] - 1)), axis=self.axis)
             ahead = np.concatenate([edge, body], axis=self.axis)
         total = _run(np.cumsum, ahead, self.axis)
         return np.flip(total, self.axis) if self.reverse else total

@@ -28,11 +28,16 @@ def expect_inputs(count: int, types: Sequence[TensorType]) -> None:
         raise ArgumentError(f"it takes {count} inputs, {len(types)} were given")
 
 
-def in_double(function: Callable[..., Array], *arrays: Array) -> Array:
-    """function computed in float64, rounded once to the arrays' own float type."""
+def in_double(function: Callable[[Array], Array], x: Array) -> Array:
+    """function computed in float64, rounded once to x's own float type."""
     with np.errstate(all="ignore"):
-        result = function(*(a.astype(np.float64) for a in arrays))
-        return np.asarray(result).astype(arrays[0].dtype)
+        return np.asarray(function(x.astype(np.float64))).astype(x.dtype)
+
+
+def pair_in_double(function: Callable[[Array, Array], Array], a: Array, b: Array) -> Array:
+    """function of two arrays computed in float64, rounded once to their own float type."""
+    with np.errstate(all="ignore"):
+        return np.asarray(function(a.astype(np.float64), b.astype(np.float64))).astype(a.dtype)
 
 
 def quiet(function: Callable[..., Array], *arrays: Array) -> Array:
@@ -264,7 +269,9 @@ def floored_quotient(a: Array, b: Array) -> Array:
     """Integer floor(a/b); x/0 = -1, INT_MIN/-1 = INT_MIN."""
     with np.errstate(all="ignore"):
         if a.dtype.kind == "u":
-            return np.where(b == 0, ~np.zeros((), a.dtype), a // np.where(b == 0, np.ones_like(b), b))
+            return np.where(
+                b == 0, np.asarray(np.iinfo(a.dtype).max, a.dtype), a // np.where(b == 0, np.ones_like(b), b)
+            )
         risky = (b == 0) | (b == -1)
         quotient = a // np.where(risky, np.ones_like(b), b)
         return np.where(b == 0, -np.ones((), a.dtype), np.where(b == -1, -a, quotient))

@@ -57,7 +57,7 @@ class Softmax(AlongAxis):
             powers = np.exp(self.shifted(x))
             return powers / self.total(powers)
 
-        return in_double(body, *arrays)
+        return in_double(body, arrays[0])
 
     def magnitude(self, *arrays: Array) -> Array:
         """The scale of errors: relative, growing with the distance from the largest."""
@@ -70,7 +70,7 @@ class Softmax(AlongAxis):
             powers = exp(sub(x, amax(x, self.axis, keepdims=True)))
             return div(powers, sum(powers, self.axis, keepdims=True))
 
-        return in_f32(body, *inputs)
+        return in_f32(body, inputs[0])
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         (g,) = grads
@@ -93,14 +93,14 @@ class LogSoftmax(AlongAxis):
             shifted = self.shifted(x)
             return shifted - np.log(self.total(np.exp(shifted)))
 
-        return in_double(body, *arrays)
+        return in_double(body, arrays[0])
 
     def decompose(self, *inputs: Value) -> Value:
         def body(x: Value) -> Value:
             shifted = sub(x, amax(x, self.axis, keepdims=True))
             return sub(shifted, log(sum(exp(shifted), self.axis, keepdims=True)))
 
-        return in_f32(body, *inputs)
+        return in_f32(body, inputs[0])
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         (g,) = grads

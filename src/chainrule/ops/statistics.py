@@ -46,7 +46,7 @@ class LogSumExp(Reduction):
             total = log(sum(exp(sub(x, shift)), self.axes, keepdims=True))
             return sum(add(total, shift), self.axes, self.keepdims)  # of one element: takes the axes away
 
-        return in_f32(body, *inputs)
+        return in_f32(body, inputs[0])
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         (x,) = inputs
@@ -94,7 +94,7 @@ class Var(Reduction):
             squares = sum(square(_centred(x, self.axes)), self.axes, self.keepdims)
             return div(squares, scalar_like(_freedom(x, self.axes, self.correction), squares))
 
-        return in_f32(body, *inputs)
+        return in_f32(body, inputs[0])
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         (x,) = inputs
@@ -127,7 +127,7 @@ class Std(Reduction):
         return self.ref(x) + self.apply(lambda rows: np.mean(np.abs(rows), axis=-1), x)
 
     def decompose(self, *inputs: Value) -> Value:
-        return in_f32(lambda x: sqrt(var(x, self.axes, self.keepdims, self.correction)), *inputs)
+        return in_f32(lambda x: sqrt(var(x, self.axes, self.keepdims, self.correction)), inputs[0])
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         (x,) = inputs
@@ -188,7 +188,7 @@ class L2Norm(Reduction):
         return self.apply(lambda rows: np.sqrt(np.add.reduce(rows * rows, axis=-1)), arrays[0])
 
     def decompose(self, *inputs: Value) -> Value:
-        return in_f32(lambda x: sqrt(sum(square(x), self.axes, self.keepdims)), *inputs)
+        return in_f32(lambda x: sqrt(sum(square(x), self.axes, self.keepdims)), inputs[0])
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         (x,) = inputs
@@ -209,7 +209,7 @@ class SumSquare(Reduction):
         return self.apply(lambda rows: np.add.reduce(rows * rows, axis=-1), arrays[0])
 
     def decompose(self, *inputs: Value) -> Value:
-        return in_f32(lambda x: sum(square(x), self.axes, self.keepdims), *inputs)
+        return in_f32(lambda x: sum(square(x), self.axes, self.keepdims), inputs[0])
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         (x,) = inputs

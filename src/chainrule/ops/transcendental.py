@@ -17,7 +17,20 @@ from chainrule.ir.op import Array
 from chainrule.ops.arithmetic import square
 from chainrule.ops.basic import scalar_like, zeros_like
 from chainrule.ops.compare import eq, ge, logical_and
-from chainrule.ops.elementwise import Binary, Unary, add, div, in_double, mul, neg, quiet, sub, sum_to, where
+from chainrule.ops.elementwise import (
+    Binary,
+    Unary,
+    add,
+    div,
+    in_double,
+    mul,
+    neg,
+    pair_in_double,
+    quiet,
+    sub,
+    sum_to,
+    where,
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +42,7 @@ class Exp(Unary):
     gradient: ClassVar[str] = "vjp"
 
     def ref(self, *arrays: Array) -> Array:
-        return in_double(np.exp, *arrays)
+        return in_double(np.exp, arrays[0])
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         return (mul(grads[0], output),)
@@ -44,7 +57,7 @@ class Exp2(Unary):
     gradient: ClassVar[str] = "vjp"
 
     def ref(self, *arrays: Array) -> Array:
-        return in_double(np.exp2, *arrays)
+        return in_double(np.exp2, arrays[0])
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         return (mul(grads[0], mul(output, scalar_like(math.log(2.0), output))),)
@@ -59,7 +72,7 @@ class ExpM1(Unary):
     gradient: ClassVar[str] = "vjp"
 
     def ref(self, *arrays: Array) -> Array:
-        return in_double(np.expm1, *arrays)
+        return in_double(np.expm1, arrays[0])
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         return (mul(grads[0], add(output, scalar_like(1.0, output))),)
@@ -74,7 +87,7 @@ class Log(Unary):
     gradient: ClassVar[str] = "vjp"
 
     def ref(self, *arrays: Array) -> Array:
-        return in_double(np.log, *arrays)
+        return in_double(np.log, arrays[0])
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         return (div(grads[0], inputs[0]),)
@@ -89,7 +102,7 @@ class Log2(Unary):
     gradient: ClassVar[str] = "vjp"
 
     def ref(self, *arrays: Array) -> Array:
-        return in_double(np.log2, *arrays)
+        return in_double(np.log2, arrays[0])
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         return (div(grads[0], mul(inputs[0], scalar_like(math.log(2.0), output))),)
@@ -104,7 +117,7 @@ class Log10(Unary):
     gradient: ClassVar[str] = "vjp"
 
     def ref(self, *arrays: Array) -> Array:
-        return in_double(np.log10, *arrays)
+        return in_double(np.log10, arrays[0])
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         return (div(grads[0], mul(inputs[0], scalar_like(math.log(10.0), output))),)
@@ -119,7 +132,7 @@ class Log1P(Unary):
     gradient: ClassVar[str] = "vjp"
 
     def ref(self, *arrays: Array) -> Array:
-        return in_double(np.log1p, *arrays)
+        return in_double(np.log1p, arrays[0])
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         return (div(grads[0], add(inputs[0], scalar_like(1.0, output))),)
@@ -149,7 +162,7 @@ class Rsqrt(Unary):
     gradient: ClassVar[str] = "vjp"
 
     def ref(self, *arrays: Array) -> Array:
-        return in_double(lambda x: 1.0 / np.sqrt(x), *arrays)
+        return in_double(lambda x: 1.0 / np.sqrt(x), arrays[0])
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         cube = mul(mul(output, output), output)
@@ -165,7 +178,7 @@ class Cbrt(Unary):
     gradient: ClassVar[str] = "vjp"
 
     def ref(self, *arrays: Array) -> Array:
-        return in_double(np.cbrt, *arrays)
+        return in_double(np.cbrt, arrays[0])
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         return (div(grads[0], mul(scalar_like(3.0, output), square(output))),)
@@ -187,7 +200,7 @@ class Pow(Binary):
 
     def ref(self, *arrays: Array) -> Array:
         a, b = arrays
-        return _integer_power(a, b) if a.dtype.kind in "iu" else in_double(np.power, a, b)
+        return _integer_power(a, b) if a.dtype.kind in "iu" else pair_in_double(np.power, a, b)
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         a, b = inputs
@@ -224,7 +237,7 @@ class Tanh(Unary):
     gradient: ClassVar[str] = "vjp"
 
     def ref(self, *arrays: Array) -> Array:
-        return in_double(np.tanh, *arrays)
+        return in_double(np.tanh, arrays[0])
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         return (mul(grads[0], sub(scalar_like(1.0, output), mul(output, output))),)
@@ -239,7 +252,7 @@ class Sigmoid(Unary):
     gradient: ClassVar[str] = "vjp"
 
     def ref(self, *arrays: Array) -> Array:
-        return in_double(logistic, *arrays)
+        return in_double(logistic, arrays[0])
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         return (mul(grads[0], mul(output, sub(scalar_like(1.0, output), output))),)
@@ -260,7 +273,7 @@ class Erf(Unary):
     gradient: ClassVar[str] = "vjp"
 
     def ref(self, *arrays: Array) -> Array:
-        return in_double(error_function, *arrays)
+        return in_double(error_function, arrays[0])
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         return (mul(grads[0], _erf_slope(inputs[0])),)
@@ -275,7 +288,7 @@ class Erfc(Unary):
     gradient: ClassVar[str] = "vjp"
 
     def ref(self, *arrays: Array) -> Array:
-        return in_double(complementary_error_function, *arrays)
+        return in_double(complementary_error_function, arrays[0])
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         return (neg(mul(grads[0], _erf_slope(inputs[0]))),)

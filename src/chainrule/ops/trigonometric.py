@@ -15,7 +15,7 @@ from chainrule.ir.graph import Value, build
 from chainrule.ir.op import Array
 from chainrule.ops.arithmetic import square
 from chainrule.ops.basic import scalar_like
-from chainrule.ops.elementwise import Binary, Unary, add, div, in_double, mul, neg, sub, sum_to
+from chainrule.ops.elementwise import Binary, Unary, add, div, in_double, mul, neg, pair_in_double, sub, sum_to
 from chainrule.ops.transcendental import sqrt
 
 
@@ -38,7 +38,7 @@ class Sin(Unary):
     gradient: ClassVar[str] = "vjp"
 
     def ref(self, *arrays: Array) -> Array:
-        return in_double(np.sin, *arrays)
+        return in_double(np.sin, arrays[0])
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         return (mul(grads[0], cos(inputs[0])),)
@@ -53,7 +53,7 @@ class Cos(Unary):
     gradient: ClassVar[str] = "vjp"
 
     def ref(self, *arrays: Array) -> Array:
-        return in_double(np.cos, *arrays)
+        return in_double(np.cos, arrays[0])
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         return (neg(mul(grads[0], sin(inputs[0]))),)
@@ -68,7 +68,7 @@ class Tan(Unary):
     gradient: ClassVar[str] = "vjp"
 
     def ref(self, *arrays: Array) -> Array:
-        return in_double(np.tan, *arrays)
+        return in_double(np.tan, arrays[0])
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         return (mul(grads[0], _one_plus_square(output)),)
@@ -83,7 +83,7 @@ class ASin(Unary):
     gradient: ClassVar[str] = "vjp"
 
     def ref(self, *arrays: Array) -> Array:
-        return in_double(np.arcsin, *arrays)
+        return in_double(np.arcsin, arrays[0])
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         return (div(grads[0], sqrt(_one_minus_square(inputs[0]))),)
@@ -98,7 +98,7 @@ class ACos(Unary):
     gradient: ClassVar[str] = "vjp"
 
     def ref(self, *arrays: Array) -> Array:
-        return in_double(np.arccos, *arrays)
+        return in_double(np.arccos, arrays[0])
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         return (neg(div(grads[0], sqrt(_one_minus_square(inputs[0])))),)
@@ -113,7 +113,7 @@ class ATan(Unary):
     gradient: ClassVar[str] = "vjp"
 
     def ref(self, *arrays: Array) -> Array:
-        return in_double(np.arctan, *arrays)
+        return in_double(np.arctan, arrays[0])
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         return (div(grads[0], _one_plus_square(inputs[0])),)
@@ -131,7 +131,7 @@ class ATan2(Binary):
     gradient: ClassVar[str] = "vjp"
 
     def ref(self, *arrays: Array) -> Array:
-        return in_double(np.arctan2, *arrays)
+        return pair_in_double(np.arctan2, *arrays)
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         a, b = inputs
@@ -148,7 +148,7 @@ class SinH(Unary):
     gradient: ClassVar[str] = "vjp"
 
     def ref(self, *arrays: Array) -> Array:
-        return in_double(np.sinh, *arrays)
+        return in_double(np.sinh, arrays[0])
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         return (mul(grads[0], cosh(inputs[0])),)
@@ -163,7 +163,7 @@ class CosH(Unary):
     gradient: ClassVar[str] = "vjp"
 
     def ref(self, *arrays: Array) -> Array:
-        return in_double(np.cosh, *arrays)
+        return in_double(np.cosh, arrays[0])
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         return (mul(grads[0], sinh(inputs[0])),)
@@ -178,7 +178,7 @@ class ASinH(Unary):
     gradient: ClassVar[str] = "vjp"
 
     def ref(self, *arrays: Array) -> Array:
-        return in_double(np.arcsinh, *arrays)
+        return in_double(np.arcsinh, arrays[0])
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         return (div(grads[0], sqrt(_one_plus_square(inputs[0]))),)
@@ -193,7 +193,7 @@ class ACosH(Unary):
     gradient: ClassVar[str] = "vjp"
 
     def ref(self, *arrays: Array) -> Array:
-        return in_double(np.arccosh, *arrays)
+        return in_double(np.arccosh, arrays[0])
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         return (div(grads[0], sqrt(neg(_one_minus_square(inputs[0])))),)
@@ -208,7 +208,7 @@ class ATanH(Unary):
     gradient: ClassVar[str] = "vjp"
 
     def ref(self, *arrays: Array) -> Array:
-        return in_double(np.arctanh, *arrays)
+        return in_double(np.arctanh, arrays[0])
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         return (div(grads[0], _one_minus_square(inputs[0])),)
