@@ -13,7 +13,7 @@ from chainrule.ir.dims import dim_product
 from chainrule.ir.graph import Value, build
 from chainrule.ir.op import Array, Op
 from chainrule.ir.types import DType, TensorType
-from chainrule.ops.reduce import sum_to
+from chainrule.ops.elementwise import sum_to
 from chainrule.ops.shape_rules import broadcast_shapes, same_dtype
 from chainrule.ops.shaping import reshape
 
