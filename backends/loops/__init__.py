@@ -1,0 +1,7 @@
+"""The loop IR: kernels as loops over scalars and vectors. Builds, prints, verifies and interprets them; knows no op."""
+
+from chainrule.backends.loops.build import Builder, Reg
+from chainrule.backends.loops.ints import Int, LoopError, as_int, ceil_div, imax, imin
+from chainrule.backends.loops.nodes import Buffer, Function, Value
+
+__all__ = ["Buffer", "Builder", "Function", "Int", "LoopError", "Reg", "Value", "as_int", "ceil_div", "imax", "imin"]

@@ -1,0 +1,143 @@
+"""Proofs that an index expression is never negative, by eliminating one unknown after another through its bounds.
+
+Sound but not complete: True is a proof, False means only that none was found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from chainrule.backends.loops.ints import Atom, Index, Int, Iter, Mono, Pair, Size, as_int, bounds
+
+_EFFORT = 400  # expressions looked at per question: enough for 6 nested tiles, and a bound on the cost of a wrong kernel
+
+
+def nonneg(value: Int, facts: Sequence[Int] = ()) -> bool:
+    """True when value >= 0 can be proved from the loops' bounds and from facts (Ints known to be >= 0)."""
+    return _search(value, tuple(facts), [_EFFORT])
+
+
+def _search(value: Int, facts: tuple[Int, ...], effort: list[int]) -> bool:
+    low = bounds(value)[0]
+    if low is not None and low >= 0:
+        return True
+    if not value.terms or effort[0] <= 0:
+        return False
+    effort[0] -= 1
+    for fact in facts:
+        low = bounds(value - fact)[0]
+        if low is not None and low >= 0:
+            return True
+    for atom in _order(value):
+        coefficient, rest = _linear(value, atom)
+        if coefficient is None:
+            continue
+        low, high = bounds(coefficient)
+        if low is not None and low >= 0:
+            sign = 1
+        elif high is not None and high <= 0:
+            sign = -1
+        else:
+            continue
+        return _eliminate(atom, coefficient, rest, sign, facts, effort)
+    return any(_search(value - fact, tuple(f for f in facts if f is not fact), effort) for fact in facts)
+
+
+def _eliminate(atom: Atom, c: Int, rest: Int, sign: int, facts: tuple[Int, ...], effort: list[int]) -> bool:
+    """Whether c * atom + rest >= 0, where c has the given sign (so the atom's lower or upper bound decides)."""
+
+    def proved(bound: Int) -> bool:
+        return _search(c * bound + rest, facts, effort)
+
+    match atom:
+        case Iter() if sign > 0:
+            return proved(atom.lo) or _from_facts(atom, c, rest, facts, effort)
+        case Iter():
+            span = atom.hi - atom.lo
+            exact = [atom.hi - atom.step] if (span % atom.step) == 0 and atom.step != 1 else []
+            return any(proved(top) for top in [*exact, atom.hi - 1]) or _from_facts(atom, c, rest, facts, effort)
+        case Index():
+            return proved(atom.lo if sign > 0 else atom.hi - 1)
+        case Pair(kind="min") | Pair(kind="max"):
+            if (atom.kind == "min") == (sign > 0):
+                return proved(atom.a) and proved(atom.b)
+            return proved(atom.a) or proved(atom.b)
+        case Pair(kind="%"):
+            if sign > 0:
+                return proved(as_int(0))
+            below = bounds(atom.a)[0]
+            return proved(atom.b - 1) or (below is not None and below >= 0 and proved(atom.a))
+        case Pair():
+            return _eliminate_division(atom, c, rest, sign, facts, effort)
+        case Size():
+            end = atom.low if sign > 0 else atom.high
+            if end is not None and proved(as_int(end)):
+                return True
+            return _from_facts(atom, c, rest, facts, effort)
+    return False
+
+
+def _eliminate_division(
+    atom: Pair, c: Int, rest: Int, sign: int, facts: tuple[Int, ...], effort: list[int]
+) -> bool:
+    # b * (a // b) lies in [a - b + 1, a]; an integer e is >= 0 exactly when b * e + b - 1 >= 0 (b >= 1).
+    a, b = atom.a, atom.b
+    low = bounds(b)[0]
+    if low is not None and low >= 1:
+        end = a - b + 1 if sign > 0 else a
+        if _search(c * end + rest * b + b - 1, facts, effort):
+            return True
+    end = atom.low if sign > 0 else atom.high
+    if end is not None and _search(c * end + rest, facts, effort):
+        return True
+    return sign < 0 and bounds(a)[0] is not None and bounds(a)[0] >= 0 and _search(c * a + rest, facts, effort)  # type: ignore[operator]
+
+
+def _from_facts(atom: Atom, c: Int, rest: Int, facts: tuple[Int, ...], effort: list[int]) -> bool:
+    """Tries value - coefficient * fact for the facts that mention the atom."""
+    value = c * Int({(atom,): 1}) + rest
+    for fact in facts:
+        scale, _ = _linear(fact, atom)
+        if scale is None or not scale.is_const or not scale.const:
+            continue
+        if not c.is_const or c.const % scale.const or c.const // scale.const < 1:
+            continue
+        others = tuple(f for f in facts if f is not fact)
+        if _search(value - fact * (c.const // scale.const), others, effort):
+            return True
+    return False
+
+
+def _order(value: Int) -> list[Atom]:
+    """The value's atoms, those first whose bounds mention the others: divisions, data, inner iterators, sizes."""
+    seen = {atom for mono in value.terms for atom in mono}
+    return sorted(seen, key=_rank)
+
+
+def _rank(atom: Atom) -> tuple[int, int]:
+    match atom:
+        case Pair():
+            return 0, -len(atom.key)
+        case Index():
+            return 1, -int(atom.key[1:])
+        case Iter():
+            return 2, -int(atom.key[1:])
+    return 3, 0
+
+
+def _linear(value: Int, atom: Atom) -> tuple[Int | None, Int]:
+    """(c, rest) with value = c * atom + rest; c is None when the atom occurs in a higher power."""
+    inside: dict[Mono, int] = {}
+    rest: dict[Mono, int] = {}
+    const = 0
+    for mono, coefficient in value.terms.items():
+        count = mono.count(atom)
+        if count == 0:
+            rest[mono] = coefficient
+        elif count > 1:
+            return None, value
+        elif len(mono) == 1:
+            const = coefficient
+        else:
+            inside[tuple(a for a in mono if a != atom)] = coefficient
+    return Int(inside, const), Int(rest, value.const)
