@@ -1,12 +1,13 @@
 """Convolutions of one, two and three dimensions, and the two ops that their gradients are.
 
 Conv, ConvTranspose and ConvWeightGrad are the three contractions of one trilinear form: the gradients of each are the
-other two, so the family is closed under differentiation of any order.
+other two, so the family is closed under differentiation of any order. Longer than most files for that reason.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -18,10 +19,11 @@ from chainrule.ir.dims import Dim, mod
 from chainrule.ir.graph import Value, build
 from chainrule.ir.op import Array, Op
 from chainrule.ir.types import DType, TensorType
+from chainrule.ops.elementwise import expect_inputs
 from chainrule.ops.matmul import accumulator
 from chainrule.ops.reduce import sum as reduce_sum
 from chainrule.ops.shape_rules import require, same_dtype, window_count
-from chainrule.ops.shaping import slice_sized
+from chainrule.ops.shaping import listed, slice_sized
 
 Ints = int | Sequence[int]
 
@@ -51,9 +53,9 @@ class Conv(Op):
         return f"conv{len(self.stride)}d"
 
     def infer(self, *types: TensorType) -> TensorType:
-        x, w = types[:2]
         dtype = _check(types, self.stride, self.pad, self.dilation, self.groups,
                        "weight", "[OUT, IN/groups, *KERNEL]")  # fmt: skip
+        x, w = types[:2]
         if x.shape[1] != w.shape[1] * self.groups:
             raise ShapeError(f"weight expects {w.shape[1] * self.groups} input channels, x has {x.shape[1]}",
                              help=_weight_help(len(self.stride), self.groups, "OUT", "IN"))  # fmt: skip
@@ -68,10 +70,10 @@ class Conv(Op):
         padded = pad_spatial(x.astype(accumulator(x.dtype), copy=False), self.pad)
         weight = _grouped(w.astype(accumulator(w.dtype), copy=False), self.groups)
         sizes = _sizes(x.shape[2:], kernel, self.stride, self.pad, self.dilation)
-        y = np.zeros((x.shape[0], self.groups, weight.shape[1], int(np.prod(sizes))), padded.dtype)
+        y = np.zeros((x.shape[0], self.groups, weight.shape[1], math.prod(sizes)), padded.dtype)
         with np.errstate(all="ignore"):
             for tap, window in taps(kernel, sizes, self.stride, self.dilation):
-                part = padded[(..., *window)].reshape(x.shape[0], self.groups, weight.shape[2], -1)
+                part = flat_image(padded[(..., *window)], (x.shape[0], self.groups, weight.shape[2]), len(sizes))
                 y += np.matmul(weight[(..., *tap)], part)
         return _with_bias(y.reshape(x.shape[0], w.shape[0], *sizes), arrays)
 
@@ -86,7 +88,7 @@ class Conv(Op):
 
 @dataclass(frozen=True)
 class ConvTranspose(Op):
-    """The gradient of Conv for its input, as a layer: every x[n,c,p] adds x*w[c,o,k] to y[n, o, p*stride + k*dilation - pad].
+    """The gradient of Conv for its input: every x[n,c,p] adds x*w[c,o,k] to y[n, o, p*stride + k*dilation - pad].
 
     x: [N, C, *S], w: [C, O/groups, *K], bias: [O] -> [N, O, *T],
     T = (S-1)*stride + dilation*(K-1) + 1 - pads + output_padding, or output_size where it is given (each of its sizes
@@ -112,9 +114,9 @@ class ConvTranspose(Op):
         return f"conv_transpose{len(self.stride)}d"
 
     def infer(self, *types: TensorType) -> TensorType:
-        x, w = types[:2]
         dtype = _check(types, self.stride, self.pad, self.dilation, self.groups,
                        "weight", "[IN, OUT/groups, *KERNEL]")  # fmt: skip
+        x, w = types[:2]
         if x.shape[1] != w.shape[0]:
             raise ShapeError(f"weight expects {w.shape[0]} input channels, x has {x.shape[1]}",
                              help=_weight_help(len(self.stride), self.groups, "IN", "OUT"))  # fmt: skip
@@ -131,9 +133,9 @@ class ConvTranspose(Op):
                                     f"and output_padding {self.output_padding}")  # fmt: skip
             back = counts(self.output_size, kernel, self.stride, self.pad, self.dilation)
             if back != x.shape[2:]:
-                raise ShapeError(f"no convolution takes an image of {_listed(self.output_size)} to one of "
-                                 f"{_listed(x.shape[2:])}: it gives {_listed(back)}",
-                                 help="the sizes possible are (S-1)*stride + dilation*(K-1) + 1 - pads + (0..stride-1)")  # fmt: skip
+                raise ShapeError(f"no convolution takes an image of {listed(self.output_size)} to one of "
+                                 f"{listed(x.shape[2:])}: it gives {listed(back)}",
+                                 help="it may be (S-1)*stride + dilation*(K-1) + 1 - pads + (0..stride-1)")  # fmt: skip
             return self.output_size
         if len(self.output_padding) != rank or any(p < 0 for p in self.output_padding):
             raise ArgumentError(f"output_padding {self.output_padding} does not fit {rank} spatial axes",
@@ -145,14 +147,15 @@ class ConvTranspose(Op):
         )  # fmt: skip
         sizes = tuple(full)
         if any(isinstance(size, int) and size < 0 for size in sizes):
-            raise ShapeError(f"padding {self.pad} crops the image to a negative size: {_listed(sizes)}",
+            raise ShapeError(f"padding {self.pad} crops the image to a negative size: {listed(sizes)}",
                              help="use less padding, or output_padding")  # fmt: skip
         return sizes
 
     def ref(self, *arrays: Array) -> Array:
         x, w = arrays[:2]
         rank, kernel = len(self.stride), w.shape[2:]
-        inner = x.astype(accumulator(x.dtype), copy=False).reshape(x.shape[0], self.groups, x.shape[1] // self.groups, -1)
+        inner = x.astype(accumulator(x.dtype), copy=False)
+        inner = flat_image(inner, (x.shape[0], self.groups, x.shape[1] // self.groups), rank)
         weight = np.swapaxes(_grouped(w.astype(accumulator(w.dtype), copy=False), self.groups), 1, 2)
         sizes = self._array_sizes(x.shape[2:], kernel)
         # The room that all taps reach, and the room that the result is cut from: whichever is larger.
@@ -164,7 +167,7 @@ class ConvTranspose(Op):
         with np.errstate(all="ignore"):
             for tap, window in taps(kernel, x.shape[2:], self.stride, self.dilation):
                 part = np.matmul(weight[(..., *tap)], inner)
-                y[(..., *window)] += part.reshape(x.shape[0], -1, *x.shape[2:]) if part.size else 0
+                y[(..., *window)] += part.reshape(x.shape[0], y.shape[1], *x.shape[2:])
         kept = tuple(slice(self.pad[i], self.pad[i] + sizes[i]) for i in range(rank))
         return _with_bias(y[(..., *kept)], arrays)
 
@@ -200,7 +203,7 @@ class ConvTranspose(Op):
 
 @dataclass(frozen=True)
 class ConvWeightGrad(Op):
-    """The gradient of Conv for its weight: dw[o,c,k] = sum over n,p of dy[n,o,p] * x[n, c, p*stride + k*dilation - pad].
+    """The gradient of Conv for its weight: dw[o,c,k] = sum over n,p of dy[n,o,p]*x[n, c, p*stride + k*dilation - pad].
 
     x: [N, C, *S], dy: [N, O, *T] -> [O, C/groups, *kernel]; T as Conv makes it from S. An empty batch gives zeros. f16
     and bf16 accumulate in f32. Raises ShapeError when dy is not of the shape that Conv gives.
@@ -222,6 +225,7 @@ class ConvWeightGrad(Op):
         return f"conv_weight_grad{len(self.stride)}d"
 
     def infer(self, *types: TensorType) -> TensorType:
+        expect_inputs(2, types)
         x, dy = types
         check_window(len(self.stride), self.kernel, self.stride, self.pad, self.dilation)
         dtype = _check(types, self.stride, self.pad, self.dilation, self.groups, "dy", "[N, OUT, *IMAGE]")
@@ -229,20 +233,21 @@ class ConvWeightGrad(Op):
         _check_groups(dy.shape[1], self.groups, "output")
         expected = (x.shape[0], dy.shape[1], *counts(x.shape[2:], self.kernel, self.stride, self.pad, self.dilation))
         if dy.shape != expected:
-            raise ShapeError(f"dy is {_listed(dy.shape)}, the convolution of x gives {_listed(expected)}")
+            raise ShapeError(f"dy is {listed(dy.shape)}, the convolution of x gives {listed(expected)}")
         return TensorType(dtype, (dy.shape[1], x.shape[1] // self.groups, *self.kernel))
 
     def ref(self, *arrays: Array) -> Array:
         x, dy = (a.astype(accumulator(a.dtype), copy=False) for a in arrays)
         n, sizes = x.shape[0], dy.shape[2:]
         padded = pad_spatial(x, self.pad)
-        slope = np.moveaxis(dy.reshape(n, self.groups, dy.shape[1] // self.groups, -1), 0, 2)
-        slope = slope.reshape(*slope.shape[:2], -1)
+        lead = (n, self.groups, x.shape[1] // self.groups)
+        slope = np.moveaxis(flat_image(dy, (n, self.groups, dy.shape[1] // self.groups), len(sizes)), 0, 2)
+        slope = flat_image(slope, slope.shape[:2], 2)
         dw = np.zeros((dy.shape[1], x.shape[1] // self.groups, *self.kernel), x.dtype)
         with np.errstate(all="ignore"):
             for tap, window in taps(self.kernel, sizes, self.stride, self.dilation):
-                part = padded[(..., *window)].reshape(n, self.groups, x.shape[1] // self.groups, -1)
-                part = np.moveaxis(part, 0, 2).reshape(self.groups, x.shape[1] // self.groups, -1)
+                part = flat_image(padded[(..., *window)], lead, len(sizes))
+                part = flat_image(np.moveaxis(part, 0, 2), lead[1:], 2)
                 dw[(..., *tap)] = np.matmul(slope, np.swapaxes(part, 1, 2)).reshape(dw.shape[:2])
         return dw.astype(arrays[0].dtype, copy=False)
 
@@ -258,7 +263,7 @@ def kernel_of(weight: TensorType) -> tuple[int, ...]:
     """The kernel sizes of a weight. Raises ShapeError for symbolic ones: the loops over a kernel are unrolled."""
     sizes = weight.shape[2:]
     if not all(isinstance(size, int) and size > 0 for size in sizes):
-        raise ShapeError(f"the kernel {_listed(sizes)} is not made of positive numbers",
+        raise ShapeError(f"the kernel {listed(sizes)} is not made of positive numbers",
                          help="batch, channels of one group and image may be symbolic, the kernel may not")  # fmt: skip
     return tuple(int(size) for size in sizes)  # type: ignore[arg-type]
 
@@ -300,6 +305,8 @@ def check_window(rank: int, kernel: Sequence[int], stride: Sequence[int], pad: S
 def _check(types: Sequence[TensorType], stride: Sequence[int], pad: Sequence[int], dilation: Sequence[int],
            groups: int, second: str, layout: str) -> DType:  # fmt: skip
     """Attributes, ranks and element types of a convolution's operands. The element type of the result."""
+    if len(types) not in (2, 3):
+        raise ArgumentError(f"it takes 2 or 3 inputs, {len(types)} were given")
     rank = len(stride)
     check_window(rank, (1,) * rank, stride, pad, dilation)
     dtype = same_dtype(*types)
@@ -329,10 +336,6 @@ def _weight_help(rank: int, groups: int, first: str, second: str) -> str:
     return f"weight is [{first}, {second}{'/groups' if groups > 1 else ''}, {axes}]"
 
 
-def _listed(shape: Sequence[Dim]) -> str:
-    return "[" + ",".join(map(str, shape)) + "]"
-
-
 def _grouped(w: Array, groups: int) -> Array:
     return w.reshape(groups, w.shape[0] // groups, *w.shape[1:])
 
@@ -342,6 +345,11 @@ def pad_spatial(x: Array, pad: Sequence[int], value: float = 0) -> Array:
     rank = len(pad) // 2
     widths = [(0, 0), (0, 0), *((pad[i], pad[i + rank]) for i in range(rank))]
     return np.pad(x, widths, constant_values=value) if any(pad) else x
+
+
+def flat_image(x: Array, lead: tuple[int, ...], rank: int) -> Array:
+    """x with its last `rank` axes flattened into one, and the others as `lead`; -1 would not do for empty arrays."""
+    return x.reshape(*lead, math.prod(x.shape[x.ndim - rank :]))
 
 
 def taps(kernel: Sequence[int], sizes: Sequence[int], stride: Sequence[int],

@@ -13,7 +13,7 @@ from chainrule.ir.dims import dim_product
 from chainrule.ir.graph import Value, build
 from chainrule.ir.op import Array, Op
 from chainrule.ir.types import DType, TensorType
-from chainrule.ops.elementwise import sum_to
+from chainrule.ops.elementwise import expect_inputs, sum_to
 from chainrule.ops.shape_rules import broadcast_shapes, same_dtype
 from chainrule.ops.shaping import reshape
 
@@ -39,6 +39,7 @@ class MatMul(Op):
     transpose_b: bool = False
 
     def infer(self, *types: TensorType) -> TensorType:
+        expect_inputs(2, types)
         a, b = types
         dtype = same_dtype(a, b)
         require_product(dtype)

@@ -1,21 +1,32 @@
-"""Pools: the maximum or mean of windows, and the ops that their gradients are."""
+"""Pools: the maximum or mean of windows, the ops that their gradients are, and the pools made of these.
+
+Longer than most files: windows, positions and padding are one arithmetic that all pools share.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from chainrule.errors import ArgumentError, NotSupported, ShapeError
-from chainrule.ir.dims import Dim, dim_min, floordiv
+from chainrule.ir.dims import Dim, dim_min, dim_product, floordiv
 from chainrule.ir.graph import Value, build
 from chainrule.ir.op import Array, Op
 from chainrule.ir.types import TensorType
-from chainrule.ops.conv import Ints, check_window, numbers, pad_spatial, pads, reach, taps
+from chainrule.ops.arithmetic import square
+from chainrule.ops.basic import scalar_like
+from chainrule.ops.conv import Ints, check_window, flat_image, numbers, pad_spatial, pads, reach, taps
+from chainrule.ops.elementwise import abs, expect_inputs, mul
 from chainrule.ops.matmul import accumulator
+from chainrule.ops.ranges import iota
+from chainrule.ops.reduce import amax, mean
 from chainrule.ops.shape_rules import require, same_dtype, window_count
+from chainrule.ops.shaping import concat, expand, listed, narrow, reshape
+from chainrule.ops.transcendental import pow, sqrt
 
 
 @dataclass(frozen=True)
@@ -57,12 +68,13 @@ class MaxPool(MaxWindow):
     name: ClassVar[str] = "max_pool"
     args: ClassVar[tuple[str, ...]] = ("x",)
     def infer(self, *types: TensorType) -> TensorType:
+        expect_inputs(1, types)
         (x,) = types
         require("fiu", x)
         return x.with_shape(self.pooled(x))
 
     def ref(self, *arrays: Array) -> Array:
-        return _first_maxima(self, arrays[0], arrays[0])[0]
+        return _first_maxima(self, arrays[0])[0]
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         return (build(MaxPoolGrad(self.window, self.stride, self.pad, self.dilation, self.ceil_mode),
@@ -82,6 +94,7 @@ class MaxPoolGrad(MaxWindow):
     args: ClassVar[tuple[str, ...]] = ("x", "dy")
     tolerance: ClassVar[str] = "R"
     def infer(self, *types: TensorType) -> TensorType:
+        expect_inputs(2, types)
         x, dy = types
         same_dtype(x, dy)
         require("f", x)
@@ -92,12 +105,17 @@ class MaxPoolGrad(MaxWindow):
 
     def ref(self, *arrays: Array) -> Array:
         x, dy = arrays
-        _, places = _first_maxima(self, x, x)
-        dx = np.zeros((*x.shape[:2], int(np.prod(x.shape[2:]))), accumulator(dy.dtype))
-        n, c, p = np.nonzero(places.reshape(*x.shape[:2], -1) >= 0)
-        where = places.reshape(*x.shape[:2], -1)[n, c, p]
-        np.add.at(dx, (n, c, where), dy.reshape(*x.shape[:2], -1)[n, c, p].astype(dx.dtype))
+        _, places = _first_maxima(self, x)
+        dx: Array = np.zeros((*x.shape[:2], math.prod(x.shape[2:])), accumulator(dy.dtype))
+        n, c, p = np.nonzero(places >= 0)
+        slopes: Array = dy.reshape(places.shape)[n, c, p]
+        with np.errstate(all="ignore"):
+            np.add.at(dx, (n, c, places[n, c, p]), slopes.astype(dx.dtype))
         return dx.reshape(x.shape).astype(dy.dtype, copy=False)
+
+    def magnitude(self, *arrays: Array) -> Array:
+        """The sum of |dy| at each place."""
+        return self.ref(arrays[0], np.abs(arrays[1]))
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         take = MaxPoolTake(self.window, self.stride, self.pad, self.dilation, self.ceil_mode)
@@ -116,6 +134,7 @@ class MaxPoolTake(MaxWindow):
     name: ClassVar[str] = "max_pool_take"
     args: ClassVar[tuple[str, ...]] = ("x", "v")
     def infer(self, *types: TensorType) -> TensorType:
+        expect_inputs(2, types)
         x, v = types
         require("fiu", x)
         if x.shape != v.shape:
@@ -124,7 +143,11 @@ class MaxPoolTake(MaxWindow):
 
     def ref(self, *arrays: Array) -> Array:
         x, v = arrays
-        return _first_maxima(self, x, v)[0]
+        best, places = _first_maxima(self, x)
+        if v.size == 0:
+            return np.zeros(best.shape, v.dtype)
+        taken = np.take_along_axis(flat_image(v, v.shape[:2], len(self.window)), np.maximum(places, 0), 2)
+        return np.where(places >= 0, taken, np.zeros((), v.dtype)).reshape(best.shape)
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         x, v = inputs
@@ -133,6 +156,108 @@ class MaxPoolTake(MaxWindow):
                                help="cast v to the element type of x")  # fmt: skip
         back = MaxPoolGrad(self.window, self.stride, self.pad, self.dilation, self.ceil_mode)
         return None, build(back, x, grads[0])
+
+
+@dataclass(frozen=True)
+class AvgPool(Op):
+    """The mean of each window.
+
+    x: [N, C, *S] floats -> [N, C, *T], one to three spatial axes, T = (S + pads - window)//stride + 1, rounded up with
+    ceil_mode, where a window must then start inside x or its begin padding. The divisor of a window is the number of
+    elements of x that it meets, with count_include_pad also the padding (but not what lies beyond it). Raises
+    ShapeError when the window exceeds the padded image. Source: ONNX AveragePool-22; torch.nn.functional.avg_pool2d.
+    """
+
+    name: ClassVar[str] = "avg_pool"
+    args: ClassVar[tuple[str, ...]] = ("x",)
+    tolerance: ClassVar[str] = "R"
+    gradient: ClassVar[str] = "vjp"
+    window: tuple[int, ...]
+    stride: tuple[int, ...]
+    pad: tuple[int, ...]
+    ceil_mode: bool = False
+    count_include_pad: bool = True
+
+    @property
+    def mnemonic(self) -> str:
+        return f"avg_pool{len(self.window)}d"
+
+    def infer(self, *types: TensorType) -> TensorType:
+        expect_inputs(1, types)
+        (x,) = types
+        require("f", x)
+        ones = (1,) * len(self.window)
+        return x.with_shape((*x.shape[:2], *pooled(x, self.window, self.stride, self.pad, ones, self.ceil_mode)))
+
+    def ref(self, *arrays: Array) -> Array:
+        (x,) = arrays
+        sizes = array_positions(x.shape[2:], self.window, self.stride, self.pad, self.ceil_mode)
+        padded = pad_spatial(x.astype(np.float64), _room(x.shape[2:], sizes, self.window, self.stride, self.pad))
+        total = np.zeros((*x.shape[:2], *sizes))
+        with np.errstate(all="ignore"):
+            for _, part in taps(self.window, sizes, self.stride, (1,) * len(sizes)):
+                total += padded[(..., *part)]
+            return (total / _divisors(self, x.shape[2:], sizes)).astype(x.dtype)
+
+    def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
+        back = AvgPoolGrad(inputs[0].shape[2:], self.window, self.stride, self.pad, self.ceil_mode,
+                           self.count_include_pad)  # fmt: skip
+        return (build(back, grads[0]),)
+
+
+@dataclass(frozen=True)
+class AvgPoolGrad(Op):
+    """dx: each dy / divisor added to every element of its window.
+
+    dy: [N, C, *T] floats, as AvgPool makes it from an image of `size` -> [N, C, *size]. Elements that no window meets
+    get 0. Raises ShapeError when dy is not of the shape that AvgPool gives.
+    Source: the gradient of ONNX AveragePool-22.
+    """
+
+    name: ClassVar[str] = "avg_pool_grad"
+    args: ClassVar[tuple[str, ...]] = ("dy",)
+    tolerance: ClassVar[str] = "R"
+    gradient: ClassVar[str] = "vjp"
+    size: tuple[Dim, ...]
+    window: tuple[int, ...]
+    stride: tuple[int, ...]
+    pad: tuple[int, ...]
+    ceil_mode: bool = False
+    count_include_pad: bool = True
+
+    @property
+    def mnemonic(self) -> str:
+        return f"avg_pool_grad{len(self.window)}d"
+
+    def infer(self, *types: TensorType) -> TensorType:
+        expect_inputs(1, types)
+        (dy,) = types
+        require("f", dy)
+        if dy.rank != len(self.window) + 2 or len(self.size) != len(self.window):
+            raise ShapeError(f"dy has {dy.rank} axes, {len(self.window) + 2} are expected",
+                             help=f"dy is [N, C, *WINDOWS], size has {len(self.window)} numbers")  # fmt: skip
+        x = dy.with_shape((*dy.shape[:2], *self.size))
+        sizes = pooled(x, self.window, self.stride, self.pad, (1,) * len(self.window), self.ceil_mode)
+        if dy.shape[2:] != sizes:
+            raise ShapeError(f"dy is {dy}, the pool of an image of {listed(self.size)} has {listed(sizes)} windows")
+        return x
+
+    def ref(self, *arrays: Array) -> Array:
+        (dy,) = arrays
+        rank, sizes = len(self.window), tuple(int(d) for d in self.size)  # type: ignore[arg-type]
+        widths = _room(sizes, dy.shape[2:], self.window, self.stride, self.pad)
+        room = [widths[i] + sizes[i] + widths[i + rank] for i in range(rank)]
+        dx = np.zeros((*dy.shape[:2], *room))
+        with np.errstate(all="ignore"):
+            share = dy.astype(np.float64) / _divisors(self, sizes, dy.shape[2:])
+            for _, part in taps(self.window, dy.shape[2:], self.stride, (1,) * rank):
+                dx[(..., *part)] += share
+        kept = tuple(slice(self.pad[i], self.pad[i] + sizes[i]) for i in range(rank))
+        return dx[(..., *kept)].astype(dy.dtype)
+
+    def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
+        forward = AvgPool(self.window, self.stride, self.pad, self.ceil_mode, self.count_include_pad)
+        return (build(forward, grads[0]),)
 
 
 def pooled(x: TensorType, window: Sequence[int], stride: Sequence[int], pad: Sequence[int], dilation: Sequence[int],
@@ -175,29 +300,43 @@ def array_positions(sizes: Sequence[int], spans: Sequence[int], stride: Sequence
     return tuple(found)
 
 
-def _first_maxima(op: MaxWindow, x: Array, v: Array) -> tuple[Array, Array]:
-    """The elements of v where the windows of x are largest, and these places, counted within an image (-1: nowhere)."""
-    rank = len(op.window)
+def _room(image: Sequence[int], sizes: Sequence[int], spans: Sequence[int], stride: Sequence[int],
+          pad: Sequence[int]) -> tuple[int, ...]:  # fmt: skip
+    """The padding, begins then ends, that holds every window, also those that ceil_mode lets stick out."""
+    rank = len(image)
+    ends = (max(pad[i + rank], (sizes[i] - 1) * stride[i] + spans[i] - pad[i] - image[i]) for i in range(rank))
+    return (*pad[:rank], *ends)
+
+
+def _divisors(op: AvgPool | AvgPoolGrad, image: Sequence[int], sizes: Sequence[int]) -> Array:
+    """What the sum of each window is divided by, of shape `sizes`."""
+    rank = len(image)
+    total = np.ones((1,) * rank)
+    for i in range(rank):
+        starts = np.arange(sizes[i]) * op.stride[i] - op.pad[i]
+        last = image[i] + (op.pad[i + rank] if op.count_include_pad else 0)
+        first = starts if op.count_include_pad else np.maximum(starts, 0)
+        met = np.minimum(starts + op.window[i], last) - first
+        total = total * met.reshape(-1, *(1,) * (rank - 1 - i))
+    return total
+
+
+def _first_maxima(op: MaxWindow, x: Array) -> tuple[Array, Array]:
+    """The largest element of each window of x, and its place, counted within an image (-1: it meets none)."""
     spans = reach(op.window, op.dilation)
     sizes = array_positions(x.shape[2:], spans, op.stride, op.pad, op.ceil_mode)
-    # Room for the windows that ceil_mode lets stick out.
-    room = [max(op.pad[i + rank], (sizes[i] - 1) * op.stride[i] + spans[i] - op.pad[i] - x.shape[2 + i])
-            for i in range(rank)]  # fmt: skip
-    widened = (*op.pad[:rank], *room)
-    places = np.arange(int(np.prod(x.shape[2:])), dtype=np.int64).reshape(1, 1, *x.shape[2:])
-    places = pad_spatial(places, widened, -1)
-    xs, vs = pad_spatial(x, widened), pad_spatial(v, widened)
+    widened = _room(x.shape[2:], sizes, spans, op.stride, op.pad)
+    within = np.arange(math.prod(x.shape[2:]), dtype=np.int64).reshape(1, 1, *x.shape[2:])
+    places, elements = pad_spatial(within, widened, -1), pad_spatial(x, widened)
     floats = x.dtype.kind in "fV"  # numpy calls bfloat16 a void type
-    best = np.full((*x.shape[:2], *sizes), -np.inf if floats else np.iinfo(x.dtype).min, x.dtype)
-    taken = best.copy() if v is x else np.zeros(best.shape, v.dtype)
-    found = np.full(best.shape, -1, np.int64)
+    best: Array = np.full((*x.shape[:2], *sizes), -np.inf if floats else np.iinfo(x.dtype).min, x.dtype)
+    found: Array = np.full(best.shape, -1, np.int64)
     for _, window in taps(op.window, sizes, op.stride, op.dilation):
-        value, place = xs[(..., *window)], np.broadcast_to(places[(..., *window)], best.shape)
+        value, place = elements[(..., *window)], places[(..., *window)]
         better = (value > best) | (np.isnan(value) & ~np.isnan(best)) if floats else value > best
         better = (place >= 0) & (better | (found < 0))
         best, found = np.where(better, value, best), np.where(better, place, found)
-        taken = np.where(better, vs[(..., *window)], taken)
-    return taken, found
+    return best, flat_image(found, x.shape[:2], len(sizes))
 
 
 def max_pool(x: Value, window: Ints, stride: Ints | None = None, pad: Ints = 0, dilation: Ints = 1,
@@ -209,4 +348,116 @@ def max_pool(x: Value, window: Ints, stride: Ints | None = None, pad: Ints = 0, 
     return build(MaxPool(windows, strides, pads(pad, rank), numbers(dilation, rank, "dilation"), ceil_mode), x)
 
 
-OPS: tuple[type[Op], ...] = (MaxPool, MaxPoolGrad, MaxPoolTake)
+def max_pool_with_indices(x: Value, window: Ints, stride: Ints | None = None, pad: Ints = 0, dilation: Ints = 1,
+                          ceil_mode: bool = False) -> tuple[Value, Value]:  # fmt: skip
+    """The largest element of each window and its position within the image, counted row by row, i64."""
+    y = max_pool(x, window, stride, pad, dilation, ceil_mode)
+    assert isinstance(y.op, MaxPool)
+    op = y.op
+    places = reshape(iota((dim_product(x.shape[2:]),)), (1, 1, *x.shape[2:]))
+    take = MaxPoolTake(op.window, op.stride, op.pad, op.dilation, op.ceil_mode)
+    return y, build(take, x, expand(places, x.shape))
+
+
+def avg_pool(x: Value, window: Ints, stride: Ints | None = None, pad: Ints = 0, ceil_mode: bool = False,
+             count_include_pad: bool = True) -> Value:  # fmt: skip
+    """The mean of each window of x [N, C, *S]; stride None means windows side by side."""
+    rank = max(1, x.rank - 2)
+    windows = numbers(window, rank, "window")
+    strides = windows if stride is None else numbers(stride, rank, "stride")
+    return build(AvgPool(windows, strides, pads(pad, rank), ceil_mode, count_include_pad), x)
+
+
+def lp_pool(x: Value, norm: float, window: Ints, stride: Ints | None = None, pad: Ints = 0,
+            ceil_mode: bool = False) -> Value:  # fmt: skip
+    """(sum of |x|^norm)^(1/norm) of each window of x [N, C, *S].
+
+    A window cut short by ceil_mode counts as if the mean of its part went on, as in PyTorch. Raises ArgumentError
+    unless norm > 0. Source: ONNX LpPool-22; torch.nn.functional.lp_pool2d.
+    """
+    if not norm > 0:
+        raise ArgumentError(f"lp_pool: norm {norm} is not positive")
+    powers = square(x) if norm == 2 else abs(x) if norm == 1 else pow(abs(x), scalar_like(float(norm), x))
+    y = avg_pool(powers, window, stride, pad, ceil_mode)
+    assert isinstance(y.op, AvgPool)
+    total = mul(y, scalar_like(float(math.prod(y.op.window)), x))
+    return sqrt(total) if norm == 2 else total if norm == 1 else pow(total, scalar_like(1.0 / norm, x))
+
+
+def global_avg_pool(x: Value) -> Value:
+    """The mean of each image. x: [N, C, *S] -> [N, C, 1...]. Source: ONNX GlobalAveragePool-22."""
+    return mean(x, range(2, x.rank), keepdims=True)
+
+
+def global_max_pool(x: Value) -> Value:
+    """The largest element of each image. x: [N, C, *S] -> [N, C, 1...]. Source: ONNX GlobalMaxPool-22."""
+    return amax(x, range(2, x.rank), keepdims=True)
+
+
+def adaptive_avg_pool(x: Value, size: int | Sequence[int | None] | None) -> Value:
+    """The mean of `size` windows that cover each axis evenly: window i is floor(i*S/size) up to ceil((i+1)*S/size).
+
+    x: [N, C, *S] -> [N, C, *size]; None keeps an axis. Sizes that do not divide the image give windows that overlap.
+    Raises NotSupported for a symbolic image unless size is 1 or None. Source: torch.nn.functional.adaptive_avg_pool2d.
+    """
+    goals = _goals(x, size, "adaptive_avg_pool")
+    if goals == (1,) * (x.rank - 2):
+        return global_avg_pool(x)
+    even = _even_windows(x, goals)
+    if even is not None:
+        return avg_pool(x, even)
+    for axis, goal in enumerate(goals, start=2):
+        x = _pooled_axis(x, axis, goal, mean, "adaptive_avg_pool")
+    return x
+
+
+def adaptive_max_pool(x: Value, size: int | Sequence[int | None] | None) -> Value:
+    """The largest element of `size` windows that cover each axis evenly, as adaptive_avg_pool lays them."""
+    goals = _goals(x, size, "adaptive_max_pool")
+    if goals == (1,) * (x.rank - 2):
+        return global_max_pool(x)
+    even = _even_windows(x, goals)
+    if even is not None:
+        return max_pool(x, even)
+    for axis, goal in enumerate(goals, start=2):
+        x = _pooled_axis(x, axis, goal, amax, "adaptive_max_pool")
+    return x
+
+
+def _goals(x: Value, size: int | Sequence[int | None] | None, name: str) -> tuple[Dim, ...]:
+    rank = x.rank - 2
+    if not 1 <= rank <= 3:
+        raise ShapeError(f"{name}: x has {x.rank} axes, 3 to 5 are expected", help="x is [N, C, *IMAGE]")
+    goals = (size,) * rank if size is None or isinstance(size, int) else tuple(size)
+    if len(goals) != rank or any(goal is not None and goal < 1 for goal in goals):
+        raise ArgumentError(f"{name}: size {size} does not fit {rank} spatial axes",
+                            help="numbers >= 1, or None to keep")  # fmt: skip
+    return tuple(x.shape[2 + i] if goal is None else goal for i, goal in enumerate(goals))
+
+
+def _even_windows(x: Value, goals: Sequence[Dim]) -> tuple[int, ...] | None:
+    """The windows side by side that make the goals, where there are such."""
+    found: list[int] = []
+    for have, goal in zip(x.shape[2:], goals, strict=True):
+        window = 1 if have == goal else floordiv(have, goal)
+        if not isinstance(window, int) or window < 1 or window * goal != have:
+            return None
+        found.append(window)
+    return tuple(found)
+
+
+def _pooled_axis(x: Value, axis: int, goal: Dim, reduce: Callable[[Value, int, bool], Value], name: str) -> Value:
+    """One axis reduced over `goal` windows that cover it evenly."""
+    have = x.shape[axis]
+    if have == goal:
+        return x
+    if goal == 1:
+        return reduce(x, axis, True)
+    if not isinstance(have, int) or not isinstance(goal, int):
+        raise NotSupported(f"{name}: axis {axis} of {x.tensor} has no fixed size",
+                           help="give the image's size as a number, or use size 1")  # fmt: skip
+    bounds = [(i * have // goal, -(-(i + 1) * have // goal)) for i in range(goal)]
+    return concat([reduce(narrow(x, axis, low, high - low), axis, True) for low, high in bounds], axis)
+
+
+OPS: tuple[type[Op], ...] = (MaxPool, MaxPoolGrad, MaxPoolTake, AvgPool, AvgPoolGrad)
