@@ -1,0 +1,189 @@
+"""Gathers nodes into regions that one kernel computes, so that what lies between them never reaches memory.
+
+A region is a `fuse` op that holds a small graph. It has at most one anchor (convolution, product, reduction, ...): the
+elementwise nodes that only feed the anchor are its prologue, those that only follow it its epilogue; a region without
+an anchor is one elementwise sweep. Walking from the last node to the first, a node joins the region of its users when
+all of them lie in that one region: then no path can leave the region and come back, so the graph stays acyclic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from chainrule.ir.graph import Get, Graph, Input, Value, build, get, new_input, rebuild, remapped
+from chainrule.ir.op import Op
+from chainrule.ir.types import TensorType
+from chainrule.loc import Loc, using
+from chainrule.ops.basic import Constant, Full, Fuse, SizeOf
+from chainrule.ops.elementwise import Elementwise
+from chainrule.passes.base import Notes, Pass
+from chainrule.passes.fold import scalar_of
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """What a backend's kernels can take in: op classes by what may join them.
+
+    prologue: anchors that compute elementwise producers while reading. epilogue: anchors that compute elementwise
+    consumers while writing. chains: pairs of anchors that one kernel runs (convolution, then pool), with a function
+    that says of two such nodes whether the kernel takes them.
+    """
+
+    prologue: frozenset[type[Op]] = frozenset()
+    epilogue: frozenset[type[Op]] = frozenset()
+    chains: Mapping[tuple[type[Op], type[Op]], Callable[[Value, Value], bool]] = field(default_factory=dict)
+
+
+@dataclass
+class _Region:
+    """A region while it grows. root: its last node."""
+
+    root: Value
+    anchor: Value | None
+    members: dict[Value, None]
+    outputs: dict[Value, None]
+
+
+@dataclass(frozen=True)
+class FuseRegions(Pass):
+    """Forms regions as the anchors allow; max_nodes bounds a region, because code generation is not linear."""
+
+    name: ClassVar[str] = "fuse"
+    anchors: Anchors = field(default_factory=Anchors)
+    max_nodes: int = 120
+
+    def __str__(self) -> str:
+        return self.name if self.max_nodes == 120 else f"{self.name}{{max-nodes={self.max_nodes}}}"
+
+    def run(self, graph: Graph, notes: Notes) -> Graph:
+        regions = self._grow(graph)
+        return _build(graph, regions, notes)
+
+    def _grow(self, graph: Graph) -> dict[Value, _Region]:
+        outer = set(graph.results)
+        region_of: dict[Value, _Region] = {}
+        for node in reversed(graph.nodes):
+            if not isinstance(node.type, TensorType) or not self._fusable(node):
+                continue
+            region = self._joined(graph, node, region_of, node in outer)
+            if region is None:
+                anchor = None if isinstance(node.op, Elementwise) else node
+                region = _Region(node, anchor, {}, {node: None})
+            region.members[node] = None
+            region_of[node] = region
+        return region_of
+
+    def _fusable(self, node: Value) -> bool:
+        return isinstance(node.op, Elementwise) or type(node.op) in self.anchors.prologue | self.anchors.epilogue
+
+    def _joined(self, graph: Graph, node: Value, region_of: Mapping[Value, _Region], is_output: bool) -> _Region | None:
+        """The region that the node joins, None if it starts its own."""
+        users = graph.users[node]
+        regions = {id(r): r for u in users if (r := region_of.get(u)) is not None}
+        if len(regions) != 1 or any(u not in region_of for u in users):
+            return None
+        (region,) = regions.values()
+        if len(region.members) >= self.max_nodes:
+            return None
+        if isinstance(node.op, Elementwise):
+            if not all(self._may_read(u, node, region) for u in users):
+                return None
+            if is_output:
+                if node.shape != region.root.shape or (region.anchor is not None and region.anchor in users):
+                    return None
+                if region.anchor is not None and not self._after_anchor(node, region):
+                    return None
+                region.outputs[node] = None
+            return region
+        if is_output or not self._may_anchor(node, region, users):
+            return None
+        region.anchor = node
+        return region
+
+    def _may_read(self, user: Value, node: Value, region: _Region) -> bool:
+        """True if computing node where user reads it repeats no work."""
+        if isinstance(user.op, Elementwise):
+            return node.shape == user.shape
+        return type(user.op) in self.anchors.prologue
+
+    def _after_anchor(self, node: Value, region: _Region) -> bool:
+        """True if the node lies behind the anchor: only then does the kernel visit each of its elements once."""
+        seen, stack = set[Value](), [node]
+        while stack:
+            value = stack.pop()
+            if value is region.anchor:
+                return True
+            stack.extend(v for v in value.inputs if v in region.members and v not in seen)
+            seen.update(value.inputs)
+        return False
+
+    def _may_anchor(self, node: Value, region: _Region, users: tuple[Value, ...]) -> bool:
+        if type(node.op) not in self.anchors.epilogue:
+            return False
+        if region.anchor is not None:
+            fits = self.anchors.chains.get((type(node.op), type(region.anchor.op)))
+            if fits is None or not fits(node, region.anchor):
+                return False
+            return node.shape == region.anchor.inputs[0].shape
+        return node.shape == region.root.shape and all(
+            isinstance(u.op, Elementwise) and u.shape == node.shape for u in users
+        )
+
+
+def _build(graph: Graph, region_of: Mapping[Value, _Region], notes: Notes) -> Graph:
+    done: dict[Value, Value] = {}
+    for node in graph.nodes:
+        if isinstance(node.op, Input):
+            done[node] = node
+            continue
+        region = region_of.get(node)
+        if region is None or len(region.members) == 1:
+            done[node] = _moved(node, done)
+        elif node is region.root:
+            _close(region, done, notes)
+    return remapped(graph, done)
+
+
+def _moved(node: Value, done: Mapping[Value, Value]) -> Value:
+    if isinstance(node.op, Get):
+        return get(done[node.inputs[0]], node.op.index)
+    return rebuild(node, tuple(done[v] for v in node.inputs))
+
+
+def _close(region: _Region, done: dict[Value, Value], notes: Notes) -> None:
+    """Builds the region's op and tells where its results now come from."""
+    order = sorted(region.members, key=lambda v: v.serial)
+    inner: dict[Value, Value] = {}
+    arguments: dict[Value, Value] = {}
+    for node in order:
+        for value in node.inputs:
+            if value in region.members or value in inner:
+                continue
+            if _is_free(value):
+                inner[value] = value
+            else:
+                inner[value] = new_input(f"x{len(arguments)}", value.tensor)
+                arguments[value] = inner[value]
+        inner[node] = rebuild(node, tuple(inner[v] for v in node.inputs))
+    outputs = tuple(region.outputs)
+    label = "_".join(dict.fromkeys(n.op.name for n in order))[:60]
+    body = Graph(label, tuple(arguments.values()), tuple(inner[v] for v in outputs))
+    kind = "elementwise" if region.anchor is None else region.anchor.op.name
+    with using(_places(order)):
+        fused = build(Fuse(body, kind), *(done[v] for v in arguments))
+    for i, value in enumerate(outputs):
+        done[value] = get(fused, i)
+    notes.count(f"{kind} region")
+
+
+def _is_free(value: Value) -> bool:
+    """A number that the kernel can hold itself."""
+    return isinstance(value.op, Constant | Full | SizeOf) and (
+        scalar_of(value) is not None or isinstance(value.op, SizeOf)
+    )
+
+
+def _places(members: list[Value]) -> tuple[Loc, ...]:
+    return tuple(dict.fromkeys(loc for node in members for loc in node.locs))
