@@ -62,7 +62,7 @@ class Gather(Op):
     def ref(self, *arrays: Array) -> Array:
         x, indices = arrays
         axis = axis_of(self.axis, x.ndim)
-        return np.take(x, in_range(indices, x.shape[axis], axis), axis)
+        return np.asarray(np.take(x, in_range(indices, x.shape[axis], axis), axis))
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         x, indices = inputs
@@ -139,7 +139,7 @@ class Embedding(Op):
 
     def ref(self, *arrays: Array) -> Array:
         weight, indices = arrays
-        return weight[in_range(indices, weight.shape[0], 0)]
+        return np.asarray(np.take(weight, in_range(indices, weight.shape[0], 0), 0))
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         weight, indices = inputs

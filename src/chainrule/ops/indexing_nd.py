@@ -43,7 +43,7 @@ class GatherND(Op):
     def ref(self, *arrays: Array) -> Array:
         x, indices = arrays
         parts = [in_range(indices[..., k], x.shape[k], k) for k in range(indices.shape[-1])]
-        return x[tuple(parts)] if parts else np.broadcast_to(x, (*indices.shape[:-1], *x.shape)).copy()
+        return np.asarray(x[tuple(parts)]) if parts else np.broadcast_to(x, (*indices.shape[:-1], *x.shape)).copy()
 
     def decompose(self, *inputs: Value) -> Value:
         x, indices = inputs

@@ -50,7 +50,7 @@ def threefry(key: Array, first: Array, second: int) -> tuple[Array, Array]:
                 x1 = ((x1 << np.uint32(turn)) | (x1 >> np.uint32(32 - turn))) ^ x0
             x0 = x0 + keys[(group + 1) % 3]
             x1 = x1 + (keys[(group + 2) % 3] + np.uint32(group + 1))
-    return x0, x1
+    return np.asarray(x0), np.asarray(x1)
 
 
 def threefry_values(key: Value, first: Value, second: int) -> tuple[Value, Value]:

@@ -125,7 +125,7 @@ class Uniform(Draw):
         if (self.low, self.high) == (0.0, 1.0):
             return units
         scalar = self.dtype.numpy.type
-        return np.minimum(units * scalar(self.high - self.low) + scalar(self.low), self._last())
+        return np.asarray(np.minimum(units * scalar(self.high - self.low) + scalar(self.low), self._last()))
 
     def _last(self) -> Array:
         """The largest number below high."""
@@ -150,9 +150,9 @@ def _units(key: Array, shape: Sequence[Dim], dtype: DType) -> Array:
     words, bits = threefry(key, counters(shape), DRAW), _FRACTION_BITS[dtype.name]
     if dtype == f64:
         high, low = (words[0] >> np.uint32(5)).astype(np.float64), (words[1] >> np.uint32(6)).astype(np.float64)
-        return (high * 2.0**26 + low) * 2.0**-53
+        return np.asarray((high * 2.0**26 + low) * 2.0**-53)
     kind = dtype.numpy
-    return (words[0] >> np.uint32(32 - bits)).astype(kind) * kind.type(2.0**-bits)
+    return np.asarray((words[0] >> np.uint32(32 - bits)).astype(kind) * kind.type(2.0**-bits))
 
 
 def _unit_values(key: Value, shape: tuple[Dim, ...], dtype: DType) -> Value:
@@ -194,7 +194,11 @@ class Normal(Draw):
             words = threefry(key, counters(self.shape), DRAW)
             u, steps = (((w >> np.uint32(8)).astype(np.float64)) for w in words)
             u, t = (u + 1.0) * 2.0**-24, (steps - 2.0**23 + 0.5) * 2.0**-24
-        return (np.sqrt(-2.0 * np.log(u)) * np.sin(np.pi * t)).astype(self.dtype.numpy)
+        return np.asarray(np.sqrt(-2.0 * np.log(u)) * np.sin(np.pi * t), self.dtype.numpy)
+
+    def magnitude(self, *arrays: Array) -> Array:
+        """The scale of rounding errors: a logarithm, a root, a sine and two products, each off by its own class."""
+        return 2.0 * np.abs(self.ref(*arrays).astype(np.float64))
 
     def flat(self, key: Value) -> Value:
         if self.dtype.bits == 16:
@@ -242,7 +246,7 @@ class Bernoulli(Draw):
 
     def ref(self, *arrays: Array) -> Array:
         words, _ = threefry(arrays[0], counters(self.shape), DRAW)
-        return words.astype(np.uint64) < np.uint64(_threshold(self.p))
+        return np.asarray(words.astype(np.uint64) < np.uint64(_threshold(self.p)))
 
     def flat(self, key: Value) -> Value:
         limit = _threshold(self.p)
@@ -278,7 +282,7 @@ class RandInt(Draw):
         words, _ = threefry(arrays[0], counters(self.shape), DRAW)
         steps = (words.astype(np.uint64) * np.uint64(self.high - self.low)) >> np.uint64(32)
         with np.errstate(over="ignore"):
-            return steps.astype(self.dtype.numpy) + np.asarray(self.low, self.dtype.numpy)
+            return np.asarray(steps.astype(self.dtype.numpy) + np.asarray(self.low, self.dtype.numpy))
 
     def flat(self, key: Value) -> Value:
         wide = mul(cast(random_bits(key, self.shape), u64), constant(self.high - self.low, u64))

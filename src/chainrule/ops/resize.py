@@ -36,7 +36,8 @@ class Resize(Op):
     Element i of an axis lies at the place p of x: (i + 1/2) / s - 1/2 for "half_pixel" (for "pytorch_half_pixel" 0 if
     the new size is 1), i / s for "asymmetric", i (d - 1) / (size - 1) for "align_corners". s is the axis's number in
     scales, or size / d where that is 0. "nearest" takes the element at the rounded place, "linear" mixes the two
-    around it; places beyond the ends count as the ends. Places are computed in float64; f16 and bf16 are mixed in f32.
+    around it by weights, of which one may be 0 (times an infinity: NaN). Places beyond the ends count as the ends.
+    Places are computed in float64; f16 and bf16 are mixed in f32.
 
     Only "linear" asks for floats. Raises ShapeError for an empty axis that is to grow, ArgumentError for unknown names.
     Source: ONNX Resize-19, modes nearest and linear, without antialias.
@@ -176,7 +177,7 @@ def _scaled(dim: Dim, scale: float) -> Dim:
     ratio = Fraction(scale).limit_denominator(1024)
     if abs(float(ratio) - scale) > 1e-7 * abs(scale):
         raise ArgumentError(f"resize: the symbolic size {dim} times {scale} is not a size",
-                            help="use a scale that is a simple fraction such as 2, 0.5 or 1.5, or give sizes")  # fmt: skip
+                            help="use a simple fraction such as 2, 0.5 or 1.5 as scale, or give sizes")  # fmt: skip
     return floordiv(dim * ratio.numerator, ratio.denominator)
 
 

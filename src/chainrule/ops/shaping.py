@@ -193,7 +193,7 @@ class Slice(Op):
         for axis, (start, size, step) in enumerate(zip(self.starts, self.sizes, self.steps, strict=True)):
             _check_slice(axis, x.shape[axis], start, size, step)
             cut.append(slice(int(start), int(start + size * step), step))
-        return x[tuple(cut)]
+        return np.asarray(x[tuple(cut)])
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         (x,), grad = inputs, grads[0]

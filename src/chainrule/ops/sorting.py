@@ -82,7 +82,7 @@ class Sort(Op):
 
 @dataclass(frozen=True)
 class TopK(Op):
-    """The k largest (or smallest) elements of an axis in order, and their positions. x: [.., n, ..] -> [.., k, ..] each.
+    """The k largest (or smallest) elements of an axis and their positions, in order. x: [.., n, ..] -> 2 [.., k, ..].
 
     Of equal elements the one with the lower position comes first; NaN comes after all numbers. Results: values, of x's
     type, and positions, i64. Raises ShapeError when k exceeds the axis, ArgumentError for a wrong axis or a negative k.
