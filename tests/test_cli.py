@@ -4,11 +4,13 @@ import argparse
 import io
 import json
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 
 import pytest
 
 import chainrule
 from chainrule import cli
+from chainrule.backends.llvm.cache import default_cache
 from chainrule.errors import ArgumentError
 
 
@@ -111,5 +113,33 @@ def test_info_names_versions_and_processor():
     assert code == 0
     assert facts["chainrule"] == chainrule.__version__
     assert facts["cores"] >= 1
+    assert "features" in facts
     for name, value in facts.items():
         assert str(value) in call("info")[1], name
+
+
+def test_cache_lists_locates_and_clears_what_was_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CHAINRULE_CACHE_DIR", str(tmp_path))
+    monkeypatch.delenv("CHAINRULE_NO_CACHE", raising=False)
+    folder = tmp_path / "objects"
+    assert call("cache", "dir") == (0, f"{folder}\n", "")
+    assert call("cache", "ls") == (0, f"0 entries, 0 B, in {folder}\n", "")
+    assert not folder.exists()
+
+    assert default_cache().put("key", bytes(3000))
+    (row,) = json.loads(call("cache", "ls", "--json")[1])
+    assert row["size_bytes"] > 3000
+    listed = call("cache", "ls")[1].splitlines()
+    assert listed[0].split()[:3] == [row["name"][:16], "3.0", "KiB"]
+    assert listed[1] == f"1 entry, 3.0 KiB, in {folder}"
+
+    assert call("cache", "clear") == (0, "deleted 1 file, 3.0 KiB\n", "")
+    assert default_cache().get("key") is None
+    assert json.loads(call("cache", "clear", "--json")[1]) == {"deleted_files": 0, "deleted_bytes": 0}
+    assert json.loads(call("cache", "ls", "--json")[1]) == []
+
+
+def test_cache_without_an_action_is_refused_with_the_actions():
+    code, _, err = call("cache")
+    assert code == 2
+    assert "{ls,clear,dir}" in err

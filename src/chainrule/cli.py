@@ -37,6 +37,7 @@ class Command:
 
 
 COMMANDS = (
+    Command("cache", "list, clear or locate the compile cache"),
     Command("info", "versions, processor and threads of this installation"),
 )
 

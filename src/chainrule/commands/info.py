@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 import chainrule
+from chainrule.backends.llvm.target import host_target
 
 LIBRARIES = ("numpy", "llvmlite", "onnx", "onnxruntime", "safetensors", "rich")
 
@@ -39,8 +40,13 @@ def collect_facts() -> dict[str, str | int]:
     }
     for library in LIBRARIES:
         facts[library] = installed_version(library)
+    target = host_target()
     facts["processor"] = processor_name()
     facts["cores"] = usable_cores()
+    facts["target"] = f"{target.triple} {target.cpu}"
+    facts["vectors"] = f"{target.vector_registers} of {target.vector_bits} bits"
+    facts["caches"] = ", ".join(f"{size // 1024} KiB" for size in (target.l1, target.l2, target.l3))
+    facts["features"] = " ".join(target.features)
     return facts
 
 
