@@ -174,12 +174,10 @@ def _check_elements(x: TensorType, indices: TensorType, axis: int) -> None:
 
 def _flat_positions(indices: Array, shape: tuple[int, ...], axis: int) -> Array:
     """The row-major position in `shape` that each element of indices stands for, flat, in row-major order."""
-    places = list(np.indices(indices.shape, sparse=True))
-    places[axis] = in_range(indices, shape[axis], axis)
-    strides = [int(np.prod(shape[i + 1 :])) for i in range(len(shape))]
-    total = np.zeros(indices.shape, np.int64)
-    for place, stride in zip(places, strides, strict=True):
-        total = total + place * stride
+    total: Array = np.zeros(indices.shape, np.int64)
+    for i, size in enumerate(indices.shape):
+        own = np.arange(int(size)).reshape([-1 if j == i else 1 for j in range(len(shape))])
+        total = total + (in_range(indices, shape[axis], axis) if i == axis else own) * int(np.prod(shape[i + 1 :]))
     return total.reshape(-1)
 
 
@@ -246,7 +244,7 @@ class ScatterAdd(Op):
     def ref(self, *arrays: Array) -> Array:
         x, indices, updates = arrays
         at = _flat_positions(indices, x.shape, axis_of(self.axis, x.ndim))
-        total = x.astype(sums_in(x.dtype)).reshape(-1)
+        total: Array = x.astype(sums_in(x.dtype)).reshape(-1)
         with np.errstate(all="ignore"):
             np.add.at(total, at, updates.reshape(-1).astype(total.dtype))
         return total.reshape(x.shape).astype(x.dtype)
@@ -275,7 +273,7 @@ class Scatter(Op):
     def ref(self, *arrays: Array) -> Array:
         x, indices, updates = arrays
         at = _flat_positions(indices, x.shape, axis_of(self.axis, x.ndim))
-        result = x.reshape(-1).copy()
+        result: Array = x.reshape(-1).copy()
         result[at] = updates.reshape(-1)
         return result.reshape(x.shape)
 

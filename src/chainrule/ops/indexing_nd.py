@@ -42,7 +42,7 @@ class GatherND(Op):
 
     def ref(self, *arrays: Array) -> Array:
         x, indices = arrays
-        parts = [in_range(indices[..., k], x.shape[k], k) for k in range(indices.shape[-1])]
+        parts: list[Array] = [in_range(indices[..., k], x.shape[k], k) for k in range(indices.shape[-1])]
         return np.asarray(x[tuple(parts)]) if parts else np.broadcast_to(x, (*indices.shape[:-1], *x.shape)).copy()
 
     def decompose(self, *inputs: Value) -> Value:
@@ -83,11 +83,11 @@ class ScatterND(Op):
     def ref(self, *arrays: Array) -> Array:
         x, indices, updates = arrays
         depth = indices.shape[-1]
-        at = np.zeros(indices.shape[:-1], np.int64)
+        at: Array = np.zeros(indices.shape[:-1], np.int64)
         for k in range(depth):
-            at = at * x.shape[k] + in_range(indices[..., k], x.shape[k], k)
+            at = at * int(x.shape[k]) + in_range(indices[..., k], int(x.shape[k]), k)
         rest = int(np.prod(x.shape[depth:]))
-        total = x.astype(sums_in(x.dtype) if self.mode == "add" else x.dtype).reshape(-1, rest) if x.size else x
+        total: Array = x.astype(sums_in(x.dtype) if self.mode == "add" else x.dtype).reshape(-1, rest) if x.size else x
         rows = updates.reshape(at.size, rest).astype(total.dtype)
         if rows.size and self.mode == "add":
             with np.errstate(all="ignore"):

@@ -42,6 +42,7 @@ from chainrule.ops.trigonometric import sin
 
 _FRACTION_BITS = {"bf16": 8, "f16": 11, "f32": 24, "f64": 53}  # uniform numbers are k * 2**-bits, exactly
 
+
 @dataclass(frozen=True)
 class Draw(Op):
     """The form of an op that fills a shape with random elements. key: u32[2] -> shape. No gradient passes.

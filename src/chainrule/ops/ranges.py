@@ -114,7 +114,7 @@ class Trilu(Op):
 
     def ref(self, *arrays: Array) -> Array:
         (x,) = arrays
-        ahead = np.arange(x.shape[-1]) - np.arange(x.shape[-2])[:, None]
+        ahead = np.arange(int(x.shape[-1])) - np.arange(int(x.shape[-2])).reshape(-1, 1)
         kept = ahead >= self.diagonal if self.upper else ahead <= self.diagonal
         return np.where(kept, x, np.zeros((), x.dtype))
 
