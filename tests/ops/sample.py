@@ -24,6 +24,10 @@ class Sample:
     label: str = ""
     grad: tuple[int, ...] | None = None
 
+    def __post_init__(self) -> None:
+        # A 0-d result of numpy is a scalar; ops and backends take arrays.
+        object.__setattr__(self, "inputs", tuple(np.asarray(x) for x in self.inputs))
+
     @property
     def id(self) -> str:
         shapes = "-".join(f"{x.dtype.name}{list(x.shape)}".replace(" ", "") for x in self.inputs)

@@ -4,8 +4,36 @@ from __future__ import annotations
 
 from chainrule.ir.graph import Get, Input
 from chainrule.ir.op import Op
-from chainrule.ops import basic
+from chainrule.ops import (
+    activations,
+    activations_smooth,
+    arithmetic,
+    basic,
+    compare,
+    conv,
+    cumulative,
+    elementwise,
+    indexing,
+    indexing_nd,
+    keys,
+    matmul,
+    norm,
+    pool,
+    random,
+    ranges,
+    reduce,
+    repeating,
+    resize,
+    shaping,
+    softmax,
+    sorting,
+    statistics,
+    transcendental,
+    trigonometric,
+)
 
-FAMILIES = (basic,)
+FAMILIES = (basic, elementwise, arithmetic, compare, transcendental, trigonometric, activations, activations_smooth,
+            reduce, statistics, cumulative, softmax, matmul, conv, pool, norm, shaping, repeating, ranges, indexing,
+            indexing_nd, sorting, resize, keys, random)  # fmt: skip
 ALL_OPS: tuple[type[Op], ...] = (Input, Get, *(op for family in FAMILIES for op in family.OPS))
 OP_BY_NAME = {op.name: op for op in ALL_OPS}

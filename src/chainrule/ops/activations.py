@@ -13,7 +13,7 @@ import numpy as np
 
 from chainrule.errors import ArgumentError
 from chainrule.ir.graph import Value, build
-from chainrule.ir.op import Array
+from chainrule.ir.op import Array, Op
 from chainrule.ir.types import TensorType, f32
 from chainrule.ops.arithmetic import clip
 from chainrule.ops.basic import scalar_like, zeros_like
@@ -289,4 +289,14 @@ def threshold(x: Value, threshold: float, value: float) -> Value:
     return build(Threshold(threshold, value), x)
 
 
-OPS = (Relu, HardTanh, LeakyRelu, PRelu, HardSigmoid, HardSwish, SoftShrink, HardShrink, Threshold)
+OPS: tuple[type[Op], ...] = (
+    Relu,
+    HardTanh,
+    LeakyRelu,
+    PRelu,
+    HardSigmoid,
+    HardSwish,
+    SoftShrink,
+    HardShrink,
+    Threshold,
+)

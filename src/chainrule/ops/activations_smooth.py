@@ -383,4 +383,4 @@ def glu(x: Value, axis: int = -1) -> Value:
     return build(Glu(axis + x.rank if -x.rank <= axis < 0 else axis), x)
 
 
-OPS = (Elu, Selu, Celu, Gelu, Silu, Softplus, LogSigmoid, Mish, Softsign, TanhShrink, Glu)
+OPS: tuple[type[Op], ...] = (Elu, Selu, Celu, Gelu, Silu, Softplus, LogSigmoid, Mish, Softsign, TanhShrink, Glu)

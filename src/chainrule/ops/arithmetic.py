@@ -10,7 +10,7 @@ import numpy as np
 
 from chainrule.errors import ArgumentError
 from chainrule.ir.graph import Value, build
-from chainrule.ir.op import Array
+from chainrule.ir.op import Array, Op
 from chainrule.ir.types import TensorType, bool_
 from chainrule.ops.basic import scalar_like, zeros_like
 from chainrule.ops.compare import ge, le, logical_and
@@ -348,4 +348,19 @@ def isfinite(x: Value) -> Value:
     return build(IsFinite(), x)
 
 
-OPS = (Sign, Reciprocal, Square, FloorDivide, Remainder, FMod, Clip, Round, Floor, Ceil, Trunc, IsNaN, IsInf, IsFinite)
+OPS: tuple[type[Op], ...] = (
+    Sign,
+    Reciprocal,
+    Square,
+    FloorDivide,
+    Remainder,
+    FMod,
+    Clip,
+    Round,
+    Floor,
+    Ceil,
+    Trunc,
+    IsNaN,
+    IsInf,
+    IsFinite,
+)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from chainrule.ir.graph import Value, build
-from chainrule.ir.op import Array
+from chainrule.ir.op import Array, Op
 from chainrule.ir.types import TensorType, bool_
 from chainrule.ops.elementwise import Binary, Unary, quiet
 
@@ -301,5 +301,5 @@ def shift_right(a: Value, b: Value) -> Value:
     return build(ShiftRight(), a, b)
 
 
-OPS = (Eq, Ne, Lt, Le, Gt, Ge, LogicalAnd, LogicalOr, LogicalXor, LogicalNot,
+OPS: tuple[type[Op], ...] = (Eq, Ne, Lt, Le, Gt, Ge, LogicalAnd, LogicalOr, LogicalXor, LogicalNot,
        BitAnd, BitOr, BitXor, BitNot, ShiftLeft, ShiftRight)  # fmt: skip

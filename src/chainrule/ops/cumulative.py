@@ -112,4 +112,4 @@ def cumprod(x: Value, axis: int) -> Value:
     return build(CumProd(canonical_axis(x, axis)), x)
 
 
-OPS = (CumSum, CumProd)
+OPS: tuple[type[Op], ...] = (CumSum, CumProd)

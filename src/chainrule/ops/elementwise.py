@@ -416,4 +416,4 @@ def minimum(a: Value, b: Value) -> Value:
     return build(Minimum(), a, b)
 
 
-OPS = (Cast, BitCast, Where, Add, Sub, Mul, Div, Neg, Abs, Maximum, Minimum)
+OPS: tuple[type[Op], ...] = (Cast, BitCast, Where, Add, Sub, Mul, Div, Neg, Abs, Maximum, Minimum)

@@ -348,4 +348,4 @@ def argmin(x: Value, axis: int, keepdims: bool = False) -> Value:
     return build(ArgMin(canonical_axis(x, axis), keepdims), x)
 
 
-OPS = (Sum, Mean, AMax, AMin, Prod, Any, All, ArgMax, ArgMin)
+OPS: tuple[type[Op], ...] = (Sum, Mean, AMax, AMin, Prod, Any, All, ArgMax, ArgMin)

@@ -117,4 +117,4 @@ def log_softmax(x: Value, axis: int = -1) -> Value:
     return build(LogSoftmax(canonical_axis(x, axis)), x)
 
 
-OPS = (Softmax, LogSoftmax)
+OPS: tuple[type[Op], ...] = (Softmax, LogSoftmax)

@@ -11,7 +11,7 @@ import numpy as np
 from chainrule.errors import ArgumentError
 from chainrule.ir.dims import Dim, dim_max
 from chainrule.ir.graph import Value, build
-from chainrule.ir.op import Array
+from chainrule.ir.op import Array, Op
 from chainrule.ir.types import TensorType
 from chainrule.ops.activations import in_f32, number
 from chainrule.ops.arithmetic import isinf, sign, square
@@ -246,4 +246,4 @@ def sum_square(x: Value, axes: Axes = None, keepdims: bool = False) -> Value:
     return build(SumSquare(canonical_axes(x, axes), keepdims), x)
 
 
-OPS = (LogSumExp, Var, Std, L1Norm, L2Norm, SumSquare)
+OPS: tuple[type[Op], ...] = (LogSumExp, Var, Std, L1Norm, L2Norm, SumSquare)

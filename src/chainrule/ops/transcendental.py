@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from chainrule.ir.graph import Value, build
-from chainrule.ir.op import Array
+from chainrule.ir.op import Array, Op
 from chainrule.ops.arithmetic import square
 from chainrule.ops.basic import scalar_like, zeros_like
 from chainrule.ops.compare import eq, ge, logical_and
@@ -383,4 +383,20 @@ def erfc(x: Value) -> Value:
     return build(Erfc(), x)
 
 
-OPS = (Exp, Exp2, ExpM1, Log, Log2, Log10, Log1P, Sqrt, Rsqrt, Cbrt, Pow, Tanh, Sigmoid, Erf, Erfc)
+OPS: tuple[type[Op], ...] = (
+    Exp,
+    Exp2,
+    ExpM1,
+    Log,
+    Log2,
+    Log10,
+    Log1P,
+    Sqrt,
+    Rsqrt,
+    Cbrt,
+    Pow,
+    Tanh,
+    Sigmoid,
+    Erf,
+    Erfc,
+)

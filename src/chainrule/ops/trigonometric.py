@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from chainrule.ir.graph import Value, build
-from chainrule.ir.op import Array
+from chainrule.ir.op import Array, Op
 from chainrule.ops.arithmetic import square
 from chainrule.ops.basic import scalar_like
 from chainrule.ops.elementwise import Binary, Unary, add, div, in_double, mul, neg, pair_in_double, sub, sum_to
@@ -274,4 +274,4 @@ def atanh(x: Value) -> Value:
     return build(ATanH(), x)
 
 
-OPS = (Sin, Cos, Tan, ASin, ACos, ATan, ATan2, SinH, CosH, ASinH, ACosH, ATanH)
+OPS: tuple[type[Op], ...] = (Sin, Cos, Tan, ASin, ACos, ATan, ATan2, SinH, CosH, ASinH, ACosH, ATanH)
