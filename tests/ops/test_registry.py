@@ -202,7 +202,7 @@ def difference(value: Value, arrays: Sequence[Array], index: int, direction: Arr
         changed = list(arrays)
         changed[index] = arrays[index] + steps * DIFFERENCE_STEP * direction
         found = [y for y in evaluate(value, changed, {}, precise=False) if as_dtype(y.dtype).is_float]
-        return float(np.sum([np.sum(np.where(w == 0, 0.0, w * y)) for w, y in zip(weights, found, strict=True)]))
+        return float(np.sum([np.sum(w * np.where(w == 0, 0.0, y)) for w, y in zip(weights, found, strict=True)]))
 
     return (8.0 * (moved(1) - moved(-1)) - (moved(2) - moved(-2))) / (12.0 * DIFFERENCE_STEP)
 

@@ -85,7 +85,7 @@ class Var(Reduction):
     def magnitude(self, *arrays: Array) -> Array:
         """The variance, what an error of the mean adds to it, and the square of that error."""
         (x,) = arrays
-        level = self.apply(lambda rows: np.mean(np.abs(rows), axis=-1), x)
+        level = self.apply(mean_magnitude, x)
         y = self.ref(x)
         return y + 2.0 * np.sqrt(y) * level + 2.0**-22 * level * level
 
@@ -124,7 +124,7 @@ class Std(Reduction):
     def magnitude(self, *arrays: Array) -> Array:
         """The deviation, and the level of the elements, to which an error of the mean is relative."""
         (x,) = arrays
-        return self.ref(x) + self.apply(lambda rows: np.mean(np.abs(rows), axis=-1), x)
+        return self.ref(x) + self.apply(mean_magnitude, x)
 
     def decompose(self, *inputs: Value) -> Value:
         return in_f32(lambda x: sqrt(var(x, self.axes, self.keepdims, self.correction)), inputs[0])
@@ -135,6 +135,11 @@ class Std(Reduction):
         scale = mul(y, scalar_like(_freedom(x, self.axes, self.correction), x))
         slope = where(eq(y, zeros_like(y)), zeros_like(y), div(kept(grads[0], x, self.axes), scale))
         return (mul(slope, _centred(x, self.axes)),)
+
+
+def mean_magnitude(rows: Array) -> Array:
+    """The mean of the absolute values along the last axis; 0 of nothing."""
+    return np.add.reduce(np.abs(rows), axis=-1) / max(1, rows.shape[-1])
 
 
 def variance(rows: Array, correction: int) -> Array:
