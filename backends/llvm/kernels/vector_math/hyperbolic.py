@@ -1,0 +1,153 @@
+"""Hyperbolic functions: tanh, sinh, cosh, asinh, acosh, atanh. At most 2 ULP; odd functions keep -0 and subnormals.
+
+tanh is direct in both types; the others compute float32 in float64.
+"""
+
+from __future__ import annotations
+
+from chainrule.backends.llvm.kernels.vector_math import coefficients as table
+from chainrule.backends.llvm.kernels.vector_math.exp import exp_tail, expm1_reduced
+from chainrule.backends.llvm.kernels.vector_math.floats import (
+    INFINITY,
+    LN_2,
+    LOG2_E,
+    NAN,
+    form_of,
+    halves_of_power,
+    polynomial,
+    rounded,
+    two_product,
+    two_sum,
+    two_to,
+    widened,
+)
+from chainrule.backends.llvm.kernels.vector_math.log import log_of_mantissa, parts_of
+from chainrule.backends.loops import Builder, Value
+from chainrule.ir.types import f32
+
+
+def tanh(k: Builder, x: Value) -> Value:
+    """The hyperbolic tangent. -1 and 1 at the infinities, NaN at NaN, -0 at -0.
+
+    With 2|x| = n*ln(2) + 2r, n rounded down (nearly), s = 2^n and t = tanh(r): tanh|x| = a / (a + 2 - 2t), where
+    a = (s-1) + (s+1)*t. One division, no exp; both terms of a are positive, and an error of a nearly cancels where a is
+    large.
+    """
+    form = form_of(x)
+    bound = 9.125 if form.fraction == 23 else 19.25
+    y = k.min(k.const(bound, x.dtype, x.lanes), k.abs(x))
+    n, bits = rounded(k, k.fma(y, 2 * LOG2_E, -0.499), form.bias)
+    r = k.fma(n, -0.5 * form.ln2_low, k.fma(n, -0.5 * form.ln2_high, y))
+    square = k.mul(r, r)
+    t = k.fma(k.mul(square, r), polynomial(k, square, table.TANH_32 if form.fraction == 23 else table.TANH_64), r)
+    s = two_to(k, bits, form)
+    top = k.fma(k.add(s, 1.0), t, k.sub(s, 1.0))
+    return k.copysign(k.div(top, k.add(top, k.fma(t, -2.0, 2.0))), x)
+
+
+def exp_halved(k: Builder, x: Value) -> Value:
+    """e^x / 2 for float64 x >= 0, without overflow before the result's own."""
+    form = form_of(x)
+    y = k.min(k.const(form.largest_exp + 2, x.dtype, x.lanes), x)
+    n, bits = rounded(k, y, 2 * form.bias, LOG2_E)
+    r = k.fma(n, -form.ln2_low, k.fma(n, -form.ln2_high, y))
+    first, second = halves_of_power(k, bits, form)
+    p = expm1_reduced(k, r, exp_tail(form))
+    return k.mul(k.mul(k.fma(p, 0.5, 0.5), first), second)
+
+
+def cosh(k: Builder, x: Value) -> Value:
+    """The hyperbolic cosine; inf at both infinities."""
+    if x.dtype == f32:
+        return k.cast(cosh(k, widened(k, x)), f32)
+    e = exp_halved(k, k.abs(x))
+    return k.add(e, k.div(0.25, e))
+
+
+def sinh(k: Builder, x: Value) -> Value:
+    """The hyperbolic sine: its odd series up to |x| = 1.2, e^|x|/2 - e^-|x|/2 beyond."""
+    if x.dtype == f32:
+        return k.cast(sinh(k, widened(k, x)), f32)
+    a = k.abs(x)
+    square = k.mul(x, x)
+    near = k.fma(k.mul(a, square), polynomial(k, square, table.SINH_64), a)
+    e = exp_halved(k, a)
+    far = k.sub(e, k.div(0.25, e))
+    return k.copysign(k.select(k.cmp("lt", a, 1.2), near, far), x)
+
+
+def log_of_sum(k: Builder, high: Value, low: Value) -> Value:
+    """ln(high + low) for a float64 sum with |low| far below high > 0."""
+    form = form_of(high)
+    parts = parts_of(k, high)
+    half, rest = log_of_mantissa(k, parts.f)
+    tail = k.sub(k.fma(parts.exponent, form.ln2_low, k.add(rest, k.div(low, high))), half)
+    return k.fma(parts.exponent, form.ln2_high, k.add(parts.f, tail))
+
+
+def asinh(k: Builder, x: Value) -> Value:
+    """The inverse hyperbolic sine: its odd series up to |x| = 0.3, ln(|x| + sqrt(x^2 + 1)) beyond."""
+    if x.dtype == f32:
+        return k.cast(asinh(k, widened(k, x)), f32)
+    a = k.abs(x)
+    square = k.mul(x, x)
+    near = k.fma(k.mul(a, square), polynomial(k, square, table.ASINH_64), a)
+    huge = k.cmp("gt", a, 2.0**28)
+    root, lost = root_of_square_plus_one(k, a)
+    high, low = two_sum(k, a, root)
+    low = k.add(low, lost)
+    high, low = k.select(huge, a, high), k.select(huge, k.const(0.0, x.dtype, x.lanes), low)
+    middle = log_of_sum(k, high, low)
+    far = k.select(huge, k.add(middle, LN_2), middle)
+    far = k.select(k.cmp("lt", a, INFINITY), far, a)
+    return k.copysign(k.select(k.cmp("lt", a, 0.3), near, far), x)
+
+
+def root_of_square_plus_one(k: Builder, a: Value) -> tuple[Value, Value]:
+    """sqrt(a^2 + 1) and its rounding error, for |a| < 2^500."""
+    square, square_error = two_product(k, a, a)
+    total, total_error = two_sum(k, k.const(1.0, a.dtype, a.lanes), square)
+    root = k.sqrt(total)
+    back, back_error = two_product(k, root, root)
+    left = k.add(k.sub(k.sub(total, back), back_error), k.add(total_error, square_error))
+    return root, k.div(left, k.add(root, root))
+
+
+def acosh(k: Builder, x: Value) -> Value:
+    """The inverse hyperbolic cosine; NaN below 1, 0 at 1, inf at inf. ln(1 + (t + sqrt(2t + t^2))) with t = x - 1."""
+    if x.dtype == f32:
+        return k.cast(acosh(k, widened(k, x)), f32)
+    huge = k.cmp("gt", x, 2.0**28)
+    t = k.sub(x, 1.0)
+    root = k.sqrt(k.mul(t, k.add(t, 2.0)))
+    grown = k.add(t, root)
+    lost = k.sub(root, k.sub(grown, t))
+    lost_t = k.sub(t, k.sub(grown, root))
+    lost = k.select(k.cmp("ge", t, root), lost, lost_t)
+    high, low = two_sum(k, k.const(1.0, x.dtype, x.lanes), grown)
+    low = k.add(low, lost)
+    high, low = k.select(huge, x, high), k.select(huge, k.const(0.0, x.dtype, x.lanes), low)
+    y = log_of_sum(k, high, low)
+    y = k.select(huge, k.add(y, LN_2), y)
+    y = k.select(k.cmp("lt", x, INFINITY), y, x)
+    return k.select(k.cmp("lt", x, 1.0), k.const(NAN, x.dtype, x.lanes), y)
+
+
+def atanh(k: Builder, x: Value) -> Value:
+    """The inverse hyperbolic tangent; -inf and inf at -1 and 1, NaN beyond. Its odd series up to |x| = 0.3."""
+    if x.dtype == f32:
+        return k.cast(atanh(k, widened(k, x)), f32)
+    a = k.abs(x)
+    square = k.mul(x, x)
+    near = k.fma(k.mul(a, square), polynomial(k, square, table.ATANH_64), a)
+    above, lost = two_sum(k, k.const(1.0, x.dtype, x.lanes), a)
+    below = k.sub(1.0, a)
+    gone = k.sub(k.sub(1.0, below), a)
+    ratio = k.div(above, below)
+    # (1+a)/(1-a) = ratio + left/below: the quotient's remainder, and what rounding took from 1+a and 1-a.
+    product, error = two_product(k, ratio, below)
+    left = k.add(k.sub(k.sub(above, product), error), k.sub(lost, k.mul(ratio, gone)))
+    far = k.mul(log_of_sum(k, ratio, k.div(left, below)), 0.5)
+    outside = k.select(k.cmp("eq", a, 1.0), k.const(INFINITY, x.dtype, x.lanes), NAN)
+    far = k.select(k.cmp("lt", a, 1.0), far, outside)
+    return k.copysign(k.select(k.cmp("lt", a, 0.3), near, far), x)
