@@ -1,0 +1,1 @@
+"""Kernel templates: one function per op family, from op to loop IR."""
