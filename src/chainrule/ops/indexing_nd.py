@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -86,7 +87,7 @@ class ScatterND(Op):
         at: Array = np.zeros(indices.shape[:-1], np.int64)
         for k in range(depth):
             at = at * int(x.shape[k]) + in_range(indices[..., k], int(x.shape[k]), k)
-        rest = int(np.prod(x.shape[depth:]))
+        rest = math.prod(x.shape[depth:])
         total: Array = x.astype(sums_in(x.dtype) if self.mode == "add" else x.dtype).reshape(-1, rest) if x.size else x
         rows = updates.reshape(at.size, rest).astype(total.dtype)
         if rows.size and self.mode == "add":
