@@ -1,0 +1,149 @@
+"""Random tensors from counter-based keys: the same key gives the same numbers on every backend.
+
+A trace that draws holds one state input, `rng.key`, which each call of the compiled program replaces. Every draw folds
+its number into the key, so equal calls in one program differ. A function that takes `key` draws from that key instead.
+Outside of a trace keys come from the generator that `manual_seed` sets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from chainrule.errors import ArgumentError
+from chainrule.frontend import scope as scopes
+from chainrule.frontend.places import error, located
+from chainrule.frontend.seeding import fresh_seed
+from chainrule.frontend.stored import Buffer
+from chainrule.frontend.tensor import Operand, Tensor, float_value_of, value_of, wrap
+from chainrule.ir.dims import Dim
+from chainrule.ir.graph import Value
+from chainrule.ir.types import as_dtype
+from chainrule.ops import elementwise, indexing, keys
+from chainrule.ops import random as draws
+from chainrule.ops.basic import full, zeros_like
+
+KEY_NAME = "rng.key"
+
+
+def key(seed: int) -> Tensor:
+    """The key of a seed, u32[2]."""
+    return wrap(keys.key_from_seed(seed))
+
+
+def fold_in(key: Operand, number: Operand) -> Tensor:
+    """The key that a key and a number give: independent of the key and of those of other numbers."""
+    with located():
+        count = number if isinstance(number, int) else elementwise.cast(value_of(number, "fold_in"), as_dtype("u32"))
+        return wrap(keys.fold_in(value_of(key, "fold_in"), count))
+
+
+def split_key(key: Operand, count: int = 2) -> tuple[Tensor, ...]:
+    """Independent keys from one."""
+    with located():
+        return tuple(map(wrap, keys.split_key(value_of(key, "split_key"), count)))
+
+
+def next_key() -> Tensor:
+    """A key that is new at each use, in each call of the compiled program."""
+    return wrap(next_key_value())
+
+
+def next_key_value() -> Value:
+    """The value of `next_key`."""
+    scope = scopes.current()
+    if scope is None:
+        return keys.key_from_seed(fresh_seed())
+    root = scope.root
+    if root.key is None:
+        root.key = new_key_buffer()
+    start = root.input_of(root.key)
+    root.draws += 1
+    root.assign(root.key, keys.fold_in(start, 0))
+    return keys.fold_in(start, root.draws)
+
+
+def new_key_buffer(seed: int | None = None) -> Buffer:
+    """The state that a trace keeps its key in; the seed is drawn from the library's generator when none is given."""
+    buffer = Buffer(keys.key_array(fresh_seed() if seed is None else seed), persistent=False)
+    buffer.name = KEY_NAME
+    return buffer
+
+
+def _key(given: Operand | None, what: str) -> Value:
+    return next_key_value() if given is None else value_of(given, what)
+
+
+def uniform(shape: Sequence[Any] = (), low: float = 0.0, high: float = 1.0, dtype: object = "f32",
+            key: Operand | None = None) -> Tensor:  # fmt: skip
+    """Uniform numbers in [low, high)."""
+    with located():
+        return wrap(draws.uniform(_key(key, "uniform"), shape, low, high, dtype))
+
+
+def normal(shape: Sequence[Any] = (), mean: float = 0.0, std: float = 1.0, dtype: object = "f32",
+           key: Operand | None = None) -> Tensor:  # fmt: skip
+    """Gaussian numbers of this mean and standard deviation."""
+    with located():
+        return wrap(draws.normal(_key(key, "normal"), shape, mean, std, dtype))
+
+
+def bernoulli(p: float, shape: Sequence[Any] = (), key: Operand | None = None) -> Tensor:
+    """bools that are true with probability p."""
+    with located():
+        return wrap(draws.bernoulli(_key(key, "bernoulli"), p, shape))
+
+
+def randint(
+    low: int, high: int, shape: Sequence[Any] = (), dtype: object = "i64", key: Operand | None = None
+) -> Tensor:
+    """Whole numbers in [low, high)."""
+    with located():
+        return wrap(draws.randint(_key(key, "randint"), shape, low, high, dtype))
+
+
+def permutation(n: Dim, key: Operand | None = None) -> Tensor:
+    """The numbers 0 to n-1 in random order, i64."""
+    with located():
+        return wrap(draws.permutation(_key(key, "permutation"), n))
+
+
+def shuffle(x: Operand, axis: int = 0, key: Operand | None = None) -> Tensor:
+    """x with an axis in random order."""
+    with located():
+        value = value_of(x, "shuffle")
+        return wrap(indexing.gather(value, draws.permutation(_key(key, "shuffle"), value.shape[axis]), axis))
+
+
+def dropout(x: Operand, p: float = 0.5, training: bool | None = None, key: Operand | None = None) -> Tensor:
+    """In training, each element is 0 with probability p, else divided by 1 - p; otherwise x itself.
+
+    training=None follows the running trace (outside of one: training). Raises ArgumentError unless 0 <= p <= 1.
+    """
+    value = float_value_of(x, "dropout")
+    if not dropped(p, training):
+        return wrap(value)
+    with located():
+        return wrap(zeros_like(value) if p == 1 else draws.dropout(value, _key(key, "dropout"), p))
+
+
+def feature_dropout(x: Operand, p: float = 0.5, training: bool | None = None, key: Operand | None = None) -> Tensor:
+    """Dropout of whole channels: one draw for each of the first two axes of x [N, C, *S]. Source: torch dropout2d."""
+    value = float_value_of(x, "feature_dropout")
+    if not dropped(p, training):
+        return wrap(value)
+    if value.rank < 2:
+        raise error(ArgumentError, f"feature_dropout: {value.type} has no channels", help="x is [N, C, *S]")
+    with located():
+        mask_shape = (*value.shape[:2], *(1,) * (value.rank - 2))
+        if p == 1:
+            return wrap(zeros_like(value))
+        mask = draws.dropout(full(1.0, mask_shape, value.dtype), _key(key, "feature_dropout"), p)
+        return wrap(elementwise.mul(value, mask))
+
+
+def dropped(p: float, training: bool | None) -> bool:
+    """True when dropout draws here. Raises ArgumentError unless 0 <= p <= 1."""
+    if not 0 <= p <= 1:
+        raise error(ArgumentError, f"dropout: p={p} is not a probability", help="give 0 <= p <= 1")
+    return p > 0 and (scopes.is_training() if training is None else training)

@@ -1,0 +1,130 @@
+"""A scope is one running trace: it binds parameters and buffers to graph inputs and collects what the graph updates.
+
+The current scope is a context variable, so traces in different threads do not see each other. A scope inside a scope
+(a differentiated function, the body of a loop) shares its root's inputs and updates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Protocol
+
+from chainrule.errors import ArgumentError
+from chainrule.frontend.places import error
+from chainrule.ir.graph import Role, Value, new_input
+from chainrule.ir.op import Array
+from chainrule.ir.types import type_of
+
+
+class Stored(Protocol):
+    """What keeps an array between calls: a Parameter, a Buffer, the random key."""
+
+    data: Array
+
+    @property
+    def role(self) -> Role: ...
+
+    def path(self) -> str: ...
+
+
+class Scope:
+    """One running trace. names: the state_dict path of each stored object (by id) of the traced module."""
+
+    def __init__(self, name: str, *, training: bool = False, names: Mapping[int, str] | None = None,
+                 parent: Scope | None = None) -> None:  # fmt: skip
+        self.name = name
+        self.training = training
+        self.parent = parent
+        self.root: Scope = parent.root if parent is not None else self
+        self.names = dict(names or {})
+        self.inputs: dict[int, tuple[Value, Stored]] = {}
+        self.current: dict[int, Value] = {}
+        self.draws = 0
+        self.key: Stored | None = None
+        self.observe: Callable[[object, object], None] | None = parent.observe if parent is not None else None
+        self._taken: set[str] = set()
+        self._keep_alive: list[Stored] = []  # ids stay unique while their objects live
+
+    def covers(self, other: Scope) -> bool:
+        """True when a tensor of the other scope may be used here: it is this scope or one around it."""
+        scope: Scope | None = self
+        while scope is not None:
+            if scope is other:
+                return True
+            scope = scope.parent
+        return False
+
+    def take_name(self, wanted: str) -> str:
+        """The name, with a number added when another input of this trace has it."""
+        root = self.root
+        name, count = wanted, 1
+        while name in root._taken:
+            count += 1
+            name = f"{wanted}_{count}"
+        root._taken.add(name)
+        return name
+
+    def input_of(self, stored: Stored) -> Value:
+        """The graph input that stands for a stored array, made at its first use."""
+        root = self.root
+        found = root.inputs.get(id(stored))
+        if found is None:
+            name = root.take_name(root.names.get(id(stored)) or stored.path())
+            found = root.inputs[id(stored)] = new_input(name, type_of(stored.data), stored.role), stored
+            root._keep_alive.append(stored)
+        return found[0]
+
+    def read(self, stored: Stored) -> Value:
+        """The value of a stored array at this point of the program: its input, or what was assigned to it."""
+        start = self.input_of(stored)
+        return self.root.current.get(id(stored), start)
+
+    def assign(self, stored: Stored, value: Value) -> None:
+        """Records that the array becomes this value."""
+        self.input_of(stored)
+        self.root.current[id(stored)] = value
+
+    def updates(self) -> tuple[tuple[Value, Value], ...]:
+        """Each bound input that was assigned, with its last value."""
+        return tuple((value, self.current[key]) for key, (value, _) in self.inputs.items() if key in self.current)
+
+    def substitute(self, replace: Callable[[Value], Value]) -> None:
+        """Rewrites every assigned value."""
+        root = self.root
+        for key, value in root.current.items():
+            root.current[key] = replace(value)
+
+
+_current: ContextVar[Scope | None] = ContextVar("chainrule_scope", default=None)
+
+
+def current() -> Scope | None:
+    """The running trace, None outside of any."""
+    return _current.get()
+
+
+def required(what: str) -> Scope:
+    """The running trace. Raises ArgumentError outside of one."""
+    scope = _current.get()
+    if scope is None:
+        raise error(ArgumentError, f"{what}: there is no running trace",
+                    help="call it inside a function or module that is compiled or traced")  # fmt: skip
+    return scope
+
+
+@contextmanager
+def entered(scope: Scope | None) -> Iterator[Scope | None]:
+    """Within this context, the scope is the running trace (None: no trace runs, and functions compute at once)."""
+    token = _current.set(scope)
+    try:
+        yield scope
+    finally:
+        _current.reset(token)
+
+
+def is_training() -> bool:
+    """True while a training step is traced, and outside of any trace."""
+    scope = _current.get()
+    return True if scope is None else scope.training

@@ -1,0 +1,36 @@
+"""One seeded generator feeds the initialisers and the seeds of random keys.
+
+It starts from seed 0, so a program gives the same numbers each time it runs; `manual_seed` sets it.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+
+from chainrule.errors import ArgumentError
+from chainrule.frontend.places import error
+
+_lock = threading.Lock()
+_state: dict[str, np.random.Generator] = {}
+
+
+def manual_seed(seed: int) -> np.random.Generator:
+    """Sets the generator that initialisers and random keys are drawn from, and returns it."""
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise error(ArgumentError, f"manual_seed: {seed!r} is not a seed", help="use a non-negative int")
+    with _lock:
+        _state["default"] = np.random.Generator(np.random.Philox(seed))
+        return _state["default"]
+
+
+def default_generator() -> np.random.Generator:
+    """The generator that initialisers draw from when they are given none."""
+    found = _state.get("default")
+    return manual_seed(0) if found is None else found
+
+
+def fresh_seed() -> int:
+    """A seed drawn from the library's generator."""
+    return int(default_generator().integers(2**63))
