@@ -77,6 +77,7 @@ def emit_function(fn: Function, target: Target, name: str) -> str:
     assert len(w.scopes) == 1
     parts = [_wrapper(fn, name) if inner else "", head.format(name=name)]
     parts += [line + "\n" for line in w.lines] + ["}\n"]
+    parts += sorted(w.helpers)
     parts += [_declaration(symbol, signature) for symbol, signature in sorted(w.declarations.items())]
     return "".join([*parts, ATTRIBUTES])
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import struct
 
+from chainrule.backends.llvm import emit_fmod
 from chainrule.backends.llvm.emit_index import Writer, value_type
 from chainrule.backends.loops.nodes import Bin, Bitcast, Cast, Cmp, Const, Fma, Iota, Reduce, Select, Shuffle, Un, Value
-from chainrule.errors import NotSupported
 from chainrule.ir.types import DType, f32, i32
 
 _FLOAT_BIN = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
@@ -357,7 +357,28 @@ def _float_bin(w: Writer, op: str, ty: str, a: str, b: str, out: Value) -> str:
         return w.put(f"select {bools} {test}, {ty} {a}, {ty} {b}", "v")
     if op in ("minimum", "maximum", "copysign"):
         return _call(w, op, ty, out, a, b)
-    raise NotSupported(f"{op} of floats in native code", help="write it with div, trunc and fma")
+    return _float_rem(w, ty, a, b, out)
+
+
+def _float_rem(w: Writer, ty: str, a: str, b: str, out: Value) -> str:
+    """Lane by lane through f64, by a function that goes into the module: frem would be a library call."""
+    for symbol, signature in emit_fmod.INTRINSICS:
+        w.intrinsic(symbol, signature)
+    w.helpers.add(emit_fmod.TEXT)
+    lanes, single = out.lanes, out.dtype.bits < 64
+    scalar = "float" if single else "double"
+    name = "poison"
+    for lane in range(lanes):
+        x, y = a, b
+        if lanes > 1:
+            x, y = w.put(f"extractelement {ty} {a}, i64 {lane}"), w.put(f"extractelement {ty} {b}, i64 {lane}")
+        if single:
+            x, y = w.put(f"fpext float {x} to double"), w.put(f"fpext float {y} to double")
+        r = w.put(f"call double @{emit_fmod.NAME}(double {x}, double {y})")
+        if single:
+            r = w.put(f"fptrunc double {r} to float")
+        name = r if lanes == 1 else w.put(f"insertelement {ty} {name}, {scalar} {r}, i64 {lane}", "v")
+    return name
 
 
 def _int_bin(w: Writer, op: str, a: str, b: str, x: Value, y: Value) -> str:
