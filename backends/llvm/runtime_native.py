@@ -1,0 +1,153 @@
+"""The runtime's machine code, once per process: the table of outside functions, the pool's memory, the fork rule.
+
+All of it stays for the life of the process and is never freed: workers may be inside the code at any moment, until the
+process is gone. Frames are registered here, because a child of fork() must free those that other threads were running.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from chainrule.backends.llvm.jit import compile_text
+from chainrule.backends.llvm.runtime_driver import API_FIELDS, driver_text
+from chainrule.backends.llvm.runtime_entry import (
+    bind_entry,
+    entry_text,
+    layout_is_known,
+    method_definition,
+    numpy_functions,
+)
+from chainrule.backends.llvm.runtime_pool import API, POOL_BYTES, has_pool, pool_text
+from chainrule.backends.llvm.target import host_target
+from chainrule.errors import ChainruleError
+
+_PAGE = 4096
+_lock = threading.Lock()
+_frames: weakref.WeakValueDictionary[int, FrameWords] = weakref.WeakValueDictionary()
+
+
+class StepFailed(ChainruleError):
+    """A step of a compiled program found something wrong with its data. status: as Frame.run returns it."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"step {status >> 32} failed with code {status & 0xFFFFFFFF}")
+        self.status = status
+
+    @property
+    def step(self) -> int:
+        """Index of the step among the frame's flat steps."""
+        return self.status >> 32
+
+    @property
+    def code(self) -> int:
+        """What the kernel said, not 0."""
+        return self.status & 0xFFFFFFFF
+
+
+class FrameWords(np.ndarray):
+    """The words of a frame. `keep` holds what the words point to, so that whoever holds the words is safe."""
+
+    keep: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Native:
+    """The linked runtime.
+
+    call: int (frame address, addresses, times). entry: the METH_FASTCALL function's address, 0 where it cannot be used.
+    threads: whether there is a pool. api, pool: addresses for the header of frames.
+    """
+
+    call: Callable[[int, Any, int | None], int]
+    entry: int
+    threads: bool
+    api: int
+    pool: int
+
+
+def native() -> Native:
+    """The runtime for this machine, compiled and linked at the first use."""
+    with _lock:
+        return _native()
+
+
+@cache
+def _native() -> Native:
+    target = host_target()
+    text = "\n".join([driver_text(), pool_text(target.triple), entry_text()])
+    library = compile_text(text, ("call_frame", "run", "entry"), target)
+    outside = _outside()
+    api = np.array([outside.get(name, 0) for name in API_FIELDS], np.int64)
+    pool = np.zeros((POOL_BYTES + _PAGE) // 8, np.int64)
+    pool_address = -(-pool.ctypes.data // _PAGE) * _PAGE
+    for thing in (library, api, pool):
+        _keep_for_ever(thing)
+    _reset_pool(pool_address, api.ctypes.data)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: _after_fork(pool_address, api.ctypes.data))
+    call = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)(library.address("call_frame"))
+    usable = layout_is_known() and all(outside.get(name) for name in API_FIELDS)
+    entry = library.address("entry") if usable else 0
+    return Native(call, entry, has_pool(target.triple), api.ctypes.data, pool_address)
+
+
+def _keep_for_ever(thing: object) -> None:
+    # A reference that nobody gives back: not even the interpreter's last collection frees the object.
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+
+
+def _reset_pool(pool: int, api: int) -> None:
+    ctypes.memset(pool, 0, POOL_BYTES)
+    ctypes.c_int64.from_address(pool + API).value = api
+
+
+def _after_fork(pool: int, api: int) -> None:
+    """The child has one thread: the pool has no workers and nobody runs a frame, whatever the copied memory says."""
+    global _lock
+    _lock = threading.Lock()
+    _reset_pool(pool, api)
+    for words in list(_frames.values()):
+        words[0] = 0
+
+
+def _outside() -> dict[str, int]:
+    """Addresses of what the runtime's text calls, by name in API_FIELDS."""
+    process, python = ctypes.CDLL(None), ctypes.pythonapi
+    found = {"not_implemented": id(NotImplemented), "step_failed": id(StepFailed), **numpy_functions()}
+    for name in API_FIELDS:
+        if name not in found:
+            found[name] = _address(python if name.startswith("Py") else process, name)
+    return found
+
+
+def _address(library: ctypes.CDLL, name: str) -> int:
+    try:
+        return ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0
+    except AttributeError:
+        return 0
+
+
+@cache
+def _entry_definition(address: int) -> Any:
+    definition = method_definition(address)
+    _keep_for_ever(definition)
+    return definition
+
+
+def make_entry(words: FrameWords, address: int) -> Callable[..., Any]:
+    """The native callable of a frame; it keeps the frame's words, and what they keep, alive."""
+    return bind_entry(_entry_definition(address), words)
+
+
+def register_frame(words: FrameWords) -> None:
+    """Lets a child of fork() know the frame."""
+    _frames[words.ctypes.data] = words
