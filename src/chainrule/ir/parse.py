@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import ChainruleError, ModelError
+from chainrule.ir.data import Data
 from chainrule.ir.dims import parse_dim
 from chainrule.ir.graph import Graph, Value, build, get, new_input
 from chainrule.ir.op import Op
@@ -193,8 +194,6 @@ def _attribute_value(source: str, annotation: str) -> object:
     if source in ("true", "false"):
         return source == "true"
     if "Data" in annotation:
-        from chainrule.ops.basic import Data
-
         return Data(_data(source))
     if "TensorType" in annotation and "[" in source:
         return _parsed_type(source)

@@ -2,49 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 
 from chainrule.errors import ArgumentError
+from chainrule.ir.data import Data as Data
 from chainrule.ir.dims import Dim, as_dim
 from chainrule.ir.graph import Graph, Value, build, inline
 from chainrule.ir.op import Array, Op
 from chainrule.ir.types import DType, TensorType, TupleType, Type, f32, i64, type_of
-
-
-class Data:
-    """An immutable array that compares and hashes by its bytes, so that a constant can be an op's attribute."""
-
-    def __init__(self, array: Array) -> None:
-        array = np.ascontiguousarray(array).reshape(np.shape(array))
-        if array.flags.writeable:
-            array = array.copy()
-            array.flags.writeable = False
-        self.array = array
-
-    @cached_property
-    def digest(self) -> bytes:
-        head = f"{self.array.dtype.name}{self.array.shape}".encode()
-        return hashlib.blake2b(self.array.tobytes(), digest_size=16, key=head[:64]).digest()
-
-    def __eq__(self, other: object) -> bool:
-        return self is other or (
-            isinstance(other, Data)
-            and self.array.dtype == other.array.dtype
-            and self.array.shape == other.array.shape
-            and self.digest == other.digest
-        )
-
-    def __hash__(self) -> int:
-        return hash(self.digest)
-
-    def __repr__(self) -> str:
-        return f"Data({type_of(self.array)})"
 
 
 @dataclass(frozen=True)
