@@ -61,7 +61,8 @@ def _node_lines(node: Value, names: _Names, places: bool) -> Iterator[str]:
             yield f"{line} {key}={{"
             yield from (f"    {inner}" for inner in _lines(body, places))
             line = "  }"
-    place = "".join(f"    @ {loc.short()}" if i == 0 else f", {loc.short()}" for i, loc in enumerate(node.locs))
+    shorts = dict.fromkeys(loc.short() for loc in node.locs)
+    place = "".join(f"    @ {short}" if i == 0 else f", {short}" for i, short in enumerate(shorts))
     places = places and bool(node.inputs)  # a constant is shared by all that write it: its place means nothing
     yield f"{line} : {node.type}{place if places else ''}"
 

@@ -1,0 +1,145 @@
+"""A compiled graph with its weights: native code that is called with numpy arrays.
+
+A call goes straight to the frame of the last sizes, whose native entry checks the arguments itself. Whatever that
+entry does not take (other sizes, another dtype, a list, a frame in use by another thread) comes back as NotImplemented
+and is sorted out here, in Python: a typed error, a conversion, or another frame.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from chainrule.backends.llvm.frames import Bound, bind, make_frame
+from chainrule.backends.llvm.jit import Compiled, compile_functions
+from chainrule.backends.llvm.pipeline import pipeline
+from chainrule.backends.llvm.program import Program, assemble
+from chainrule.backends.llvm.runtime import Frame, thread_count
+from chainrule.backends.llvm.target import Target, host_target
+from chainrule.backends.reference import bind_sizes
+from chainrule.errors import ArgumentError, NumericsError
+from chainrule.ir.graph import Graph
+from chainrule.ir.op import Array
+from chainrule.passes.base import Check, PassReport, Pipeline
+from chainrule.passes.decompose import require_kept
+from chainrule.backends.llvm.kernels.table import keeps
+from chainrule.passes.hoist import hoist
+
+MAX_FRAMES = 64  # sizes kept bound per program; the oldest is dropped
+
+
+@dataclass
+class Unit:
+    """One program with its code and its frames by sizes."""
+
+    program: Program
+    code: Compiled
+    weights: list[Array]
+    threads: int
+    frames: dict[tuple[int, ...], list[Frame]] = field(default_factory=dict)
+    bounds: dict[tuple[int, ...], Bound] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def bound(self, dims: Mapping[str, int]) -> Bound:
+        """The program bound to sizes, from memory when they came before."""
+        key = tuple(dims[s] for s in self.program.graph.symbols)
+        found = self.bounds.get(key)
+        if found is None:
+            found = self.bounds[key] = bind(self.program, dims)
+        return found
+
+    def frame(self, dims: Mapping[str, int], fresh: bool = False) -> Frame:
+        """A frame for these sizes; fresh: one more, because those there are busy."""
+        key = tuple(dims[s] for s in self.program.graph.symbols)
+        with self.lock:
+            frames = self.frames.setdefault(key, [])
+            if fresh or not frames:
+                frames.append(make_frame(self.program, self.bound(dims), self.code, self.weights, self.threads))
+                while len(self.frames) > MAX_FRAMES:
+                    self.frames.pop(next(iter(self.frames)))
+            return frames[-1] if fresh else frames[0]
+
+    def run(self, arrays: Sequence[Array], dims: Mapping[str, int]) -> list[Array]:
+        """The outputs for checked arrays."""
+        key = tuple(dims[s] for s in self.program.graph.symbols)
+        for frame in list(self.frames.get(key, ())):
+            result = frame.entry(*arrays)
+            if result is not NotImplemented:
+                return as_list(result)
+        result = self.frame(dims, fresh=True).entry(*arrays)
+        assert result is not NotImplemented, "a fresh frame refused checked arrays"
+        return as_list(result)
+
+
+def as_list(result: object) -> list[Array]:
+    """What a native entry returns, as a list: nothing, one array, or a tuple."""
+    if result is None:
+        return []
+    return list(result) if isinstance(result, tuple) else [result]  # type: ignore[list-item]
+
+
+class LlvmExecutable:
+    """A graph as native code. weights: one array per param and state input, in order; updates are written into them."""
+
+    def __init__(self, graph: Graph, weights: Sequence[Array], *, threads: int | None = None,
+                 target: Target | None = None, passes: Pipeline | None = None, check: Check | None = None) -> None:  # fmt: skip
+        self.source = graph
+        self.target = target or host_target()
+        self.threads = thread_count() if threads is None else threads
+        self.weights = list(weights)
+        self.graph, self.reports = (passes or pipeline()).run(graph, check)
+        require_kept(self.graph, keeps, "llvm")
+        self._split(self.graph)
+
+    reports: list[PassReport]
+
+    def _split(self, graph: Graph) -> None:
+        split = hoist(graph)
+        places = {v: i for i, v in enumerate(graph.by_role("param", "state"))}
+        main = assemble(split.main, self.target)
+        self._prepare: Unit | None = None
+        prepared: list[Array] = [np.empty([int(d) for d in v.tensor.shape], v.dtype.numpy) for v in split.prepared]  # type: ignore[arg-type]
+        own = [self.weights[places[v]] for v in split.main.by_role("param", "state") if v in places]
+        programs = [main]
+        if split.prepared:
+            prepare = assemble(split.prepare, self.target)
+            programs.append(prepare)
+        code = compile_functions([f for p in programs for f in p.functions], self.target)
+        if split.prepared:
+            fixed = [self.weights[places[v]] for v in split.prepare.inputs]
+            self._prepare = Unit(programs[1], code, fixed, self.threads)
+        self._prepared = prepared
+        self.main = Unit(main, code, own + prepared, self.threads)
+        self.refresh()
+        self.entry: Callable[..., object] = lambda *arrays: NotImplemented
+
+    def refresh(self) -> None:
+        """Computes again what is derived from the weights (packed panels, folded norms), after they were changed."""
+        if self._prepare is None:
+            return
+        for kept, new in zip(self._prepared, self._prepare.run([], {}), strict=True):
+            np.copyto(kept, new)
+
+    def run(self, arrays: Sequence[Array]) -> list[Array]:
+        """The outputs for contiguous arrays of the declared dtypes. Raises ShapeError for shapes that do not fit."""
+        inputs = self.source.by_role("input")
+        dims = bind_sizes(self.source.replace(inputs=inputs), arrays)
+        missing = [s for s in self.main.program.graph.symbols if s not in dims]
+        if missing:
+            raise ArgumentError(f"the size {missing[0]} follows from no input's shape")
+        frame = self.main.frame(dims)
+        self.entry = frame.entry
+        try:
+            return self.main.run(arrays, dims)
+        except NumericsError as error:
+            raise self._explained(error) from None
+
+    def _explained(self, error: NumericsError) -> NumericsError:
+        return error
+
+    def bound(self, dims: Mapping[str, int]) -> Bound:
+        """The program bound to sizes: memory plan, extents, estimates."""
+        return self.main.bound(dims)

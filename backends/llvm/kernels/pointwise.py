@@ -1,0 +1,130 @@
+"""Elementwise regions of any length and shape in one sweep: every input read once, every output written once.
+
+Axes that all operands walk alike are merged, so that [N,C,H,W] plus a bias [C,1,1] becomes a sweep over [N,C,HW]. The last
+axis runs in vectors of 16 with a masked tail; the first is split over threads, in blocks that depend on sizes only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chainrule.backends.llvm.kernels.region import LANES, Kernel, KernelCall, Region
+from chainrule.backends.llvm.target import Target
+from chainrule.backends.loops import Buffer, Int, as_int, ceil_div, imin
+from chainrule.backends.loops import Value as LoopValue
+from chainrule.ir.dims import Dim, dim_product
+from chainrule.ir.graph import Input, Value
+
+BLOCK = 4096  # elements of the last axis that one parallel iteration takes when there is no other axis
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The merged iteration space: its dims, and for every input which of its merged dims it really has."""
+
+    dims: tuple[Dim, ...]
+    has: tuple[tuple[bool, ...], ...]
+
+
+def merged(shape: Sequence[Dim], inputs: Sequence[Sequence[Dim]]) -> Sweep:
+    """Adjacent axes become one where every input has both or neither."""
+    rank = len(shape)
+    padded = [(1,) * (rank - len(s)) + tuple(s) for s in inputs]
+    flags = [tuple(p[a] != 1 or shape[a] == 1 for p in padded) for a in range(rank)]
+    groups: list[list[int]] = []
+    for axis in range(rank):
+        if shape[axis] == 1:
+            continue
+        if groups and flags[groups[-1][-1]] == flags[axis]:
+            groups[-1].append(axis)
+        else:
+            groups.append([axis])
+    dims = tuple(dim_product(shape[a] for a in g) for g in groups) or (1,)
+    has = tuple(tuple(flags[g[0]][i] for g in groups) or (True,) for i in range(len(inputs)))
+    return Sweep(dims, has)
+
+
+def pointwise(region: Region, target: Target) -> list[KernelCall]:
+    """One kernel for a region of elementwise nodes; all outputs have one shape."""
+    body = region.body
+    shape = body.outputs[0].tensor.shape
+    sweep = merged(shape, [v.tensor.shape for v in body.inputs])
+    kernel = Kernel(region, target, f"pointwise_{region.name}"[:80])
+    k = kernel.k
+    dims = kernel.dims(sweep.dims)
+    inputs = [kernel.input(i, _seen(dims, has)) for i, has in enumerate(sweep.has)]
+    outputs = [kernel.output(i, dims) for i in range(len(body.outputs))]
+    point = _Point(kernel, inputs, sweep, outputs)
+    last = dims[-1]
+    if len(dims) == 1:
+        with k.loop("block", 0, ceil_div(last, BLOCK), parallel=True) as block:
+            start = block * BLOCK
+            _sweep_row(point, (), start, imin(start + BLOCK, last))
+        return [kernel.built()]
+    with k.loop("i0", 0, dims[0], parallel=True) as first:
+        _nest(point, dims, [first])
+    return [kernel.built()]
+
+
+def _nest(point: _Point, dims: Sequence[Int], index: list[Int]) -> None:
+    """Loops over the axes between the first and the last."""
+    if len(index) == len(dims) - 1:
+        _sweep_row(point, index, as_int(0), dims[-1])
+        return
+    with point.kernel.k.loop(f"i{len(index)}", 0, dims[len(index)]) as i:
+        _nest(point, dims, [*index, i])
+
+
+def _sweep_row(point: _Point, index: Sequence[Int], start: Int, stop: Int) -> None:
+    k = point.kernel.k
+    whole = (stop - start) // LANES
+    if not (whole.is_const and whole.const == 0):
+        with k.loop("v", 0, whole) as v:
+            point.compute((*index, start + v * LANES), LANES, None)
+    tail = start + whole * LANES
+    rest = stop - tail
+    if rest.is_const:
+        if rest.const:
+            point.compute((*index, tail), LANES, rest)
+        return
+    with k.when(k.cmp("gt", rest, 0)):
+        point.compute((*index, tail), LANES, rest)
+
+
+@dataclass
+class _Point:
+    """The code of all nodes of the region at one place of the sweep."""
+
+    kernel: Kernel
+    inputs: Sequence[Buffer]
+    sweep: Sweep
+    outputs: Sequence[Buffer]
+
+    def compute(self, index: Sequence[Int], lanes: int, mask: Int | None) -> None:
+        kernel, k = self.kernel, self.kernel.k
+        body = kernel.region.body
+        values: dict[Value, LoopValue] = {}
+        for node in body.nodes:
+            if isinstance(node.op, Input):
+                values[node] = self._load(body.inputs.index(node), index, lanes, mask)
+            elif not node.inputs:
+                values[node] = kernel.number(node)
+            else:
+                values[node] = kernel.computed(node, [values[v] for v in node.inputs])
+        for buffer, output in zip(self.outputs, body.outputs, strict=True):
+            value = k.cast(kernel.fit(values[output], lanes), output.tensor.dtype)
+            k.store(buffer, tuple(index), value, mask=mask)
+
+    def _load(self, i: int, index: Sequence[Int], lanes: int, mask: Int | None) -> LoopValue:
+        has = self.sweep.has[i]
+        where = tuple(at if real else as_int(0) for at, real in zip(index, has, strict=True))
+        if not has[-1]:
+            return self.kernel.widened(self.kernel.k.load(self.inputs[i], where))
+        return self.kernel.widened(self.kernel.k.load(self.inputs[i], where, lanes, mask=mask))
+
+
+def _seen(dims: Sequence[Int], has: Sequence[bool]) -> tuple[Int, ...]:
+    """An input's shape in the merged space."""
+    return tuple(d if real else as_int(1) for d, real in zip(dims, has, strict=True))
+

@@ -1,0 +1,39 @@
+"""Which template compiles which op, and what each takes into its loops. The one table between ops and kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from chainrule.backends.llvm.kernels.pointwise import pointwise
+from chainrule.backends.llvm.kernels.region import KernelCall, Region
+from chainrule.backends.llvm.kernels.scalar_ops import has_scalar
+from chainrule.backends.llvm.target import Target
+from chainrule.ir.graph import Get, Input, Value
+from chainrule.ir.op import Op
+from chainrule.ops.basic import Constant, Full, Fuse, SizeOf
+from chainrule.ops.elementwise import Elementwise
+from chainrule.ops.shaping import Reshape
+from chainrule.passes.fuse import Anchors
+
+Template = Callable[[Region, Target], list[KernelCall]]
+
+# anchor op -> its template. Each lives in the file of its family.
+TEMPLATES: Mapping[type[Op], Template] = {}
+
+# Ops that need no code: a reshape is another view of the same bytes.
+VIEWS: tuple[type[Op], ...] = (Reshape,)
+
+ANCHORS = Anchors(prologue=frozenset(), epilogue=frozenset(), chains={})
+
+
+def keeps(node: Value) -> bool:
+    """True when this backend compiles the node as it is, without decomposing it."""
+    op = node.op
+    if isinstance(op, Elementwise):
+        return has_scalar(op)
+    return isinstance(op, Input | Get | Constant | Full | SizeOf | Fuse) or type(op) in VIEWS or type(op) in TEMPLATES
+
+
+def template_of(region: Region) -> Template:
+    """The template of a region: that of its anchor, or the elementwise sweep."""
+    return pointwise if region.anchor is None else TEMPLATES[type(region.anchor.op)]

@@ -1,0 +1,18 @@
+"""The passes that turn a graph into what the kernels take, in their order.
+
+Differentiation is over by now. Algebra and constants first, on ops the user knows; then the ops that this backend has
+no kernel for are decomposed; fusion and layout come last, because they write down decisions about kernels.
+"""
+
+from __future__ import annotations
+
+from chainrule.backends.llvm.kernels.table import ANCHORS, keeps
+from chainrule.passes.base import Pipeline
+from chainrule.passes.decompose import Decompose
+from chainrule.passes.fold import FoldConstants
+from chainrule.passes.fuse import FuseRegions
+
+
+def pipeline() -> Pipeline:
+    """The pipeline of native code."""
+    return Pipeline("llvm", (FoldConstants(), Decompose(keeps), FoldConstants(), FuseRegions(ANCHORS)))

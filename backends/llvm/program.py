@@ -1,0 +1,221 @@
+"""A graph as a list of native calls over storages.
+
+`assemble` walks the graph once: every value gets a storage (an input's, weight's or output's array, a constant, or a
+temporary in the arena), every node its kernel calls. It decides which storages are one: a reshape shares that of its
+input; a graph output or a state update is written in place where no reader comes later, and copied at the end else.
+Nothing here depends on the values of symbolic sizes: frames.py binds a program to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from chainrule.backends.llvm.kernels.region import KernelCall, Region, Temp, region_of, tensor_types
+from chainrule.backends.llvm.kernels.table import VIEWS, template_of
+from chainrule.backends.llvm.target import Target
+from chainrule.backends.loops import Function
+from chainrule.ir.graph import Get, Graph, Input, Value
+from chainrule.ir.types import TensorType
+from chainrule.ops.basic import Constant, Data
+from chainrule.ops.elementwise import Elementwise
+
+Kind = Literal["input", "weight", "constant", "output", "temp"]
+
+
+@dataclass
+class Storage:
+    """Where bytes live. index: the place among the graph's call inputs, weights, constants or outputs."""
+
+    kind: Kind
+    type: TensorType
+    index: int = 0
+    first: int = -1
+    last: int = -1
+
+
+@dataclass(frozen=True)
+class Step:
+    """One kernel call of the program. storages: one id per buffer of the function."""
+
+    function: Function
+    storages: tuple[int, ...]
+    dims: tuple[str, ...]
+    node: Value
+    why: str
+
+
+@dataclass(frozen=True)
+class Copy:
+    """Bytes of one storage go to another after all steps."""
+
+    source: int
+    target: int
+
+
+@dataclass
+class Program:
+    """What assemble makes. constants: the arrays of the constant storages, by index."""
+
+    graph: Graph
+    storages: list[Storage] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    copies: list[Copy] = field(default_factory=list)
+    constants: list[np.ndarray] = field(default_factory=list)
+
+    @property
+    def functions(self) -> list[Function]:
+        """The distinct kernels, in order of first use."""
+        return list(dict.fromkeys(step.function for step in self.steps))
+
+
+def assemble(graph: Graph, target: Target) -> Program:
+    """The program of a graph whose every node the backend keeps."""
+    return _Assembler(graph, target).assembled()
+
+
+class _Assembler:
+    def __init__(self, graph: Graph, target: Target) -> None:
+        self.graph = graph
+        self.target = target
+        self.program = Program(graph)
+        self.at: dict[Value, int] = {}
+        self.readers: dict[int, list[tuple[int, Value]]] = {}
+        self.writer: dict[int, int] = {}
+        self.calls: dict[tuple[object, ...], list[KernelCall]] = {}
+
+    def assembled(self) -> Program:
+        counts = {"input": 0, "weight": 0}
+        for value in self.graph.inputs:
+            assert isinstance(value.op, Input)
+            kind: Kind = "input" if value.op.role == "input" else "weight"
+            self.at[value] = self._storage(kind, value.tensor, counts[kind])
+            counts[kind] += 1
+        for node in self.graph.nodes:
+            self._node(node)
+        self._outputs()
+        self._updates()
+        self._live_ranges()
+        return self.program
+
+    def _storage(self, kind: Kind, type: TensorType, index: int = 0) -> int:
+        self.program.storages.append(Storage(kind, type, index))
+        return len(self.program.storages) - 1
+
+    def _node(self, node: Value) -> None:
+        op = node.op
+        if isinstance(op, Input) or node in self.at:
+            return
+        if isinstance(op, Constant):
+            self._constant(node, op.data)
+        elif isinstance(op, VIEWS):
+            self.at[node] = self.at[node.inputs[0]]
+        elif not isinstance(op, Get):
+            self._kernels(node)
+
+    def _constant(self, node: Value, data: Data) -> None:
+        self.at[node] = self._storage("constant", node.tensor, len(self.program.constants))
+        self.program.constants.append(data.array)
+
+    def _kernels(self, node: Value) -> None:
+        region = region_of(node)
+        outputs = [self._storage("temp", t) for t in tensor_types(node)]
+        temps: dict[Temp, int] = {}
+        for call in template_of(region)(region, self.target):
+            number = len(self.program.steps)
+            storages: list[int] = []
+            for i, place in enumerate(call.buffers):
+                storage = self._placed(place, node, outputs, temps)
+                storages.append(storage)
+                if not isinstance(place, Temp) and place[0] == "input":
+                    self.readers.setdefault(storage, []).append((number, node))
+                elif "w" in call.function.buffers[i].mode:
+                    self.writer[storage] = number
+            self.program.steps.append(Step(call.function, tuple(storages), call.dims, node, call.why))
+        if len(outputs) == 1 and isinstance(node.type, TensorType):
+            self.at[node] = outputs[0]
+        for user in self.graph.users[node]:
+            if isinstance(user.op, Get):
+                self.at[user] = outputs[user.op.index]
+
+    def _placed(self, place: tuple[str, int] | Temp, node: Value, outputs: Sequence[int], temps: dict[Temp, int]) -> int:
+        if isinstance(place, Temp):
+            if place not in temps:
+                temps[place] = self._storage("temp", place.type)
+            return temps[place]
+        kind, i = place
+        return self.at[node.inputs[i]] if kind == "input" else outputs[i]
+
+    def _outputs(self) -> None:
+        for i, value in enumerate(self.graph.outputs):
+            storage = self.program.storages[self.at[value]]
+            if storage.kind == "temp":
+                storage.kind, storage.index = "output", i
+            else:
+                self._copied(self.at[value], self._storage("output", value.tensor, i))
+
+    def _updates(self) -> None:
+        """Each new value of state is written where the state is, if that is safe, else copied there at the end."""
+        pairs = [(self.at[new], self.at[state]) for state, new in self.graph.updates]
+        late = [(s, t) for s, t in pairs if s != t and self.program.storages[s].kind != "temp"]
+        # State that becomes the old value of other state is rescued first, whatever the order of the updates (a swap).
+        late = [(self._rescued(s) if self.program.storages[s].kind == "weight" else s, t) for s, t in late]
+        for source, target in pairs:
+            if source == target or self.program.storages[source].kind != "temp":
+                continue
+            if self._safe_in_place(source, target):
+                self.program.storages[source].kind = "weight"
+                self.program.storages[source].index = self.program.storages[target].index
+            else:
+                late.append((source, target))
+        for source, target in late:
+            self._copied(source, target)
+
+    def _rescued(self, source: int) -> int:
+        copy = self._storage("temp", self.program.storages[source].type)
+        self._copied(source, copy)
+        self.writer[copy] = len(self.program.steps)
+        return copy
+
+    def _copied(self, source: int, target: int) -> None:
+        self.program.copies.append(Copy(source, target))
+        end = len(self.program.steps)
+        self.readers.setdefault(source, []).append((end, self.graph.inputs[0] if self.graph.inputs else self.graph.outputs[0]))
+
+    def _safe_in_place(self, source: int, target: int) -> bool:
+        """True if nothing reads the state after its new value is written, the writing sweep itself element by element."""
+        if self.program.storages[source].kind != "temp" or source not in self.writer:
+            return False
+        written = self.writer[source]
+        shape = self.program.storages[target].type.shape
+        for step, node in self.readers.get(target, []):
+            if step > written:
+                return False
+            if step == written and not _elementwise_reads(node, self.program, self.at, target, shape):
+                return False
+        return True
+
+    def _live_ranges(self) -> None:
+        end = len(self.program.steps)
+        for i, storage in enumerate(self.program.storages):
+            storage.first = self.writer.get(i, end)
+            storage.last = max([storage.first, *(step for step, _ in self.readers.get(i, []))])
+        for number, step in enumerate(self.program.steps):
+            for i in step.storages:
+                storage = self.program.storages[i]
+                storage.first = min(storage.first, number)
+                storage.last = max(storage.last, number)
+
+
+def _elementwise_reads(node: Value, program: Program, at: dict[Value, int], target: int, shape: Sequence[object]) -> bool:
+    region: Region = region_of(node)
+    if region.anchor is not None or any(not isinstance(n.op, Elementwise | Input) and n.inputs for n in region.body.nodes):
+        return False
+    return all(
+        inner.tensor.shape == shape == region.body.outputs[0].tensor.shape
+        for value, inner in zip(node.inputs, region.body.inputs, strict=True)
+        if at[value] == target
+    )
