@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 from chainrule.backends.llvm.target import Target
-from chainrule.backends.loops.ints import Atom, Int, Mono, Pair, as_int, atoms_of, bounds, sorted_terms, substitute
+from chainrule.backends.loops.ints import Atom, Int, Mono, Pair, as_int, atoms_of, bounds, rejoined, sorted_terms, substitute
 from chainrule.backends.loops.nodes import Buffer
 from chainrule.ir.types import DType
 
@@ -158,7 +158,7 @@ class Writer:
         offset = as_int(0)
         for i, stride in zip(index, self._strides[key], strict=True):
             offset = offset + i * stride
-        offset = self.resolved(offset)
+        offset = rejoined(self.resolved(offset))
         name = self._bases[key]
         element = _MEMORY[buffer.dtype.name]
         if offset.terms:

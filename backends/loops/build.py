@@ -154,7 +154,8 @@ class Builder:
         _need(cond.dtype == bool_ and cond.lanes == 1, "k.when needs a scalar bool")
         self._push()
         yield
-        self._append(If(cond, self._pop(), ()))
+        body = self._pop()
+        self._append(If(cond, body, ()))
 
     @contextmanager
     def otherwise(self) -> Iterator[None]:
@@ -176,7 +177,8 @@ class Builder:
         tested = self._pop()
         self._push()
         yield
-        self._append(While(tested, cond, self._pop()))
+        body = self._pop()
+        self._append(While(tested, cond, body))
 
     def reg(self, value: Operand, dtype: DType | None = None) -> Reg:
         """A mutable register with a first value (a number or Int needs a dtype)."""

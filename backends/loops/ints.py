@@ -275,6 +275,26 @@ def atoms_of(value: Int) -> set[Atom]:
     return found
 
 
+def rejoined(value: Int) -> Int:
+    """The value with q * (a // q) + a % q put together to a, as in the flat position of an index that was split."""
+    again = True
+    while again:
+        again = False
+        for mono, coefficient in value.terms.items():
+            atom = next((x for x in mono if isinstance(x, Pair) and x.kind == "%"), None)
+            if atom is None:
+                continue
+            rest = list(mono)
+            rest.remove(atom)
+            scale = Int({tuple(rest): coefficient}) if rest else as_int(coefficient)
+            partner = floor_div(atom.a, atom.b) * atom.b * scale
+            if all(value.terms.get(m) == c for m, c in partner.terms.items()):
+                value = value - partner - Int({mono: coefficient}) + atom.a * scale
+                again = True
+                break
+    return value
+
+
 def _substituted(atom: Atom, env: Mapping[Atom, Int]) -> Int:
     found = env.get(atom)
     if found is not None:

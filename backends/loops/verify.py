@@ -21,6 +21,7 @@ from chainrule.backends.loops.ints import (
     atom_int,
     atoms_of,
     imin,
+    rejoined,
     substitute,
 )
 from chainrule.backends.loops.nodes import (
@@ -331,7 +332,7 @@ def _flat(access: _Access) -> Int:
     total = as_int(0)
     for at, extent in zip(access.index, access.buffer.shape, strict=True):
         total = total * extent + at
-    return total
+    return rejoined(total)
 
 
 def _all_below(low: Sequence[Int], high: Sequence[Int], facts: tuple[Int, ...]) -> bool:
