@@ -16,6 +16,8 @@ from chainrule.ops import (
     indexing,
     indexing_nd,
     keys,
+    losses,
+    losses_class,
     matmul,
     norm,
     pool,
@@ -34,6 +36,6 @@ from chainrule.ops import (
 
 FAMILIES = (basic, elementwise, arithmetic, compare, transcendental, trigonometric, activations, activations_smooth,
             reduce, statistics, cumulative, softmax, matmul, conv, pool, norm, shaping, repeating, ranges, indexing,
-            indexing_nd, sorting, resize, keys, random)  # fmt: skip
+            indexing_nd, sorting, resize, keys, random, losses, losses_class)  # fmt: skip
 ALL_OPS: tuple[type[Op], ...] = (Input, Get, *(op for family in FAMILIES for op in family.OPS))
 OP_BY_NAME = {op.name: op for op in ALL_OPS}
