@@ -16,7 +16,7 @@ products of matrices and convolutions.
     W  Winograd        see winograd_bound
     X  other framework the bound times 2
 
-f16 and bf16 results are computed in f32 and rounded once: one ULP of their own, and the f32 bound of the class.
+f16 and bf16 results are computed in f32 and rounded once: half a ULP of their own, and the f32 bound of the class.
 Element type, shape and the places of NaN are compared before any number.
 """
 
@@ -89,7 +89,7 @@ def judge(op: Op, arrays: Sequence[Array], got: Array | Sequence[Array], *, fact
     factor: 1, or OTHER_FRAMEWORK. own, precise: the reference's results in the arrays' own type and in float64, where
     they are known already or the op has no ref of its own.
     """
-    results = (got,) if isinstance(got, np.ndarray) else tuple(got)
+    results = (np.asarray(got),) if isinstance(got, np.ndarray | np.generic) else tuple(got)
     own = as_results(op.ref(*arrays)) if own is None else own
     if len(results) != len(own):
         return Verdict(False, np.inf, f"{len(own)} results expected, {len(results)} given")
@@ -177,7 +177,7 @@ def allowed_error(op: Op, arrays: Sequence[Array], index: int, y64: Array, dtype
                 bound = UNITS[op.tolerance] * UNIT[core] * _scale(op, arrays, index, y64) + LEAST[core]
             case _:
                 raise AssertionError(f"{op.name}: class {op.tolerance} has no bound by op")
-        return bound + ulp(y64, dtype) if dtype.bits == 16 else np.asarray(bound)
+        return bound + 0.5 * ulp(y64, dtype) if dtype.bits == 16 else np.asarray(bound)
 
 
 def _ulps(op: Op, arrays: Sequence[Array]) -> Array:
@@ -212,7 +212,7 @@ def _largest_input(arrays: Sequence[Array], y64: Array) -> Array:
 def ulp(y64: Array, dtype: DType) -> Array:
     """The distance between neighbours of an element type at each number; the subnormals' near 0."""
     _, exponent = np.frexp(np.where(np.isfinite(y64), y64, 0.0))
-    exponent = np.maximum(exponent - 1, LEAST_EXPONENT[dtype])
+    exponent = np.where(y64 == 0, LEAST_EXPONENT[dtype], np.maximum(exponent - 1, LEAST_EXPONENT[dtype]))
     return np.ldexp(1.0, exponent - PRECISION[dtype] + 1)
 
 
