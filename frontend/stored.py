@@ -143,7 +143,7 @@ class Buffer(Stored):
         """
         value = elementwise.cast(value_of(x, "assign"), as_dtype(self.data.dtype))
         if value.shape != self.data.shape:
-            raise error(ShapeError, f"assign: {value.type} was given, the buffer {self.path()!r} is {type_of(self.data)}",
+            raise error(ShapeError, f"assign: {value.type} was given, {self.path()} is {type_of(self.data)}",
                         help="an assigned tensor has the buffer's shape")  # fmt: skip
         scope = scopes.current()
         if scope is None:

@@ -192,14 +192,23 @@ def finish(scope: Scope, inputs: Declared, result: object) -> Traced:
     return Traced(graph, inputs.arguments, structure, tuple(scope.inputs.values()))
 
 
-def graph_of(scope: Scope, inputs: Sequence[Value], outputs: Sequence[Value], names: Sequence[str]) -> Graph:
-    """The graph of what a scope holds. Raises ArgumentError when it reaches into another trace."""
-    bound = tuple(value for value, _ in scope.inputs.values())
-    updates = scope.updates()
+def graph_of(
+    scope: Scope,
+    inputs: Sequence[Value],
+    outputs: Sequence[Value],
+    names: Sequence[str],
+    own: Sequence[tuple[Value, Value]] = (),
+) -> Graph:
+    """The graph of what a scope holds; own: further state inputs with their new values.
+
+    Raises ArgumentError when it reaches into another trace.
+    """
+    bound = tuple(value for value, _ in scope.inputs.values()) + tuple(state for state, _ in own)
+    updates = (*scope.updates(), *own)
     known = {*inputs, *bound}
     for node in reachable((*outputs, *(new for _, new in updates))):
         if isinstance(node.op, Input) and node not in known:
-            raise error(ArgumentError, f"{scope.name}: a result is made of {node.op.name_!r}, an input of another trace",
+            raise error(ArgumentError, f"{scope.name}: a result is made of {node.op.name_!r} of another trace",
                         help="a tensor that is kept (on self, in a list) must not outlive its trace")  # fmt: skip
     return Graph(scope.name, (*inputs, *bound), tuple(outputs), updates, tuple(names))
 

@@ -9,7 +9,7 @@ from chainrule.ops import matmul as products
 
 
 def matmul(x: Operand, y: Operand) -> Tensor:
-    """The product of matrices in the last two axes; leading axes broadcast, a 1-d operand is a row (x) or column (y)."""
+    """The product of matrices in the last two axes; others broadcast, a 1-d operand is a row (x) or column (y)."""
     with located():
         a, b = values_of("matmul", x, y)
         return wrap(products.matmul(a, b))

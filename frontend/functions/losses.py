@@ -107,8 +107,8 @@ def _spread(weights: Value, like: Value, axis: int) -> Value:
 def _soft_cross_entropy(logs: Value, goal: Value, weights: Value | None, axis: int, reduction: str,
                         smoothing: float) -> Value:  # fmt: skip
     if goal.shape != logs.shape:
-        raise error(ShapeError, "cross_entropy: a target of probabilities has the shape of the input",
-                    notes=[f"input: {logs.type}", f"target: {goal.type}"], help="class numbers are integers")  # fmt: skip
+        raise error(ShapeError, "cross_entropy: target and input differ in shape",
+                    notes=[f"input: {logs.type}", f"target: {goal.type}"], help="probabilities have input's shape")  # fmt: skip
     goal = elementwise.cast(goal, logs.dtype)
     if smoothing:
         share = elementwise.div(scalar_like(smoothing, logs), scalar_like(logs.shape[axis], logs))
@@ -122,11 +122,12 @@ def _hard_loss(what: str, logs: Value, goal: Value, weights: Value | None, axis:
                reduction: str, smoothing: float) -> Value:  # fmt: skip
     if not goal.dtype.is_int:
         raise error(DTypeError, f"{what}: a target of {goal.dtype} is not understood", notes=[f"target: {goal.type}"],
-                    help="class numbers are integers" + (", probabilities floats" * (what == "cross_entropy")))  # fmt: skip
+                    help="class numbers are integers")  # fmt: skip
     wanted = logs.shape[:axis] + logs.shape[axis + 1 :]
     if goal.shape != wanted:
-        raise error(ShapeError, f"{what}: target is {goal.type}, the classes of input need [{','.join(map(str, wanted))}]",
-                    notes=[f"input: {logs.type}"], help="class numbers have input's shape without the class axis")  # fmt: skip
+        expected = ",".join(map(str, wanted))
+        raise error(ShapeError, f"{what}: target is {goal.type}, [{expected}] is expected",
+                    notes=[f"input: {logs.type}"], help="target has input's shape without C")
     kept = compare.ne(goal, constant(ignore_index, goal.dtype)) if _fits(ignore_index, goal) else None
     safe = goal if kept is None else elementwise.where(kept, goal, zeros_like(goal))
     picked = shaping.squeeze(indexing.take_along_axis(logs, shaping.unsqueeze(safe, axis), axis), axis)

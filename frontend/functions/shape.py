@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -121,7 +122,7 @@ def split(x: Operand, indices_or_sections: int | Sequence[Dim], axis: int = 0) -
             return tuple(map(wrap, shaping.split(value, indices_or_sections, axis)))
         end = value.shape[axis_of(axis, value.rank)]
         cuts = [0, *indices_or_sections, end]
-        sizes = [stop - start for start, stop in zip(cuts[:-1], cuts[1:], strict=True)]
+        sizes = [stop - start for start, stop in itertools.pairwise(cuts)]
         return tuple(map(wrap, shaping.split(value, sizes, axis)))
 
 

@@ -27,7 +27,7 @@ def numbers(what: str, value: Ints, rank: int) -> tuple[int, ...]:
 
 
 class Conv(Module):
-    """What the convolution layers share. weight: [out_channels, in_channels/groups, *kernel_size], bias: [out_channels]."""
+    """What the convolution layers share. weight: [out_channels, in_channels/groups, *kernel_size]."""
 
     rank = 0
 

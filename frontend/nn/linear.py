@@ -58,7 +58,7 @@ class Linear(Module):
             last = f"x has {x.shape[-1]} features" if x.ndim else "x has no axis"
             raise error(ShapeError, f"linear: the layer takes {self.in_features} features, {last}",
                         notes=[f"x: {x.value.type}", f"weight: {self.weight!r}"],
-                        help="the last axis of x is in_features; cr.flatten(x, 1) joins the axes of an image")  # fmt: skip
+                        help="the last axis of x is in_features; cr.flatten(x, 1) joins axes")  # fmt: skip
         return functions.linear(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:

@@ -59,7 +59,8 @@ class Module:
     def __setattr__(self, name: str, value: object) -> None:
         before = self.__dict__.get(name)
         if isinstance(before, Stored) and not isinstance(value, Stored) and value is not None:
-            raise error(ArgumentError, f"{type(self).__name__}.{name} is a {before.kind}, {type(value).__name__} was given",
+            where = f"{type(self).__name__}.{name}"
+            raise error(ArgumentError, f"{where} is a {before.kind}, {type(value).__name__} was given",
                         help=f"copy numbers in with self.{name}.load(array); in a trace, buffer.assign(x)")  # fmt: skip
         _refuse_plain_containers(type(self).__name__, name, value)
         if isinstance(value, Stored | Module):
@@ -224,7 +225,7 @@ class Module:
         return f"{type(self).__name__}(\n  " + "\n  ".join(body) + "\n)"
 
     def summary(self, *specs: object) -> str:
-        """A table of the layers with the shapes of their results and their parameter counts, for inputs of these specs."""
+        """A table of the layers, the shapes of their results and parameter counts, for inputs of these specs."""
         from chainrule.frontend.nn.summary import summary
 
         return summary(self, specs)

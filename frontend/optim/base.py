@@ -1,0 +1,129 @@
+"""The form of an optimiser: what it keeps for a parameter, and how one update is computed."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from chainrule.errors import ArgumentError
+from chainrule.frontend.places import error
+from chainrule.frontend.tensor import Tensor
+from chainrule.ir.op import Array
+from chainrule.ir.types import TensorType
+
+Slots = Mapping[str, Tensor]
+Rate = float | Callable[[Tensor], Tensor]
+Match = str | Callable[[str], bool]
+
+
+class Optimizer(Protocol):
+    """What a training step asks of an optimiser.
+
+    lr: the learning rate, a number or a schedule (see schedules): a function from the count of updates done so far (an
+    f64 tensor of rank 0) to the rate of the next one. It becomes part of the step's graph.
+    """
+
+    @property
+    def lr(self) -> Rate: ...
+
+    def of(self, name: str) -> Optimizer | None:
+        """The optimiser of the parameter of this name; None leaves it as it is."""
+        ...
+
+    def slots(self, param: TensorType) -> dict[str, Array]:
+        """The state that is kept for a parameter of this type, with the values it starts from."""
+        ...
+
+    def update(self, param: Tensor, grad: Tensor, slots: Slots, step: Tensor, lr: Tensor) -> tuple[Tensor, Slots]:
+        """The new parameter and its new slots.
+
+        step: the number of this update, from 1. lr: its learning rate. Both are f64 tensors of rank 0, so that what is
+        computed from them (bias corrections) is as exact as in Python.
+        """
+        ...
+
+
+class Single:
+    """What optimisers for all parameters share."""
+
+    def of(self, name: str) -> Optimizer | None:
+        """Itself, for every name."""
+        return self  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """Parameter groups: the first rule whose pattern fits a parameter's name gives its optimiser, else `default`.
+
+    rules: pairs of a pattern and an optimiser, None to leave the parameters as they are. A pattern is a shell pattern
+    ("*.bias", "encoder.*") or a function from a name to a bool.
+
+        optim.Grouped([("*.bias", optim.AdamW(1e-3, weight_decay=0.0))], optim.AdamW(1e-3))
+    """
+
+    rules: tuple[tuple[Match, Optimizer | None], ...]
+    default: Optimizer | None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rules", tuple((match, optimizer) for match, optimizer in self.rules))
+
+    def of(self, name: str) -> Optimizer | None:
+        """The optimiser of the parameter of this name."""
+        for match, optimizer in self.rules:
+            if fnmatch.fnmatchcase(name, match) if isinstance(match, str) else match(name):
+                return optimizer.of(name) if optimizer is not None else None
+        return self.default.of(name) if self.default is not None else None
+
+    @property
+    def lr(self) -> Rate:
+        """Groups have rates of their own; this one is the default's."""
+        return self.default.lr if self.default is not None else 0.0
+
+    def slots(self, param: TensorType) -> dict[str, Array]:
+        """Refused: ask the optimiser of a name."""
+        raise error(ArgumentError, "groups keep nothing themselves", help="ask of(name)")
+
+    def update(self, param: Tensor, grad: Tensor, slots: Slots, step: Tensor, lr: Tensor) -> tuple[Tensor, Slots]:
+        """Refused: ask the optimiser of a name."""
+        raise error(ArgumentError, "groups update nothing themselves", help="ask of(name)")
+
+
+def zeros(param: TensorType) -> Array:
+    """Zeros of a parameter's type."""
+    return filled(param, 0.0)
+
+
+def filled(param: TensorType, value: float) -> Array:
+    """An array of a parameter's type with one value everywhere."""
+    return np.full([int(size) for size in param.shape], value, param.dtype.numpy)
+
+
+def as_param(number: Tensor, param: Tensor) -> Tensor:
+    """A number computed in f64, rounded to the parameter's element type."""
+    return number.astype(param.dtype)
+
+
+def lerp(start: Tensor, end: Tensor, share: float) -> Tensor:
+    """start moved towards end by this share of the way."""
+    return start + share * (end - start)
+
+
+def check(name: str, **limits: tuple[float, float, float]) -> None:
+    """Raises ArgumentError when a hyperparameter (value, low, high) is outside of [low, high)."""
+    for what, (value, low, high) in limits.items():
+        if not low <= value < high:
+            bound = f"{low} <= {what}" + (f" < {high}" if high != float("inf") else "")
+            raise error(ArgumentError, f"{name}: {what}={value} is out of range", help=bound)
+
+
+def check_rate(name: str, lr: Rate) -> None:
+    """Raises ArgumentError unless the learning rate is a non-negative number or a schedule."""
+    if callable(lr):
+        return
+    if not isinstance(lr, int | float) or not 0 <= lr < float("inf"):
+        raise error(ArgumentError, f"{name}: lr={lr!r} is not a learning rate",
+                    help="give a number such as 1e-3, or one of optim.schedules")  # fmt: skip

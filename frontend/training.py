@@ -1,0 +1,272 @@
+"""One graph holds a whole training step: forward, loss, gradients, optimiser, and the new state."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import ArgumentError, ShapeError
+from chainrule.frontend import scope as scopes
+from chainrule.frontend.functions import elementwise
+from chainrule.frontend.functions.random import KEY_NAME, new_key_buffer
+from chainrule.frontend.functions.shape import asarray
+from chainrule.frontend.optim.base import Optimizer
+from chainrule.frontend.places import error, located
+from chainrule.frontend.scope import Scope, Stored
+from chainrule.frontend.stored import Parameter
+from chainrule.frontend.tensor import Tensor
+from chainrule.frontend.trace import Arguments, Traced, declare, finish, graph_of, name_of, stored_names
+from chainrule.ir.graph import Graph, Value, input_name, new_input
+from chainrule.ir.op import Array
+from chainrule.ir.types import type_of
+from chainrule.passes.autodiff import gradients
+
+Loss = Callable[..., Any]
+Metric = str | Callable[..., Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class StateSource:
+    """Where a param or state input of a step lives: an array that is read before and replaced after each call.
+
+    name: its key in a checkpoint ("params.conv1.weight", "buffers.bn.running_mean", "slots.exp_avg.conv1.weight",
+    "step", "rng.key"). stored: the Parameter or Buffer whose `data` the array is, if it is one.
+    """
+
+    value: Value
+    name: str
+    array: Array
+    stored: Stored | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class StepGraph:
+    """A training step, ready to be compiled.
+
+    graph: inputs are the batch's leaves, then params and state; outputs are the loss, then the metrics; updates give
+    every changed state its new value. arguments: from a call's arguments to the batch's leaves. evaluation: loss and
+    metrics of the same model out of training mode, with nothing updated.
+    """
+
+    graph: Graph
+    arguments: Arguments
+    sources: tuple[StateSource, ...]
+    output_names: tuple[str, ...]
+    evaluation: Traced
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """The names of the inputs that a call gives."""
+        return tuple(path for name, form in zip(self.arguments.names, self.arguments.structure.children, strict=True)
+                     for path in form.paths(name))  # fmt: skip
+
+
+def build_step(model: Callable[..., Any], loss: Loss, optimizer: Optimizer, specs: object, *,
+               metrics: Sequence[Metric] | Mapping[str, Metric] = (), clip_norm: float | None = None,
+               seed: int | None = None, name: str | None = None) -> StepGraph:  # fmt: skip
+    """The graph of one training step of a model.
+
+    loss: either loss(output, *targets) -> scalar, and then specs is a pair (inputs, targets), each one spec or a tuple
+    of them (a dict of inputs is given by keyword); or loss(model, *batch) -> scalar, recognised by its first
+    parameter's name `model`, and then specs has one entry for each of batch. A loss may return (scalar, dict of
+    further scalars), which are reported as metrics.
+    metrics: "accuracy", or functions like the loss; a dict names them.
+    clip_norm: gradients are scaled so that their joint Euclidean norm is at most this. seed: of the random key.
+    Raises ArgumentError, ShapeError or NotSupported (what has no gradient), with the user's line.
+    """
+    problem = posed(model, loss, specs, metrics)
+    label = name or f"{name_of(model)}_step"
+    scope = Scope(label, training=True, names=problem.names())
+    if seed is not None:
+        scope.key = new_key_buffer(seed)
+    declared = declare(scope, problem, problem.specs)
+    with scopes.entered(scope), located():
+        results = problem(**declared.keywords)
+        own = _updated(scope, results["loss"], optimizer, clip_norm)
+        names = tuple(scope.take_name(key) for key in results)
+        outputs = tuple(tensor.value for tensor in results.values())
+        graph = graph_of(scope, declared.values, outputs, names, [(source.value, new) for source, new in own])
+    bound = tuple(StateSource(value, source_name(stored, input_name(value)), stored.data, stored)
+                  for value, stored in scope.inputs.values())  # fmt: skip
+    sources = bound + tuple(source for source, _ in own)
+    return StepGraph(graph, declared.arguments, sources, tuple(results), build_evaluation(problem, label))
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What is trained: a model, its loss and metrics, and the specs of a batch by argument name."""
+
+    model: Callable[..., Any]
+    loss: Loss
+    metrics: Mapping[str, Callable[..., Tensor]]
+    specs: dict[str, object]
+    inputs: tuple[str, ...]
+    by_keyword: bool
+    loss_takes_model: bool
+
+    def names(self) -> dict[int, str]:
+        """The paths of the parameters and buffers of the model, and of a loss that is a module."""
+        extra = {key: f"loss.{path}" for key, path in stored_names(self.loss).items()}
+        return extra | stored_names(self.model)
+
+    def __call__(self, **batch: Any) -> dict[str, Tensor]:
+        """The loss and the metrics of a batch."""
+        if self.loss_takes_model:
+            return self._scalars(self.loss(self.model, *batch.values()), {})
+        given = {name: batch[name] for name in self.inputs}
+        output = self.model(**given) if self.by_keyword else self.model(*given.values())
+        targets = [value for name, value in batch.items() if name not in given]
+        found = self._scalars(self.loss(output, *targets), {})
+        return self._scalars(
+            found.pop("loss"), found | {k: metric(output, *targets) for k, metric in self.metrics.items()}
+        )
+
+    def _scalars(self, loss: Any, further: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The loss with what else is reported. Raises ShapeError or ArgumentError unless all are scalars."""
+        if isinstance(loss, tuple) and len(loss) == 2 and isinstance(loss[1], Mapping):
+            loss, further = loss[0], {**loss[1], **further}
+        for name, value in {"loss": loss, **further}.items():
+            if not isinstance(value, Tensor):
+                raise error(ArgumentError, f"{name}: {type(value).__name__} was returned, not a tensor",
+                            help="a loss and a metric return a scalar tensor")  # fmt: skip
+            if value.ndim != 0:
+                raise error(ShapeError, f"{name}: {value.value.type} was returned, not a scalar",
+                            help="reduce it: value.mean()")  # fmt: skip
+        if not loss.dtype.is_float:
+            raise error(ArgumentError, f"loss: it is of type {loss.dtype}", help="a loss is of a float type")
+        return {"loss": loss, **further}
+
+
+def posed(model: Callable[..., Any], loss: Loss, specs: object,
+          metrics: Sequence[Metric] | Mapping[str, Metric]) -> Problem:  # fmt: skip
+    """The problem that these arguments of `build_step` pose. Raises ArgumentError where they do not fit together."""
+    named = named_metrics(metrics)
+    first, *rest = _positional_names(loss) or [""]
+    if first == "model":
+        if named:
+            raise error(ArgumentError, "metrics: a loss that takes the model reports its own",
+                        help='return (loss, {"accuracy": ...}) from it')  # fmt: skip
+        parts = specs if isinstance(specs, Mapping) else _named(rest, specs, "batch")
+        return Problem(model, loss, named, dict(parts), (), False, True)
+    if not isinstance(specs, tuple | list) or len(specs) != 2:
+        raise error(ArgumentError, "specs: a pair (inputs, targets) is expected",
+                    help='e.g. (cr.spec("N", 1, 28, 28), cr.spec("N", dtype="i64")), or ((a, b), targets)')  # fmt: skip
+    inputs, targets = specs
+    by_keyword = isinstance(inputs, Mapping)
+    given = dict(inputs) if isinstance(inputs, Mapping) else _named(_positional_names(model), inputs, "x")
+    wanted = dict(targets) if isinstance(targets, Mapping) else _named(rest, targets, "y")
+    for name, part in wanted.items():
+        given[name if name not in given else f"{name}_target"] = part
+    names = tuple(given)[: len(given) - len(wanted)]
+    return Problem(model, loss, named, given, names, by_keyword, False)
+
+
+def _named(names: Sequence[str], specs: object, fallback: str) -> dict[str, object]:
+    """The specs by the names of the arguments they are for."""
+    parts = list(specs) if isinstance(specs, tuple | list) else [specs]
+    filled = [*names[: len(parts)], *(f"{fallback}{i}" for i in range(len(names), len(parts)))]
+    return dict(zip(filled, parts, strict=True))
+
+
+def _positional_names(fn: Callable[..., Any]) -> list[str]:
+    called = getattr(fn, "called", None)
+    try:
+        parameters = inspect.signature(called() if callable(called) else fn).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+
+
+def named_metrics(metrics: Sequence[Metric] | Mapping[str, Metric]) -> dict[str, Callable[..., Tensor]]:
+    """The metrics by name. Raises ArgumentError for an unknown name or one given twice."""
+    pairs = metrics.items() if isinstance(metrics, Mapping) else [(name_of_metric(m), m) for m in metrics]
+    found: dict[str, Callable[..., Tensor]] = {}
+    for name, metric in pairs:
+        if name in found or name == "loss":
+            raise error(
+                ArgumentError, f"metrics: the name {name} is used twice", help="give a dict of names to metrics"
+            )
+        if isinstance(metric, str) and metric != "accuracy":
+            raise error(ArgumentError, f"metrics: {metric!r} is not known", help='"accuracy", or a function')
+        found[name] = accuracy if isinstance(metric, str) else metric
+    return found
+
+
+def name_of_metric(metric: Metric) -> str:
+    """What a metric is called when no name is given."""
+    return metric if isinstance(metric, str) else name_of(metric)
+
+
+def accuracy(output: Tensor, target: Tensor) -> Tensor:
+    """The share of positions whose largest score is at the target class. output: [N, C, *S], target: i [N, *S]."""
+    if output.ndim != target.ndim + 1:
+        raise error(ShapeError, f"accuracy: scores {output.value.type} and classes {target.value.type} do not fit",
+                    help="scores are [N, C, *S], classes are integers [N, *S]")  # fmt: skip
+    return (output.argmax(axis=1 if output.ndim > 1 else 0) == target).astype("f32").mean()
+
+
+def build_evaluation(problem: Problem, name: str) -> Traced:
+    """Loss and metrics out of training mode, as a dict of scalars; nothing is trained."""
+    scope = Scope(name.removesuffix("_step") + "_eval", training=False, names=problem.names())
+    declared = declare(scope, problem, problem.specs)
+    with scopes.entered(scope), located():
+        return finish(scope, declared, problem(**declared.keywords))
+
+
+def source_name(stored: Stored, path: str) -> str:
+    """The checkpoint key of a parameter ("params.w"), a buffer ("buffers.mean") or the random key."""
+    if path == KEY_NAME:
+        return path
+    return f"params.{path}" if stored.role == "param" else f"buffers.{path}"
+
+
+def _updated(scope: Scope, loss: Tensor, optimizer: Optimizer,
+             clip_norm: float | None) -> list[tuple[StateSource, Value]]:  # fmt: skip
+    """Assigns every trained parameter its new value; returns the optimiser's own state with its new values."""
+    trained = [(value, stored, part) for value, stored in scope.inputs.values()
+               if isinstance(stored, Parameter) and stored.requires_grad
+               and (part := optimizer.of(input_name(value))) is not None]  # fmt: skip
+    found = gradients([loss.value], [value for value, _, _ in trained])
+    moved = [(*entry, Tensor(grad, scope)) for entry, grad in zip(trained, found, strict=True) if grad is not None]
+    if not moved:
+        raise error(ArgumentError, f"{scope.name}: the loss depends on no parameter that is trained",
+                    help="check requires_grad, the optimiser's groups and what the loss is made of")  # fmt: skip
+    grads = [grad for *_, grad in moved] if clip_norm is None else clipped([grad for *_, grad in moved], clip_norm)
+    counter = _source(scope, "step", np.zeros((), np.int64))
+    done = Tensor(counter.value, scope)
+    states = [(counter, (done + 1).value)]
+    rates: dict[int, Tensor] = {}
+    for (value, stored, part, _), grad in zip(moved, grads, strict=True):
+        path = input_name(value)
+        slots = {key: _source(scope, f"slots.{key}.{path}", array) for key, array in part.slots(value.tensor).items()}
+        lr = rates.setdefault(id(part), rate_at(part, done))
+        new, kept = part.update(Tensor(value, scope), grad, {k: Tensor(s.value, scope) for k, s in slots.items()},
+                                (done + 1).astype("f64"), lr)  # fmt: skip
+        scope.assign(stored, new.value)
+        states += [(slots[key], tensor.value) for key, tensor in kept.items()]
+    return states
+
+
+def rate_at(optimizer: Optimizer, done: Tensor) -> Tensor:
+    """The learning rate of the next update, f64, after `done` updates (i64)."""
+    lr = optimizer.lr
+    rate = lr(done.astype("f64")) if callable(lr) else lr
+    return rate.astype("f64") if isinstance(rate, Tensor) else asarray(float(rate), "f64")
+
+
+def clipped(grads: Sequence[Tensor], max_norm: float) -> list[Tensor]:
+    """The gradients scaled so that their joint norm is at most max_norm. Source: torch clip_grad_norm_."""
+    if not max_norm > 0:
+        raise error(ArgumentError, f"clip_norm: {max_norm} is not above 0", help="e.g. clip_norm=1.0")
+    squares = [elementwise.square(grad).sum().astype("f32") for grad in grads]
+    norm = elementwise.sqrt(sum(squares[1:], start=squares[0]))
+    scale = elementwise.minimum(max_norm / (norm + 1e-6), 1.0)
+    return [grad * scale.astype(grad.dtype) for grad in grads]
+
+
+def _source(scope: Scope, name: str, array: Array) -> StateSource:
+    return StateSource(new_input(scope.take_name(name), type_of(array), "state"), name, array)
