@@ -1,0 +1,263 @@
+"""The driver, the one file that sees every layer: a model becomes a graph, the graph a program of some backend.
+
+`compile` makes an Executable of a model or function; `training_step` makes one native call of forward, backward and
+update. Everything they do is in the layers below; here is only the order.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from chainrule.errors import ArgumentError, DTypeError, ShapeError
+from chainrule.frontend.trace import Traced, trace
+from chainrule.ir.graph import Graph, Input, Value
+from chainrule.ir.types import TensorType
+
+if TYPE_CHECKING:
+    from chainrule.passes.base import Check, PassReport
+
+Array = np.ndarray[Any, Any]
+BACKENDS = ("llvm", "reference", "onnxruntime")
+
+
+class Program(Protocol):
+    """What a backend makes of a graph and its weights."""
+
+    def run(self, arrays: Sequence[Array]) -> list[Array]: ...
+
+    def refresh(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to compile. threads: None for all that this process may use. verify: check every pass on the reference."""
+
+    backend: str = "llvm"
+    threads: int | None = None
+    verify: bool = False
+    target: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.backend not in BACKENDS:
+            raise ArgumentError(f"there is no backend {self.backend!r}", help="use one of " + ", ".join(BACKENDS))
+        if self.threads is not None and self.threads < 1:
+            raise ArgumentError(f"threads is {self.threads}", help="give at least 1, or None for all cores")
+
+
+class Executable:
+    """A compiled model: call it with arrays, positional or by name; it returns what the model returns.
+
+    input_types, output_types: of the call's arrays. graph: as traced, before any pass. reports: what each pass did.
+    """
+
+    def __init__(self, traced: Traced, options: Options) -> None:
+        self.traced = traced
+        self.graph = traced.graph
+        self.options = options
+        self._inputs = self.graph.by_role("input")
+        self._sources = {value: stored for value, stored in traced.sources}
+        self._weights = [_array_of(self._sources[v]) for v in self.graph.by_role("param", "state")]
+        self.program = make_program(self.graph, self._weights, options)
+        self._bare = traced.structure.kind == "leaf"
+        self._entry: Callable[..., object] = _refuse
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """The names of the call's arrays."""
+        return tuple(v.op.name_ for v in self._inputs if isinstance(v.op, Input))
+
+    @property
+    def input_types(self) -> tuple[TensorType, ...]:
+        return tuple(v.tensor for v in self._inputs)
+
+    @property
+    def output_types(self) -> tuple[TensorType, ...]:
+        return tuple(v.tensor for v in self.graph.outputs)
+
+    @property
+    def reports(self) -> Sequence[PassReport]:
+        """The passes that ran, with times and counts; none for a backend without passes."""
+        return getattr(self.program, "reports", ())
+
+    def __call__(self, *arrays: object, **named: object) -> Any:
+        """The model's result for these arrays.
+
+        numpy arrays of the declared types are used where they lie; anything with DLPack or the array interface is
+        taken over, copied only if it is not contiguous. Raises ArgumentError, DTypeError or ShapeError, naming the
+        argument and both types, before anything runs.
+        """
+        if not named:
+            result = self._entry(*arrays)
+            if result is not NotImplemented and self._bare:
+                return result
+            if result is not NotImplemented:
+                outputs = list(result) if isinstance(result, tuple) else ([] if result is None else [result])
+                return self.traced.structure.build(outputs)
+        leaves = self.traced.arguments.flatten(arrays, named)
+        return self.traced.structure.build(self._run(leaves))
+
+    def run(self, arrays: Sequence[object] | Mapping[str, object]) -> list[Array]:
+        """The outputs as a list, for the inputs as a list or by name."""
+        if isinstance(arrays, Mapping):
+            unknown = arrays.keys() - set(self.input_names)
+            missing = [n for n in self.input_names if n not in arrays]
+            if unknown or missing:
+                raise ArgumentError(f"{sorted(unknown)[0]} is not an input" if unknown else f"missing: {missing[0]}",
+                                    help="the inputs are " + ", ".join(self.input_names))  # fmt: skip
+            arrays = [arrays[n] for n in self.input_names]
+        if len(arrays) != len(self._inputs):
+            raise ArgumentError(f"{len(arrays)} arrays were given, there are {len(self._inputs)} inputs",
+                                help="the inputs are " + ", ".join(self.input_names))  # fmt: skip
+        return self._run(list(arrays))
+
+    def _run(self, leaves: Sequence[object]) -> list[Array]:
+        checked = [as_input(leaf, value) for leaf, value in zip(leaves, self._inputs, strict=True)]
+        outputs = self.program.run(checked)
+        self._entry = getattr(self.program, "entry", _refuse)
+        return outputs
+
+    def refresh(self) -> None:
+        """Takes over weights that were changed outside of a training step (loaded, or edited in place)."""
+        self.program.refresh()
+
+    def memory(self, dims: Mapping[str, int] | None = None) -> dict[str, int]:
+        """Bytes: the arena for temporaries, its lower bound, and the weights."""
+        bound = getattr(self.program, "bound", None)
+        arena = {} if bound is None else _plan_bytes(bound(self._all_dims(dims)))
+        return arena | {"weight_bytes": sum(w.nbytes for w in self._weights)}
+
+    def _all_dims(self, dims: Mapping[str, int] | None) -> dict[str, int]:
+        return dict.fromkeys(self.graph.symbols, 1) | dict(dims or {})
+
+    def profile(self, *arrays: object) -> list[dict[str, object]]:
+        """One row per kernel: name, source line, nanoseconds, algorithm. Raises NotSupported for other backends."""
+        from chainrule.errors import NotSupported
+
+        profile = getattr(self.program, "profile", None)
+        if profile is None:
+            raise NotSupported(f"the {self.options.backend} backend does not profile", help='use backend="llvm"')
+        leaves = self.traced.arguments.flatten(arrays, {})
+        return profile([as_input(leaf, value) for leaf, value in zip(leaves, self._inputs, strict=True)])
+
+
+def _refuse(*arrays: object) -> object:
+    return NotImplemented
+
+
+def _plan_bytes(bound: Any) -> dict[str, int]:
+    return {"arena_bytes": bound.plan.total, "arena_bound_bytes": bound.plan.bound}
+
+
+def _array_of(stored: object) -> Array:
+    array = stored if isinstance(stored, np.ndarray) else stored.data  # type: ignore[attr-defined]
+    assert isinstance(array, np.ndarray) and array.flags.c_contiguous
+    return array
+
+
+def as_input(given: object, value: Value) -> Array:
+    """The argument as a contiguous array of the input's declared type.
+
+    Numbers and lists take the declared element type; arrays must have it. Raises DTypeError and ShapeError.
+    """
+    assert isinstance(value.op, Input)
+    name, type = value.op.name_, value.tensor
+    if given is None:
+        raise ArgumentError(f"{name}: no array was given", help=f"it takes {type}")
+    if isinstance(given, np.ndarray):
+        array = given
+    elif hasattr(given, "__dlpack__"):
+        array = np.from_dlpack(given)  # type: ignore[arg-type]
+    elif hasattr(given, "__array__"):
+        array = np.asarray(given)
+    else:
+        array = _converted(given, name, type)
+    if array.dtype != type.dtype.numpy:
+        raise DTypeError(f"{name}: {type} was declared, an array of {array.dtype} was given",
+                         help=f"convert it: {name}.astype({type.dtype.numpy.name!r})")  # fmt: skip
+    if array.ndim != type.rank:
+        raise ShapeError(f"{name}: {type} was declared, an array of shape {list(array.shape)} was given",
+                         help=f"it has {type.rank} axes")  # fmt: skip
+    for axis, (dim, size) in enumerate(zip(type.shape, array.shape, strict=True)):
+        if isinstance(dim, int) and dim != size:
+            raise ShapeError(f"{name}: {type} was declared, an array of shape {list(array.shape)} was given",
+                             help=f"axis {axis} must be {dim}")  # fmt: skip
+    return array if array.flags.c_contiguous and array.flags.aligned else np.ascontiguousarray(array).reshape(array.shape)
+
+
+def _converted(given: object, name: str, type: TensorType) -> Array:
+    try:
+        array = np.asarray(given)
+        if array.dtype.kind not in "fiub":
+            raise TypeError
+        return array.astype(type.dtype.numpy)
+    except (TypeError, ValueError):
+        raise DTypeError(f"{name}: {type} was declared, {given!r:.60} was given", help="give a numpy array") from None
+
+
+def make_program(graph: Graph, weights: Sequence[Array], options: Options) -> Program:
+    """The graph as a program of the backend that the options name."""
+    match options.backend:
+        case "reference":
+            from chainrule.backends.reference import ReferenceExecutable
+
+            return ReferenceExecutable(graph, weights)
+        case "onnxruntime":
+            from chainrule.backends.onnx import OnnxExecutable
+
+            return OnnxExecutable(graph, weights, threads=options.threads)
+        case _:
+            from chainrule.backends.llvm.executable import LlvmExecutable
+            from chainrule.backends.llvm.target import named_target
+
+            target = None if options.target is None else named_target(options.target)
+            return LlvmExecutable(graph, weights, threads=options.threads, target=target,
+                                  check=_check() if options.verify else None)  # fmt: skip
+
+
+def _check() -> Check:
+    from pathlib import Path
+
+    from chainrule.backends.reference import run
+    from chainrule.passes.check import checker
+
+    return checker(lambda graph, arrays: run(graph, arrays, precise=True), reproducer=Path("chainrule-reproducer.txt"))
+
+
+def compile(model: Any, *specs: Any, backend: str = "llvm", threads: int | None = None, verify: bool = False,
+            target: str | None = None, name: str | None = None, **named_specs: Any) -> Executable:  # fmt: skip
+    """A compiled model: forward only, as in evaluation (no dropout, batch norm by its running statistics).
+
+    model: an nn.Module, a function of tensors, or a loaded model. specs: one cr.spec per argument, in order or by name;
+    none for a model that knows its own inputs. backend: "llvm" (native code), "reference" (numpy), "onnxruntime".
+    threads: how many may work on one call; the result does not depend on it. verify: run the reference after every
+    pass and name the first that changes a result. target: "x86-64-v2", "x86-64-v3", "x86-64-v4", or this machine's.
+    """
+    options = Options(backend, threads, verify, target)
+    return Executable(traced_of(model, specs, named_specs, name), options)
+
+
+def traced_of(model: Any, specs: Sequence[Any], named_specs: Mapping[str, Any], name: str | None = None) -> Traced:
+    """The trace of a model in evaluation mode; a Traced or a model that holds one stands for itself."""
+    if isinstance(model, Traced):
+        return model
+    own = getattr(model, "traced", None)
+    if isinstance(own, Traced) and not specs and not named_specs:
+        return own
+    if not callable(model):
+        raise ArgumentError(f"{type(model).__name__} is not a model", help="give an nn.Module or a function of tensors")
+    if specs and named_specs:
+        specs, named_specs = (), _named(model, specs, named_specs)
+    return trace(model, dict(named_specs) if named_specs else tuple(specs), name=name)
+
+
+def _named(model: Callable[..., Any], specs: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
+    names = list(inspect.signature(model).parameters)
+    return dict(zip(names, specs, strict=False)) | dict(named)
+
+
+__all__ = ["Executable", "Options", "as_input", "compile", "make_program"]
