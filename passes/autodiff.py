@@ -26,6 +26,7 @@ def gradients(outputs: Sequence[Value], wrt: Sequence[Value],
     """
     seeds = _seeds(outputs, cotangents)
     active = _between(outputs, wrt)
+    members = set(active)
     sums: dict[Value, Value] = {}
     for output, seed in zip(outputs, seeds, strict=True):
         _accumulate(sums, output, seed)
@@ -43,7 +44,7 @@ def gradients(outputs: Sequence[Value], wrt: Sequence[Value],
         parts = tuples.pop(node, None)
         if grad is None and parts is None:
             continue
-        _propagate(node, {0: grad} if parts is None and grad is not None else parts or {}, set(active), sums)
+        _propagate(node, {0: grad} if parts is None and grad is not None else parts or {}, members, sums)
     return tuple(found.get(v) for v in wrt)
 
 
