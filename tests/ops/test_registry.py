@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -92,6 +94,8 @@ def test_every_op_is_described(op: type[Op]) -> None:
         case other:
             assert other.startswith("none: ") and len(other) > len("none: "), "it says not why it has no gradient"
     assert op.gradient != Op.gradient or op in (Input, Get), "its gradient status is not stated"
+    stated = {n for n, t in inspect.get_annotations(op).items() if not str(t).startswith("ClassVar")}
+    assert stated <= {f.name for f in fields(op)}, "it states attributes and is no dataclass of its own"
 
 
 @pytest.mark.parametrize("op", SAMPLED, ids=lambda op: op.__name__)

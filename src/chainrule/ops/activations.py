@@ -36,7 +36,6 @@ def number(value: float, x: Value) -> Value:
     return scalar_like(float(value), x)
 
 
-@dataclass(frozen=True)
 class Relu(Unary):
     """0 where x < 0, else x: NaN stays NaN and -0 stays -0. The gradient at 0 is 0. Source: ONNX Relu-14."""
 
@@ -105,7 +104,6 @@ class LeakyRelu(Unary):
         return (where(gt(x, zeros_like(x)), g, mul(g, number(self.slope, x))),)
 
 
-@dataclass(frozen=True)
 class PRelu(Binary):
     """x where x > 0, else weight * x, as leaky_relu with a trained slope. weight: broadcasts against x.
 
@@ -127,7 +125,6 @@ class PRelu(Binary):
         return where(gt(x, zeros_like(x)), x, mul(x, weight))
 
 
-@dataclass(frozen=True)
 class HardSigmoid(Unary):
     """(x + 3) / 6 bounded to [0, 1]. The gradient is 0 at the bounds. Source: ONNX HardSigmoid-22 with alpha = 1/6."""
 
@@ -142,7 +139,6 @@ class HardSigmoid(Unary):
         return in_f32(lambda x: div(relu6(add(x, number(3.0, x))), number(6.0, x)), inputs[0])
 
 
-@dataclass(frozen=True)
 class HardSwish(Unary):
     """x * hardsigmoid(x). The gradient is -1/2 at -3 and 3/2 at 3. Source: ONNX HardSwish-22; Howard et al. 2019."""
 

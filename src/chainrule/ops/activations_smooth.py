@@ -69,7 +69,6 @@ class Elu(Unary):
         return in_f32(body, inputs[0])
 
 
-@dataclass(frozen=True)
 class Selu(Unary):
     """scale * elu(x, alpha) with the constants that keep mean 0 and variance 1. Source: ONNX Selu-22."""
 
@@ -162,7 +161,6 @@ class Gelu(Unary):
         return mul(mul(number(0.5, x), sub(one, square(t))), inner)
 
 
-@dataclass(frozen=True)
 class Silu(Unary):
     """x * sigmoid(x), also called swish. Source: ONNX Swish-24 with alpha=1; Elfwing et al. 2017."""
 
@@ -227,7 +225,6 @@ def _minus_magnitude(x: Value) -> Value:
     return where(gt(x, zeros_like(x)), neg(x), x)
 
 
-@dataclass(frozen=True)
 class LogSigmoid(Unary):
     """log(sigmoid(x)) = -log(1 + e^-x), finite for every finite x. Source: PyTorch LogSigmoid."""
 
@@ -245,7 +242,6 @@ class LogSigmoid(Unary):
         return (mul(grads[0], sigmoid(neg(inputs[0]))),)
 
 
-@dataclass(frozen=True)
 class Mish(Unary):
     """x * tanh(log(1 + e^x)). Source: ONNX Mish-22; Misra 2019."""
 
@@ -260,7 +256,6 @@ class Mish(Unary):
         return in_f32(lambda x: mul(x, tanh(softplus(x))), inputs[0])
 
 
-@dataclass(frozen=True)
 class Softsign(Unary):
     """x / (1 + |x|). NaN at the infinities. Source: ONNX Softsign-22."""
 
@@ -275,7 +270,6 @@ class Softsign(Unary):
         return in_f32(lambda x: div(x, add(number(1.0, x), abs(x))), inputs[0])
 
 
-@dataclass(frozen=True)
 class TanhShrink(Unary):
     """x - tanh(x). Source: PyTorch Tanhshrink."""
 

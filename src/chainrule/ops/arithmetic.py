@@ -28,7 +28,6 @@ from chainrule.ops.elementwise import (
 )
 
 
-@dataclass(frozen=True)
 class Sign(Unary):
     """-1, 0 or 1 as x is below, at or above 0; NaN for NaN, 0 for -0. Source: ONNX Sign-13."""
 
@@ -42,7 +41,6 @@ class Sign(Unary):
         return np.where(x != x, x, signs)
 
 
-@dataclass(frozen=True)
 class Reciprocal(Unary):
     """1 / x; inf for 0, -inf for -0. Source: ONNX Reciprocal-13."""
 
@@ -58,7 +56,6 @@ class Reciprocal(Unary):
         return (neg(mul(grads[0], square(output))),)
 
 
-@dataclass(frozen=True)
 class Square(Unary):
     """x * x. Integers wrap. Source: numpy.square; ONNX Mul-14 of x with itself."""
 
@@ -76,7 +73,6 @@ class Square(Unary):
         return (mul(grads[0], mul(scalar_like(2.0, x), x)),)
 
 
-@dataclass(frozen=True)
 class FloorDivide(Binary):
     """The largest whole number not above a / b. Integers: x//0 = -1 (all bits set), INT_MIN//-1 = INT_MIN.
 
@@ -97,7 +93,6 @@ class FloorDivide(Binary):
             return np.floor_divide(a.astype(wide), b.astype(wide)).astype(a.dtype)
 
 
-@dataclass(frozen=True)
 class Remainder(Binary):
     """a - b * floor(a / b), with the sign of b. Integers: x % 0 = x, INT_MIN % -1 = 0. Floats: NaN for b = 0, a = inf.
 
@@ -123,7 +118,6 @@ class Remainder(Binary):
         return (sum_to(g, a.shape), sum_to(neg(mul(g, floor_divide(a, b))), b.shape))
 
 
-@dataclass(frozen=True)
 class FMod(Binary):
     """a - b * trunc(a / b), with the sign of a: C's fmod and %. Integers: x % 0 = x, INT_MIN % -1 = 0.
 
@@ -191,7 +185,6 @@ class Clip(Unary):
         return (where(inside, grads[0], zeros_like(x)),)
 
 
-@dataclass(frozen=True)
 class Round(Unary):
     """The nearest whole number, the even one at halves: 0.5 -> 0, 1.5 -> 2, -0.5 -> -0. No gradient passes.
 
@@ -205,7 +198,6 @@ class Round(Unary):
         return quiet(np.rint, *arrays)
 
 
-@dataclass(frozen=True)
 class Floor(Unary):
     """The largest whole number not above x. No gradient passes. Source: ONNX Floor-13."""
 
@@ -216,7 +208,6 @@ class Floor(Unary):
         return quiet(np.floor, *arrays)
 
 
-@dataclass(frozen=True)
 class Ceil(Unary):
     """The smallest whole number not below x; -0 for x in (-1, 0). No gradient passes. Source: ONNX Ceil-13."""
 
@@ -227,7 +218,6 @@ class Ceil(Unary):
         return quiet(np.ceil, *arrays)
 
 
-@dataclass(frozen=True)
 class Trunc(Unary):
     """x without its fraction; the sign stays (-0 for x in (-1, 0)). No gradient passes. Source: numpy.trunc."""
 
@@ -238,7 +228,6 @@ class Trunc(Unary):
         return quiet(np.trunc, *arrays)
 
 
-@dataclass(frozen=True)
 class FloatTest(Unary):
     """The form of a question about each float. x: floats -> bool. No gradient passes."""
 
@@ -248,7 +237,6 @@ class FloatTest(Unary):
         return Unary.infer(self, *types).with_dtype(bool_)
 
 
-@dataclass(frozen=True)
 class IsNaN(FloatTest):
     """x is NaN. Source: ONNX IsNaN-20."""
 
@@ -258,7 +246,6 @@ class IsNaN(FloatTest):
         return np.asarray(np.isnan(arrays[0]), np.bool_)
 
 
-@dataclass(frozen=True)
 class IsInf(FloatTest):
     """x is inf or -inf. Source: ONNX IsInf-20."""
 
@@ -268,7 +255,6 @@ class IsInf(FloatTest):
         return np.asarray(np.isinf(arrays[0]), np.bool_)
 
 
-@dataclass(frozen=True)
 class IsFinite(FloatTest):
     """x is neither NaN nor infinite. Source: numpy.isfinite."""
 

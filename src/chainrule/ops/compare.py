@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -13,7 +12,6 @@ from chainrule.ir.types import TensorType, bool_
 from chainrule.ops.elementwise import Binary, Unary, quiet
 
 
-@dataclass(frozen=True)
 class Comparison(Binary):
     """The form of a comparison. a, b: one element type -> bool, their broadcast. No gradient passes."""
 
@@ -24,7 +22,6 @@ class Comparison(Binary):
         return Binary.infer(self, *types).with_dtype(bool_)
 
 
-@dataclass(frozen=True)
 class Eq(Comparison):
     """a equals b; NaN equals nothing, -0 equals 0. Source: ONNX Equal-19."""
 
@@ -35,7 +32,6 @@ class Eq(Comparison):
         return np.asarray(np.equal(*arrays), np.bool_)
 
 
-@dataclass(frozen=True)
 class Ne(Comparison):
     """a differs from b; NaN differs from all. Source: ONNX Not(Equal-19)."""
 
@@ -46,7 +42,6 @@ class Ne(Comparison):
         return np.asarray(np.not_equal(*arrays), np.bool_)
 
 
-@dataclass(frozen=True)
 class Lt(Comparison):
     """a < b; false where either is NaN. Source: ONNX Less-13."""
 
@@ -56,7 +51,6 @@ class Lt(Comparison):
         return np.asarray(np.less(*arrays), np.bool_)
 
 
-@dataclass(frozen=True)
 class Le(Comparison):
     """a <= b; false where either is NaN. Source: ONNX LessOrEqual-16."""
 
@@ -66,7 +60,6 @@ class Le(Comparison):
         return np.asarray(np.less_equal(*arrays), np.bool_)
 
 
-@dataclass(frozen=True)
 class Gt(Comparison):
     """a > b; false where either is NaN. Source: ONNX Greater-13."""
 
@@ -76,7 +69,6 @@ class Gt(Comparison):
         return np.asarray(np.greater(*arrays), np.bool_)
 
 
-@dataclass(frozen=True)
 class Ge(Comparison):
     """a >= b; false where either is NaN. Source: ONNX GreaterOrEqual-16."""
 
@@ -86,7 +78,6 @@ class Ge(Comparison):
         return np.asarray(np.greater_equal(*arrays), np.bool_)
 
 
-@dataclass(frozen=True)
 class LogicalAnd(Binary):
     """Both hold. a, b: bool -> bool. Source: ONNX And-7."""
 
@@ -98,7 +89,6 @@ class LogicalAnd(Binary):
         return quiet(np.logical_and, *arrays)
 
 
-@dataclass(frozen=True)
 class LogicalOr(Binary):
     """One of them holds, or both. a, b: bool -> bool. Source: ONNX Or-7."""
 
@@ -110,7 +100,6 @@ class LogicalOr(Binary):
         return quiet(np.logical_or, *arrays)
 
 
-@dataclass(frozen=True)
 class LogicalXor(Binary):
     """Just one of them holds. a, b: bool -> bool. Source: ONNX Xor-7."""
 
@@ -122,7 +111,6 @@ class LogicalXor(Binary):
         return quiet(np.logical_xor, *arrays)
 
 
-@dataclass(frozen=True)
 class LogicalNot(Unary):
     """It does not hold. x: bool -> bool. Source: ONNX Not-1."""
 
@@ -134,7 +122,6 @@ class LogicalNot(Unary):
         return quiet(np.logical_not, *arrays)
 
 
-@dataclass(frozen=True)
 class BitAnd(Binary):
     """Each bit that both have. a, b: integers of one type. Source: ONNX BitwiseAnd-18."""
 
@@ -146,7 +133,6 @@ class BitAnd(Binary):
         return quiet(np.bitwise_and, *arrays)
 
 
-@dataclass(frozen=True)
 class BitOr(Binary):
     """Each bit that one of them has. a, b: integers of one type. Source: ONNX BitwiseOr-18."""
 
@@ -158,7 +144,6 @@ class BitOr(Binary):
         return quiet(np.bitwise_or, *arrays)
 
 
-@dataclass(frozen=True)
 class BitXor(Binary):
     """Each bit that just one of them has. a, b: integers of one type. Source: ONNX BitwiseXor-18."""
 
@@ -170,7 +155,6 @@ class BitXor(Binary):
         return quiet(np.bitwise_xor, *arrays)
 
 
-@dataclass(frozen=True)
 class BitNot(Unary):
     """Each bit turned. x: integers. Source: ONNX BitwiseNot-18."""
 
@@ -182,7 +166,6 @@ class BitNot(Unary):
         return quiet(np.bitwise_not, *arrays)
 
 
-@dataclass(frozen=True)
 class ShiftLeft(Binary):
     """The bits of a moved up by b places, zeros coming in. a, b: integers of one type.
 
@@ -201,7 +184,6 @@ class ShiftLeft(Binary):
         return np.where(b >= width, np.zeros((), a.dtype), moved)
 
 
-@dataclass(frozen=True)
 class ShiftRight(Binary):
     """The bits of a moved down by b places; copies of the sign come in, zeros for unsigned. a, b: integers of one type.
 

@@ -69,7 +69,6 @@ class CumSum(Cumulative):
         return (cumsum(grads[0], self.axis, self.exclusive, not self.reverse),)
 
 
-@dataclass(frozen=True)
 class CumProd(Cumulative):
     """Element i is the product of the elements up to and with i. Integers wrap.
 

@@ -85,7 +85,6 @@ def count_of(x: Value, axes: Sequence[int]) -> Dim:
     return dim_product(x.shape[a] for a in axes_of(axes, x.rank))
 
 
-@dataclass(frozen=True)
 class Sum(Reduction):
     """The sum over axes. Integers wrap in their own type; of nothing it is 0. Source: ONNX ReduceSum-13."""
 
@@ -102,7 +101,6 @@ class Sum(Reduction):
         return (spread(grads[0], inputs[0], self.axes),)
 
 
-@dataclass(frozen=True)
 class Mean(Reduction):
     """The mean over axes: sum / count. Floats only; of nothing it is NaN. Source: ONNX ReduceMean-18."""
 
@@ -123,7 +121,6 @@ class Mean(Reduction):
         return (spread(div(grads[0], scalar_like(count_of(x, self.axes), x)), x, self.axes),)
 
 
-@dataclass(frozen=True)
 class Extremum(Reduction):
     """The form of the largest or smallest over axes; its gradient is split evenly among ties."""
 
@@ -137,7 +134,6 @@ class Extremum(Reduction):
         return (where(hit, div(kept(grads[0], x, self.axes), ties), zeros_like(x)),)
 
 
-@dataclass(frozen=True)
 class AMax(Extremum):
     """The largest over axes; NaN where one is NaN; of nothing -inf or the type's smallest.
 
@@ -152,7 +148,6 @@ class AMax(Extremum):
         return self.apply(lambda rows: np.maximum.reduce(rows, axis=-1, initial=lowest), x)
 
 
-@dataclass(frozen=True)
 class AMin(Extremum):
     """The smallest over axes; NaN where one is NaN; of nothing inf or the type's largest.
 
@@ -177,7 +172,6 @@ def highest_of(dtype: np.dtype) -> float | int:
     return int(np.iinfo(dtype).max) if dtype.kind in "iu" else np.inf
 
 
-@dataclass(frozen=True)
 class Prod(Reduction):
     """The product over axes. Integers wrap; of nothing it is 1. Source: ONNX ReduceProd-18.
 
@@ -212,7 +206,6 @@ class Prod(Reduction):
         return (mul(kept(grads[0], x, self.axes), slope),)
 
 
-@dataclass(frozen=True)
 class Any(Reduction):
     """One element over the axes holds; of nothing false. x: bool. Source: numpy.any; ONNX ReduceMax-20 of bool."""
 
@@ -224,7 +217,6 @@ class Any(Reduction):
         return self.apply(lambda rows: np.any(rows, axis=-1), arrays[0])
 
 
-@dataclass(frozen=True)
 class All(Reduction):
     """Every element over the axes holds; of nothing true. x: bool. Source: numpy.all; ONNX ReduceMin-20 of bool."""
 
@@ -264,7 +256,6 @@ class Position(Op):
         return np.expand_dims(found, self.axis) if self.keepdims else found
 
 
-@dataclass(frozen=True)
 class ArgMax(Position):
     """The position of the largest along an axis: the first at ties, the first NaN where there is one.
 
@@ -277,7 +268,6 @@ class ArgMax(Position):
         return self.along(np.argmax, arrays[0])
 
 
-@dataclass(frozen=True)
 class ArgMin(Position):
     """The position of the smallest along an axis: the first at ties, the first NaN where there is one.
 

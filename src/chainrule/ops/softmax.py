@@ -41,7 +41,6 @@ class AlongAxis(Op):
         return np.moveaxis(np.add.reduce(rows, axis=-1, keepdims=True), -1, self.axis)
 
 
-@dataclass(frozen=True)
 class Softmax(AlongAxis):
     """e^x / sum(e^x) along an axis, computed from x minus the largest, so that it cannot overflow.
 
@@ -77,7 +76,6 @@ class Softmax(AlongAxis):
         return (mul(output, sub(g, sum(mul(g, output), self.axis, keepdims=True))),)
 
 
-@dataclass(frozen=True)
 class LogSoftmax(AlongAxis):
     """x - log(sum(e^x)) along an axis, computed from x minus the largest. Source: ONNX LogSoftmax-13.
 

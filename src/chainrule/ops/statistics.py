@@ -22,7 +22,6 @@ from chainrule.ops.reduce import Axes, Reduction, amax, canonical_axes, count_of
 from chainrule.ops.transcendental import exp, log, sqrt
 
 
-@dataclass(frozen=True)
 class LogSumExp(Reduction):
     """log(sum(e^x)) over axes, without overflow. -inf of nothing and of -inf alone. Source: ONNX ReduceLogSumExp-18."""
 
@@ -162,7 +161,6 @@ def _require_correction(correction: int) -> None:
         raise ArgumentError(f"correction={correction} is negative", help="it is 0, or 1 for the unbiased estimate")
 
 
-@dataclass(frozen=True)
 class L1Norm(Reduction):
     """sum(|x|) over axes. The gradient at 0 is 0. Source: ONNX ReduceL1-18."""
 
@@ -181,7 +179,6 @@ class L1Norm(Reduction):
         return (mul(kept(grads[0], x, self.axes), sign(x)),)
 
 
-@dataclass(frozen=True)
 class L2Norm(Reduction):
     """sqrt(sum(x^2)) over axes; squares may overflow. Its gradient is 0 where it is 0. Source: ONNX ReduceL2-18."""
 
@@ -202,7 +199,6 @@ class L2Norm(Reduction):
         return (mul(slope, x),)
 
 
-@dataclass(frozen=True)
 class SumSquare(Reduction):
     """sum(x^2) over axes. Source: ONNX ReduceSumSquare-18."""
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -33,7 +32,6 @@ from chainrule.ops.elementwise import (
 )
 
 
-@dataclass(frozen=True)
 class Exp(Unary):
     """e^x. 0 for -inf, inf beyond the type's range. Source: ONNX Exp-13."""
 
@@ -48,7 +46,6 @@ class Exp(Unary):
         return (mul(grads[0], output),)
 
 
-@dataclass(frozen=True)
 class Exp2(Unary):
     """2^x. 0 for -inf, exact for whole x. Source: numpy.exp2."""
 
@@ -63,7 +60,6 @@ class Exp2(Unary):
         return (mul(grads[0], mul(output, scalar_like(math.log(2.0), output))),)
 
 
-@dataclass(frozen=True)
 class ExpM1(Unary):
     """e^x - 1, exact to the last places near 0; -0 for -0. Source: numpy.expm1."""
 
@@ -78,7 +74,6 @@ class ExpM1(Unary):
         return (mul(grads[0], add(output, scalar_like(1.0, output))),)
 
 
-@dataclass(frozen=True)
 class Log(Unary):
     """The natural logarithm. -inf for 0, NaN below 0. Source: ONNX Log-13."""
 
@@ -93,7 +88,6 @@ class Log(Unary):
         return (div(grads[0], inputs[0]),)
 
 
-@dataclass(frozen=True)
 class Log2(Unary):
     """The logarithm to base 2. -inf for 0, NaN below 0. Source: numpy.log2."""
 
@@ -108,7 +102,6 @@ class Log2(Unary):
         return (div(grads[0], mul(inputs[0], scalar_like(math.log(2.0), output))),)
 
 
-@dataclass(frozen=True)
 class Log10(Unary):
     """The logarithm to base 10. -inf for 0, NaN below 0. Source: numpy.log10."""
 
@@ -123,7 +116,6 @@ class Log10(Unary):
         return (div(grads[0], mul(inputs[0], scalar_like(math.log(10.0), output))),)
 
 
-@dataclass(frozen=True)
 class Log1P(Unary):
     """log(1 + x), exact to the last places near 0. -inf for -1, NaN below. Source: numpy.log1p."""
 
@@ -138,7 +130,6 @@ class Log1P(Unary):
         return (div(grads[0], add(inputs[0], scalar_like(1.0, output))),)
 
 
-@dataclass(frozen=True)
 class Sqrt(Unary):
     """The square root, correctly rounded. NaN below 0, -0 for -0; the gradient at 0 is inf. Source: ONNX Sqrt-13."""
 
@@ -153,7 +144,6 @@ class Sqrt(Unary):
         return (div(mul(grads[0], scalar_like(0.5, output)), output),)
 
 
-@dataclass(frozen=True)
 class Rsqrt(Unary):
     """1 / sqrt(x). inf for 0, -inf for -0, NaN below 0. Source: ONNX Reciprocal(Sqrt-13)."""
 
@@ -169,7 +159,6 @@ class Rsqrt(Unary):
         return (mul(grads[0], mul(scalar_like(-0.5, output), cube)),)
 
 
-@dataclass(frozen=True)
 class Cbrt(Unary):
     """The real cube root, of negative numbers too; -0 for -0. The gradient at 0 is inf. Source: numpy.cbrt."""
 
@@ -184,7 +173,6 @@ class Cbrt(Unary):
         return (div(grads[0], mul(scalar_like(3.0, output), square(output))),)
 
 
-@dataclass(frozen=True)
 class Pow(Binary):
     """a to the power b. Floats: NaN for a negative a with a fraction in b; x^0 = 1 and 1^y = 1 even for NaN.
 
@@ -228,7 +216,6 @@ def _integer_power(a: Array, b: Array) -> Array:
         return np.where(b < 0, np.where(np.abs(a) == 1, sign, 0), result).astype(a.dtype)
 
 
-@dataclass(frozen=True)
 class Tanh(Unary):
     """The hyperbolic tangent. -1 and 1 at the infinities, -0 for -0. Source: ONNX Tanh-13."""
 
@@ -243,7 +230,6 @@ class Tanh(Unary):
         return (mul(grads[0], sub(scalar_like(1.0, output), mul(output, output))),)
 
 
-@dataclass(frozen=True)
 class Sigmoid(Unary):
     """1 / (1 + e^-x). 0 and 1 at the infinities. Source: ONNX Sigmoid-13."""
 
@@ -264,7 +250,6 @@ def logistic(x: Array) -> Array:
     return np.where(x < 0, small, 1.0) / (1.0 + small)
 
 
-@dataclass(frozen=True)
 class Erf(Unary):
     """The error function 2/sqrt(pi) * integral of e^(-t^2) from 0 to x. -0 for -0. Source: ONNX Erf-13."""
 
@@ -279,7 +264,6 @@ class Erf(Unary):
         return (mul(grads[0], _erf_slope(inputs[0])),)
 
 
-@dataclass(frozen=True)
 class Erfc(Unary):
     """1 - erf(x), exact to the last places where that is small. Source: C99 erfc."""
 

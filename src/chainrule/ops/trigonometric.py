@@ -6,7 +6,6 @@ The reference computes in float64 and rounds once to the array's own float type.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -29,7 +28,6 @@ def _one_minus_square(x: Value) -> Value:
     return mul(sub(one, x), add(one, x))
 
 
-@dataclass(frozen=True)
 class Sin(Unary):
     """The sine. NaN at the infinities, -0 for -0. Source: ONNX Sin-22."""
 
@@ -44,7 +42,6 @@ class Sin(Unary):
         return (mul(grads[0], cos(inputs[0])),)
 
 
-@dataclass(frozen=True)
 class Cos(Unary):
     """The cosine. NaN at the infinities. Source: ONNX Cos-22."""
 
@@ -59,7 +56,6 @@ class Cos(Unary):
         return (neg(mul(grads[0], sin(inputs[0]))),)
 
 
-@dataclass(frozen=True)
 class Tan(Unary):
     """The tangent. NaN at the infinities, -0 for -0. Source: ONNX Tan-22."""
 
@@ -74,7 +70,6 @@ class Tan(Unary):
         return (mul(grads[0], _one_plus_square(output)),)
 
 
-@dataclass(frozen=True)
 class ASin(Unary):
     """The angle in [-pi/2, pi/2] with sine x. NaN beyond -1 and 1, where the gradient is inf. Source: ONNX Asin-22."""
 
@@ -89,7 +84,6 @@ class ASin(Unary):
         return (div(grads[0], sqrt(_one_minus_square(inputs[0]))),)
 
 
-@dataclass(frozen=True)
 class ACos(Unary):
     """The angle in [0, pi] with cosine x. NaN beyond -1 and 1, where the gradient is -inf. Source: ONNX Acos-22."""
 
@@ -104,7 +98,6 @@ class ACos(Unary):
         return (neg(div(grads[0], sqrt(_one_minus_square(inputs[0])))),)
 
 
-@dataclass(frozen=True)
 class ATan(Unary):
     """The angle in [-pi/2, pi/2] with tangent x. -0 for -0. Source: ONNX Atan-22."""
 
@@ -119,7 +112,6 @@ class ATan(Unary):
         return (div(grads[0], _one_plus_square(inputs[0])),)
 
 
-@dataclass(frozen=True)
 class ATan2(Binary):
     """The angle in [-pi, pi] of the point (x, y), given as a = y and b = x; signed zeros as C99 says.
 
@@ -139,7 +131,6 @@ class ATan2(Binary):
         return (sum_to(mul(share, b), a.shape), sum_to(neg(mul(share, a)), b.shape))
 
 
-@dataclass(frozen=True)
 class SinH(Unary):
     """The hyperbolic sine. -0 for -0. Source: ONNX Sinh-22."""
 
@@ -154,7 +145,6 @@ class SinH(Unary):
         return (mul(grads[0], cosh(inputs[0])),)
 
 
-@dataclass(frozen=True)
 class CosH(Unary):
     """The hyperbolic cosine. Source: ONNX Cosh-22."""
 
@@ -169,7 +159,6 @@ class CosH(Unary):
         return (mul(grads[0], sinh(inputs[0])),)
 
 
-@dataclass(frozen=True)
 class ASinH(Unary):
     """The inverse of sinh. -0 for -0. Source: ONNX Asinh-22."""
 
@@ -184,7 +173,6 @@ class ASinH(Unary):
         return (div(grads[0], sqrt(_one_plus_square(inputs[0]))),)
 
 
-@dataclass(frozen=True)
 class ACosH(Unary):
     """The inverse of cosh, >= 0. NaN below 1; the gradient at 1 is inf. Source: ONNX Acosh-22."""
 
@@ -199,7 +187,6 @@ class ACosH(Unary):
         return (div(grads[0], sqrt(neg(_one_minus_square(inputs[0])))),)
 
 
-@dataclass(frozen=True)
 class ATanH(Unary):
     """The inverse of tanh. -inf and inf at -1 and 1, NaN beyond, -0 for -0. Source: ONNX Atanh-22."""
 
