@@ -29,11 +29,12 @@ Label = str | int
 class Einsum(Op):
     """y[out] = sum over all other labels of the product of the operands, each indexed by its own labels.
 
-    equation: "ij,jk->ik"; letters name axes, "..." stands for the axes in front of, between or behind them, a letter
-    twice in a term takes the diagonal. Without an arrow the result has the ellipsis, then every letter that occurs
-    once, in alphabetical order. Axes of size 1 stretch to the size that their label has elsewhere. Sums of nothing are 0; f16
-    and bf16 compute in f32; i32, i64, u32, u64 wrap. Raises ArgumentError for an equation that does not fit the number
-    of operands or their axes, ShapeError where one label has two sizes. Source: ONNX Einsum-12; numpy.einsum.
+    equation: "ij,jk->ik"; letters name axes, "..." stands for the axes in front of, between or behind them, a
+    letter twice in a term takes the diagonal. Without an arrow the result has the ellipsis, then every letter that
+    occurs once, in alphabetical order. Axes of size 1 stretch to the size that their label has elsewhere. Sums of
+    nothing are 0; f16 and bf16 compute in f32; i32, i64, u32, u64 wrap. Raises ArgumentError for an equation that
+    does not fit the number of operands or their axes, ShapeError where one label has two sizes. Source: ONNX
+    Einsum-12; numpy.einsum.
     """
 
     name: ClassVar[str] = "einsum"
