@@ -8,6 +8,7 @@ compare equal. All values are 64-bit; // and % round down, and divisors are at l
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import gcd
 from typing import Union
 
 Mono = tuple["Atom", ...]
@@ -226,6 +227,10 @@ def floor_div(a: Int, b: Int) -> Int:
     only = _only_pair(rest)
     if only is not None and only.kind == "//" and only.b.is_const and b.is_const:
         return whole + floor_div(only.a, only.b * b)
+    reduced = _common(rest, b)
+    if reduced is not None:
+        g, high, _ = reduced
+        return whole + floor_div(high, as_int(b.const // g))
     return whole + atom_int(Pair("//", rest, b))
 
 
@@ -234,7 +239,13 @@ def floor_mod(a: Int, b: Int) -> Int:
     if a.is_const and b.is_const:
         return as_int(a.const % _divisor(b))
     _, rest = _split(a, b)
-    return rest if _inside(rest, b) else atom_int(Pair("%", rest, b))
+    if _inside(rest, b):
+        return rest
+    reduced = _common(rest, b)
+    if reduced is not None:
+        g, high, low = reduced
+        return floor_mod(high, as_int(b.const // g)) * g + low
+    return atom_int(Pair("%", rest, b))
 
 
 def bounds(value: Int) -> Range:
@@ -368,6 +379,18 @@ def _split(a: Int, b: Int) -> tuple[Int, Int]:
             quotient[left] = quotient.get(left, 0) + c // scale
     const = quotient.pop((), 0)
     return Int(quotient, const), Int(rest, a.const)
+
+
+def _common(value: Int, b: Int) -> tuple[int, Int, Int] | None:
+    """(g, high, low) with value = g * high + low, 0 <= low < g, and g > 1 a divisor of the constant b."""
+    if not b.is_const:
+        return None
+    for g in sorted({gcd(c, b.const) for c in value.terms.values()} - {1}, reverse=True):
+        high = {mono: c // g for mono, c in value.terms.items() if c % g == 0}
+        low = Int({mono: c for mono, c in value.terms.items() if c % g}, value.const % g)
+        if _inside(low, as_int(g)):
+            return g, Int(high, value.const // g), low
+    return None
 
 
 def _without(mono: Mono, divisor: Mono) -> Mono | None:

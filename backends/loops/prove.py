@@ -53,9 +53,7 @@ def _eliminate(atom: Atom, c: Int, rest: Int, sign: int, facts: tuple[Int, ...],
         case Iter() if sign > 0:
             return proved(atom.lo) or _from_facts(atom, c, rest, facts, effort)
         case Iter():
-            span = atom.hi - atom.lo
-            exact = [atom.hi - atom.step] if (span % atom.step) == 0 and atom.step != 1 else []
-            return any(proved(top) for top in [*exact, atom.hi - 1]) or _from_facts(atom, c, rest, facts, effort)
+            return any(proved(top) for top in _last(atom)) or _from_facts(atom, c, rest, facts, effort)
         case Index():
             return proved(atom.lo if sign > 0 else atom.hi - 1)
         case Pair(kind="min") | Pair(kind="max"):
@@ -75,6 +73,18 @@ def _eliminate(atom: Atom, c: Int, rest: Int, sign: int, facts: tuple[Int, ...],
                 return True
             return _from_facts(atom, c, rest, facts, effort)
     return False
+
+
+def _last(it: Iter) -> list[Int]:
+    """Upper bounds of an iterator: hi - 1, and hi - step for each limit that a whole number of steps leads to."""
+    limits = [it.hi]
+    if it.step != 1 and not it.hi.const and len(it.hi.terms) == 1:
+        ((mono, coefficient),) = it.hi.terms.items()
+        only = mono[0]
+        if coefficient == 1 and len(mono) == 1 and isinstance(only, Pair) and only.kind == "min":
+            limits += [only.a, only.b]
+    exact = [limit - it.step for limit in limits if it.step != 1 and (limit - it.lo) % it.step == 0]
+    return [*exact, it.hi - 1]
 
 
 def _eliminate_division(

@@ -7,23 +7,11 @@ is listed; verify raises for it, so that a kernel which leans on its data says s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from chainrule.backends.loops.ints import (
-    Atom,
-    Index,
-    Int,
-    Iter,
-    LoopError,
-    Pair,
-    as_int,
-    atom_int,
-    atoms_of,
-    imin,
-    rejoined,
-    substitute,
-)
+from chainrule.backends.loops.disjoint import Access, shared_writes
+from chainrule.backends.loops.ints import Atom, Int, LoopError, Pair, as_int, atom_int, atoms_of, imin
 from chainrule.backends.loops.nodes import (
     Bin,
     Buffer,
@@ -49,24 +37,6 @@ from chainrule.backends.loops.prove import nonneg
 from chainrule.backends.loops.text import index_text, statement
 from chainrule.backends.loops.types import check_types, operands
 
-_MAX_PAIRS = 4000  # of accesses compared for disjointness, per buffer
-
-
-@dataclass(frozen=True, slots=True)
-class _Access:
-    """A load or store as the verifier sees it: lows and highs = distances along the last dim among which the lowest
-    and the highest lane are, facts = what held there."""
-
-    node: Load | Store | Gather
-    buffer: Buffer
-    index: tuple[Int, ...]
-    lows: tuple[Int, ...]
-    highs: tuple[Int, ...]
-    facts: tuple[Int, ...]
-    writes: bool
-    parallel: bool
-
-
 @dataclass
 class _Walk:
     """State of one walk: definitions in scope, facts, and what was found."""
@@ -76,7 +46,7 @@ class _Walk:
     registers: set[int] = field(default_factory=set)
     facts: tuple[Int, ...] = ()
     parallel: bool = False
-    accesses: list[_Access] = field(default_factory=list)
+    accesses: list[Access] = field(default_factory=list)
     open: list[str] = field(default_factory=list)
 
 
@@ -96,7 +66,7 @@ def unproved(fn: Function) -> tuple[str, ...]:
         _check_bounds(walk, access)
     loop = fn.parallel_loop
     if loop is not None:
-        _check_writers(walk, fn, loop.it)
+        walk.open += shared_writes(fn, walk.accesses, loop.it)
     return tuple(dict.fromkeys(walk.open))
 
 
@@ -152,7 +122,7 @@ def _simple(walk: _Walk, node: Node) -> None:
             row = (*index[:-1], as_int(0))
             reach = buffer.shape[-1] - 1
             some = (*walk.facts, reach)  # from an empty row nothing is read
-            walk.accesses.append(_Access(node, buffer, row, (as_int(0),), (reach,), some, False, walk.parallel))
+            walk.accesses.append(Access(node, buffer, row, (as_int(0),), (reach,), some, False, walk.parallel))
         case Declare(register, _):
             walk.registers.add(register.number)
         case Set(register, _) | Get(_, register):
@@ -188,7 +158,7 @@ def _access(
         lows, highs = highs, lows
     elif not nonneg(stride, walk.facts):
         lows = highs = (start, reach)
-    walk.accesses.append(_Access(node, buffer, index, lows, highs, facts, writes, walk.parallel))
+    walk.accesses.append(Access(node, buffer, index, lows, highs, facts, writes, walk.parallel))
 
 
 def _facts(walk: _Walk, cond: Value, holds: bool) -> Iterator[Int]:
@@ -218,6 +188,12 @@ def _facts(walk: _Walk, cond: Value, holds: bool) -> Iterator[Int]:
                 case "eq":
                     yield x - y
                     yield y - x
+                case _ if nonneg(x - y, walk.facts):
+                    yield x - y - 1
+                case _ if nonneg(y - x, walk.facts):
+                    yield y - x - 1
+                case _:
+                    return
 
 
 def _as_index(walk: _Walk, value: Value) -> Int | None:
@@ -259,7 +235,7 @@ def _ints(node: Node) -> Iterator[Int]:
             yield from (lo, hi, step)
 
 
-def _check_bounds(walk: _Walk, access: _Access) -> None:
+def _check_bounds(walk: _Walk, access: Access) -> None:
     rank = len(access.index)
     for place, (at, extent) in enumerate(zip(access.index, access.buffer.shape, strict=True)):
         lows, highs = (access.lows, access.highs) if place == rank - 1 else ((as_int(0),), (as_int(0),))
@@ -267,97 +243,3 @@ def _check_bounds(walk: _Walk, access: _Access) -> None:
             walk.open.append(f"{statement(access.node)}: dim {place} may lie below 0")
         if not all(nonneg(extent - 1 - at - high, access.facts) for high in highs):
             walk.open.append(f"{statement(access.node)}: dim {place} may reach {index_text(extent)}")
-
-
-# -- writers ---------------------------------------------------------------------------------------------------------
-
-
-def _check_writers(walk: _Walk, fn: Function, it: Iter) -> None:
-    later = Iter(10**6, it.name + "'", atom_int(it) + 1, it.hi, as_int(1))
-    for buffer in fn.buffers:
-        touched = [a for a in walk.accesses if a.buffer == buffer]
-        stores = [a for a in touched if a.writes]
-        if not stores:
-            continue
-        outside = next((a for a in stores if not a.parallel), None)
-        if outside is not None:
-            raise LoopError(f"{statement(outside.node)}: a store beside the parallel loop would run once per part")
-        seen: dict[tuple[object, ...], bool] = {}
-        if len(stores) * len(touched) > _MAX_PAIRS:
-            walk.open.append(f"{buffer.name}: too many accesses to compare")
-            continue
-        for store in stores:
-            for other in touched:
-                if not _apart(store, other, it, later, seen):
-                    walk.open.append(f"{statement(store.node)} may touch what another iteration uses: {statement(other.node)}")
-
-
-def _apart(a: _Access, b: _Access, it: Iter, later: Iter, seen: dict[tuple[object, ...], bool]) -> bool:
-    """Whether a at iteration i and b at iteration j never meet, for i < j and for i > j."""
-    return all(_apart_ordered(x, y, it, later, seen) for x, y in ((a, b), (b, a)))
-
-
-def _apart_ordered(a: _Access, b: _Access, it: Iter, later: Iter, seen: dict[tuple[object, ...], bool]) -> bool:
-    key = (a.index, a.lows, a.highs, a.facts, b.index, b.lows, b.highs, b.facts)
-    known = seen.get(key)
-    if known is not None:
-        return known
-    env = _renamed(b, it, later)
-    facts = a.facts + tuple(substitute(f, env) for f in b.facts)
-    rank = len(a.index)
-    found = rank > 1 and _below_either_way(a, b, _flat(a), substitute(_flat(b), env), env, facts)
-    for place in reversed(range(rank)):
-        if found:
-            break
-        x, y = a.index[place], substitute(b.index[place], env)
-        if place == rank - 1:
-            found = _below_either_way(a, b, x, y, env, facts)
-        else:
-            found = nonneg(y - x - 1, facts) or nonneg(x - y - 1, facts)
-    seen[key] = found
-    return found
-
-
-def _below_either_way(
-    a: _Access, b: _Access, x: Int, y: Int, env: dict[Atom, Int], facts: tuple[Int, ...]
-) -> bool:
-    """Whether all lanes of a at x lie below all of b at y, or all above."""
-    b_lows, b_highs = ([substitute(end, env) for end in ends] for ends in (b.lows, b.highs))
-    return _all_below([x + e for e in a.highs], [y + e for e in b_lows], facts) or _all_below(
-        [y + e for e in b_highs], [x + e for e in a.lows], facts
-    )
-
-
-def _flat(access: _Access) -> Int:
-    total = as_int(0)
-    for at, extent in zip(access.index, access.buffer.shape, strict=True):
-        total = total * extent + at
-    return rejoined(total)
-
-
-def _all_below(low: Sequence[Int], high: Sequence[Int], facts: tuple[Int, ...]) -> bool:
-    return all(nonneg(y - x - 1, facts) for x in low for y in high)
-
-
-def _renamed(access: _Access, it: Iter, later: Iter) -> dict[Atom, Int]:
-    """The other iteration's copies of the parallel iterator and of all inner iterators and data indices."""
-    env: dict[Atom, Int] = {it: atom_int(later)}
-    used: set[Atom] = set()
-    todo = [*access.index, *access.lows, *access.highs, *access.facts]
-    while todo:
-        for atom in atoms_of(todo.pop()):
-            if atom in used or atom == it:
-                continue
-            used.add(atom)
-            if isinstance(atom, (Iter, Index)):
-                todo += [atom.lo, atom.hi]
-    for atom in sorted((x for x in used if isinstance(x, Iter)), key=lambda x: int(x.key[1:])):
-        assert isinstance(atom, Iter)
-        if int(atom.key[1:]) > int(it.key[1:]):
-            lo, hi, step = (substitute(x, env) for x in (atom.lo, atom.hi, atom.step))
-            env[atom] = atom_int(Iter(10**6 + 1 + int(atom.key[1:]), atom.name + "'", lo, hi, step))
-    for atom in sorted((x for x in used if isinstance(x, Index)), key=lambda x: int(x.key[1:])):
-        assert isinstance(atom, Index)
-        lo, hi = substitute(atom.lo, env), substitute(atom.hi, env)
-        env[atom] = atom_int(Index(10**6 + int(atom.key[1:]), lo, hi))
-    return env
