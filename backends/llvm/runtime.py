@@ -23,7 +23,7 @@ from chainrule.backends.llvm.runtime_driver import (
     RELEASE_GIL,
 )
 from chainrule.backends.llvm.runtime_native import FrameWords, StepFailed, make_entry, native, register_frame
-from chainrule.backends.llvm.runtime_pool import MAX_THREADS, thread_count
+from chainrule.backends.llvm.runtime_pool import MAX_THREADS
 from chainrule.backends.llvm.runtime_steps import (
     Advance,
     Branch,
@@ -45,13 +45,14 @@ from chainrule.backends.llvm.runtime_steps import (
     flatten,
     is_solo,
 )
+from chainrule.backends.llvm.runtime_threads import thread_count
 from chainrule.errors import ArgumentError
 from chainrule.ir.types import DType
 
 __all__ = [
     "BUSY", "Advance", "Branch", "Call", "Copy", "FlatStep", "Frame", "Jump", "JumpUnless", "Loop", "Port", "Ref",
-    "SetCounter", "Slice", "Step", "StepFailed", "StepTime", "StoreCounter", "While", "Zero", "aligned_bytes", "flatten",
-    "thread_count",
+    "SetCounter", "Slice", "Step", "StepFailed", "StepTime", "StoreCounter", "While", "Zero", "aligned_bytes",
+    "flatten", "thread_count",
 ]  # fmt: skip
 
 _ALIGNMENT = 64
@@ -84,11 +85,12 @@ class StepTime(NamedTuple):
 class Frame:
     """A program bound to its buffers.
 
-    steps: as runtime_steps says. n_buffers: how many ids the steps use. fixed: addresses of buffers that stay (weights,
-    places in the arena). inputs, outputs: (id, dtype, shape) of buffers that each call brings. arena, keep_alive: held as
-    long as the frame or its entry lives (the memory of `fixed`, the kernels' code). threads: None for thread_count().
-    release_gil: False for a program of a few microseconds, whose entry then keeps the GIL (several threads always release
-    it). as_tuple: what the entry returns; None for a tuple unless there is one output.
+    steps: as runtime_steps says. n_buffers: how many ids the steps use. fixed: addresses of buffers that stay
+    (weights, places in the arena). inputs, outputs: (id, dtype, shape) of buffers that each call brings. arena,
+    keep_alive: held as long as the frame or its entry lives (the memory of `fixed`, the kernels' code). threads: None
+    for thread_count(); waking a sleeping thread costs 30 us, so a program below 100 us is best given 1. release_gil:
+    False for a program below 10 us, whose entry then keeps the GIL (several threads always release it). as_tuple: what
+    the entry returns; None for a tuple unless there is one output.
     Raises ArgumentError for ids, targets or sizes out of range.
     """
 
@@ -112,6 +114,7 @@ class Frame:
         self.as_tuple = len(self.outputs) != 1 if as_tuple is None else as_tuple
         if not self.as_tuple and len(self.outputs) != 1:
             raise ArgumentError(f"{len(self.outputs)} outputs can only be returned as a tuple")
+        self._native = native()
         self.threads = _threads(threads, self.steps)
         ports = (*self.inputs, *self.outputs)
         flags = (RELEASE_GIL if release_gil or self.threads > 1 else 0) | (AS_TUPLE if self.as_tuple else 0)
@@ -131,30 +134,33 @@ class Frame:
         with `fixed` buffers are the caller's affair.
         """
         if self._entry is None:
-            address = native().entry
+            address = self._native.entry
             self._entry = make_entry(self._words, address) if address else PlainEntry(self)
         return self._entry
 
     def run(self, addresses: Sequence[int]) -> int:
-        """The status of a run on memory at addresses, inputs first, then outputs: 0, BUSY when another thread is inside.
+        """The status of a run on memory at addresses, inputs first, then outputs.
 
-        Else the code of the first failing step | the index of the step << 32. The caller checks the memory, and holds it.
+        0, or BUSY when another thread is inside the frame, or the code of the first failing step | its index among
+        `steps` << 32. The caller has checked the memory, and holds it. Releases the GIL.
         """
         return self._call(addresses, None)
 
     def profile(self, addresses: Sequence[int]) -> list[StepTime]:
-        """Runs like `run`, and tells the time of every flat step that ran. Raises StepFailed, also for BUSY (as -1)."""
+        """Runs like `run`, and tells the time of every flat step that ran. Raises StepFailed; ArgumentError if busy."""
         times = np.zeros((len(self.steps), 2), np.int64)
         status = self._call(addresses, times.ctypes.data)
+        if status == BUSY:
+            raise ArgumentError("another thread runs the frame that is to be timed")
         if status != 0:
             raise StepFailed(status)
         return [StepTime(i, int(ns), int(runs)) for i, (ns, runs) in enumerate(times) if runs]
 
     def _call(self, addresses: Sequence[int], times: int | None) -> int:
         if len(addresses) != self._ports:
-            raise ArgumentError(f"a run needs {self._ports} addresses, one per input and output; there are {len(addresses)}")
+            raise ArgumentError(f"a run needs {self._ports} addresses, inputs then outputs; there are {len(addresses)}")
         table = (ctypes.c_void_p * self._ports)(*addresses)
-        return native().call(self._address, table, times)
+        return self._native.call(self._address, table, times)
 
 
 class PlainEntry:
@@ -177,7 +183,9 @@ class PlainEntry:
         for i in range(self._inputs, len(arrays)):
             if any(np.may_share_memory(arrays[i], other) for other in arrays[:i]):
                 return NotImplemented
-        results = arrays[self._inputs :] or tuple(np.empty(shape, dtype) for dtype, shape in self._ports[self._inputs :])
+        results = arrays[self._inputs :]
+        if not results:
+            results = tuple(np.empty(shape, dtype) for dtype, shape in self._ports[self._inputs :])
         status = self._frame.run([a.ctypes.data for a in (*arrays[: self._inputs], *results)])
         if status == BUSY:
             return NotImplemented
@@ -190,7 +198,7 @@ def aligned_bytes(nbytes: int) -> np.ndarray:
     """Uninitialised memory of some bytes, as u8, aligned to 64 bytes: an arena."""
     block = np.empty(nbytes + _ALIGNMENT, np.uint8)
     start = -block.ctypes.data % _ALIGNMENT
-    return block[start : start + nbytes]
+    return block[start:][:nbytes]
 
 
 def _threads(asked: int | None, steps: Sequence[FlatStep]) -> int:

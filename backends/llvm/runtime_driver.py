@@ -1,6 +1,7 @@
 """The driver: LLVM text that walks a frame's steps, and the layout of the frame that it walks.
 
-One interpreter is written four times, from one template: for one thread and for several, with and without taking times.
+One interpreter is written four times, from one template (and so in one file, though a long one): for one thread and
+for several, with and without taking times.
 A frame is one block of i64 words; its header holds byte offsets into itself, so that it may lie anywhere.
 """
 
@@ -21,8 +22,8 @@ from chainrule.backends.llvm.runtime_steps import (
 
 # The words of a frame's header. Those named _AT are byte offsets from the frame.
 FRAME_FIELDS = (
-    "busy", "threads", "flags", "api", "pool", "steps_at", "slices_at", "buffers_at", "ports_at", "counters", "max_args",
-    "inputs", "outputs",
+    "busy", "threads", "flags", "api", "pool", "steps_at", "slices_at", "buffers_at", "ports_at", "counters",
+    "max_args", "inputs", "outputs",
 )  # fmt: skip
 FRAME_WORDS = 16
 RELEASE_GIL, AS_TUPLE = 1, 2
@@ -64,7 +65,7 @@ def api(result: str, name: str) -> str:
 
 
 def driver_text() -> str:
-    """The interpreters @steps_serial, @steps_parallel and their _timed forms, and @call_frame for callers through ctypes.
+    """The interpreters @steps_serial, @steps_parallel and their _timed forms, and @call_frame for ctypes.
 
     They call @run and @barrier, which the pool's text defines.
     """
@@ -164,7 +165,7 @@ passed:
 reached:
   %next = phi ptr [ %follow, %passed ], [ %jump.to, %jump ], [ %unless.to, %jump.unless ], [ %advance.to, %advance ]
   %done.next = add i64 %done, 1
-{_meet_text() if parallel else "  br label %met"}
+{_meet_text(timed) if parallel else "  br label %met"}
 met:
 {_time_text() if timed else "  br label %finish"}
 finish:
@@ -188,7 +189,7 @@ def _mine(prefix: str, parallel: bool) -> str:
 
 
 def _range(prefix: str, extent: str, parallel: bool, grain: int) -> str:
-    """Text: this thread's part [prefix.lo, prefix.hi) of [0, extent); inner ends are multiples of grain, a power of 2."""
+    """Text: this thread's part [prefix.lo, prefix.hi) of [0, extent), cut at multiples of grain, a power of 2."""
     if not parallel:
         return f"  %{prefix}.lo = add i64 0, 0\n  %{prefix}.hi = add i64 %{extent}, 0"
     return f"""  %{prefix}.lo.times = mul i64 %{extent}, %worker
@@ -347,7 +348,10 @@ advance:
 """
 
 
-def _meet_text() -> str:
+def _meet_text(timed: bool) -> str:
+    """Text: the barrier after a step, if it has one; after every step when times are taken, so that they hold the wait."""
+    if timed:
+        return "  call void @barrier(ptr %pool, i64 %workers)\n  br label %met"
     return f"""  %meet = and i64 %word, {BARRIER}
   %meet.not = icmp eq i64 %meet, 0
   br i1 %meet.not, label %met, label %meeting

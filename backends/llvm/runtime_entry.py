@@ -1,14 +1,12 @@
-"""The entry: LLVM text of a function that CPython calls without ctypes, and the test whether it may be used.
+"""The entry: LLVM text of a function that CPython calls without ctypes.
 
-It reads fields of ndarray objects at fixed offsets, which numpy's C headers promise to compiled extensions and which
-layout_is_known compares with what Python says about the same objects. Free-threaded builds have another object header.
+It reads fields of ndarray objects where runtime_numpy says that they lie; it must not be called unless
+layout_is_known().
 """
 
 from __future__ import annotations
 
 import ctypes
-import sys
-import sysconfig
 from typing import Any
 
 import numpy as np
@@ -23,14 +21,17 @@ from chainrule.backends.llvm.runtime_driver import (
     load,
     section,
 )
-
-# Byte offsets in PyObject and PyArrayObject_fields.
-OBJECT_TYPE = 8
-ARRAY_DATA, ARRAY_RANK, ARRAY_SHAPE, ARRAY_DTYPE, ARRAY_FLAGS = 16, 24, 32, 56, 64
-C_CONTIGUOUS, ALIGNED, WRITEABLE = 0x0001, 0x0100, 0x0400
-# Slots of numpy's table of C functions; they never move within an ABI version.
-_API_ABI_VERSION, _API_ARRAY_TYPE, _API_ARRAY_NEW = 0, 2, 93
-_ABI_VERSIONS = (0x01000009, 0x02000000)
+from chainrule.backends.llvm.runtime_numpy import (
+    ALIGNED,
+    ARRAY_DATA,
+    ARRAY_DTYPE,
+    ARRAY_FLAGS,
+    ARRAY_RANK,
+    ARRAY_SHAPE,
+    C_CONTIGUOUS,
+    OBJECT_TYPE,
+    WRITEABLE,
+)
 
 
 def _port(result: str, name: str, kind: str = "i64", port: str = "port") -> str:
@@ -289,7 +290,8 @@ define internal ptr @new_array(ptr %frame, ptr %api, ptr %ports, i64 %index, ptr
   %rank.narrow = trunc i64 %rank to i32
   %type.narrow = trunc i64 %type.number to i32
 {api("new", "array_new")}
-  %result = call ptr %new(ptr %array.type, i32 %rank.narrow, ptr %shape, i32 %type.narrow, ptr null, ptr null, i32 0, i32 0, ptr null)
+  %result = call ptr %new(ptr %array.type, i32 %rank.narrow, ptr %shape, i32 %type.narrow,
+    ptr null, ptr null, i32 0, i32 0, ptr null)
   ret ptr %result
 }}
 
@@ -334,7 +336,8 @@ done:
 }}
 
 ; Gives the frame back.
-define internal i64 @run_arrays(ptr %frame, ptr %api, ptr %ports, ptr %args, i64 %inputs, ptr %results, i64 %outputs) nounwind {{
+define internal i64 @run_arrays(ptr %frame, ptr %api, ptr %ports, ptr %args, i64 %inputs,
+    ptr %results, i64 %outputs) nounwind {{
 entry:
 {section("buffers", "buffers_at")}
 {field("threads", "threads")}
@@ -388,58 +391,3 @@ def bind_entry(definition: _MethodDef, frame: np.ndarray) -> Any:
     make.restype = ctypes.py_object
     make.argtypes = (ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)
     return make(ctypes.addressof(definition), frame, None)
-
-
-def numpy_functions() -> dict[str, int]:
-    """Addresses from numpy's table of C functions: "array_type" and "array_new"; empty when it is not known."""
-    module = sys.modules.get("numpy._core._multiarray_umath") or sys.modules.get("numpy.core._multiarray_umath")
-    capsule = getattr(module, "_ARRAY_API", None)
-    if capsule is None:
-        return {}
-    pointer = ctypes.pythonapi.PyCapsule_GetPointer
-    pointer.restype = ctypes.c_void_p
-    pointer.argtypes = (ctypes.py_object, ctypes.c_char_p)
-    table = ctypes.cast(pointer(capsule, None), ctypes.POINTER(ctypes.c_void_p))
-    version = ctypes.CFUNCTYPE(ctypes.c_uint)(table[_API_ABI_VERSION] or 0)()
-    if version not in _ABI_VERSIONS or table[_API_ARRAY_TYPE] != id(np.ndarray):
-        return {}
-    return {"array_type": id(np.ndarray), "array_new": table[_API_ARRAY_NEW] or 0}
-
-
-def layout_is_known() -> bool:
-    """True when ndarray objects look as the entry expects: fields at the offsets above tell what Python says.
-
-    False on interpreters other than CPython, without the GIL, and with reference counting of another form.
-    """
-    if sys.implementation.name != "cpython" or sysconfig.get_config_var("Py_GIL_DISABLED"):
-        return False
-    if hasattr(sys, "getobjects") or ctypes.sizeof(ctypes.c_void_p) != 8 or sys.byteorder != "little":
-        return False  # a build that traces references has a longer object header
-    read_only = np.arange(3)
-    read_only.flags.writeable = False
-    samples = (
-        np.zeros((2, 3, 5), np.float32), np.ones((), np.int8), np.zeros((4, 6), np.float64)[:, ::2], read_only,
-        np.zeros((0, 7), np.bool_), np.zeros((3, 4), np.uint16).T, np.arange(64, dtype=np.uint8)[1:-7].view(np.float64),
-    )  # fmt: skip
-    return all(_described(a) for a in samples)
-
-
-def _described(array: np.ndarray) -> bool:
-    at = id(array)
-    if ctypes.c_int64.from_address(at + OBJECT_TYPE).value != id(type(array)):
-        return False
-    rank = ctypes.c_int32.from_address(at + ARRAY_RANK).value
-    if rank != array.ndim or ctypes.c_int64.from_address(at + ARRAY_DATA).value != array.ctypes.data:
-        return False
-    shape = ctypes.c_int64.from_address(at + ARRAY_SHAPE).value
-    sizes = tuple(ctypes.c_int64.from_address(shape + 8 * d).value for d in range(rank))
-    flags = ctypes.c_int32.from_address(at + ARRAY_FLAGS).value
-    wanted = C_CONTIGUOUS * array.flags.c_contiguous | ALIGNED * array.flags.aligned | WRITEABLE * array.flags.writeable
-    dtype = ctypes.c_int64.from_address(at + ARRAY_DTYPE).value
-    return (
-        sizes == array.shape
-        and flags & (C_CONTIGUOUS | ALIGNED | WRITEABLE) == wanted
-        and dtype == id(array.dtype)
-    )
-
-

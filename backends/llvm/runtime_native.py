@@ -19,19 +19,14 @@ import numpy as np
 
 from chainrule.backends.llvm.jit import compile_text
 from chainrule.backends.llvm.runtime_driver import API_FIELDS, driver_text
-from chainrule.backends.llvm.runtime_entry import (
-    bind_entry,
-    entry_text,
-    layout_is_known,
-    method_definition,
-    numpy_functions,
-)
+from chainrule.backends.llvm.runtime_entry import bind_entry, entry_text, method_definition
+from chainrule.backends.llvm.runtime_numpy import layout_is_known, numpy_functions
 from chainrule.backends.llvm.runtime_pool import API, POOL_BYTES, has_pool, pool_text
 from chainrule.backends.llvm.target import host_target
 from chainrule.errors import ChainruleError
 
 _PAGE = 4096
-_lock = threading.Lock()
+_lock = threading.RLock()
 _frames: weakref.WeakValueDictionary[int, FrameWords] = weakref.WeakValueDictionary()
 
 
@@ -94,7 +89,8 @@ def _native() -> Native:
     _reset_pool(pool_address, api.ctypes.data)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=lambda: _after_fork(pool_address, api.ctypes.data))
-    call = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)(library.address("call_frame"))
+    call_type = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+    call = call_type(library.address("call_frame"))
     usable = layout_is_known() and all(outside.get(name) for name in API_FIELDS)
     entry = library.address("entry") if usable else 0
     return Native(call, entry, has_pool(target.triple), api.ctypes.data, pool_address)
@@ -113,7 +109,7 @@ def _reset_pool(pool: int, api: int) -> None:
 def _after_fork(pool: int, api: int) -> None:
     """The child has one thread: the pool has no workers and nobody runs a frame, whatever the copied memory says."""
     global _lock
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     _reset_pool(pool, api)
     for words in list(_frames.values()):
         words[0] = 0

@@ -1,4 +1,4 @@
-"""A program for the native driver is a list of steps; loops and branches are flattened to jumps and encoded as i64 words.
+"""A program for the native driver is a list of steps: loops and branches become jumps, and all becomes i64 words.
 
 What a step names are buffer ids: the driver looks their addresses up in one array of pointers, so that the same words
 serve every call. Offsets instead of addresses inside the words keep them free of relocations.
@@ -14,7 +14,7 @@ from chainrule.errors import ArgumentError
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """The address of a buffer plus offset plus the value of a counter times stride, both in bytes (either may be < 0)."""
+    """The address of a buffer, plus offset, plus the value of a counter times stride; both in bytes, of any sign."""
 
     buffer: int
     counter: int = 0
@@ -209,7 +209,8 @@ def barriers(flat: Sequence[FlatStep]) -> tuple[bool, ...]:
     """For every step, whether all threads meet after it.
 
     They need not where control alone follows (counters are private to a thread, and all count alike; at the end they
-    meet anyway), nor between two steps of the one thread. After JumpUnless they must: its condition may be written by the very next step.
+    meet anyway), nor between two steps of the one thread. After JumpUnless they must: its condition may be written by
+    the very next step.
     """
     data = [isinstance(s, Call | Copy | Zero | StoreCounter | JumpUnless) for s in flat]
     meets: list[bool] = []
@@ -257,8 +258,8 @@ class Encoded:
 def encode(flat: Sequence[FlatStep], n_buffers: int, sizes_offset: int) -> Encoded:
     """The words of a flat program.
 
-    sizes_offset: where, in bytes from the frame, the caller will put `sizes`. Raises ArgumentError for a buffer, target,
-    counter or extent out of range: the driver trusts its words.
+    sizes_offset: where, in bytes from the frame, the caller will put `sizes`. Raises ArgumentError for a buffer,
+    target, counter or extent out of range: the driver trusts its words.
     """
     writer = _Writer(n_buffers, sizes_offset)
     meets = barriers(flat)
