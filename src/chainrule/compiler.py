@@ -19,6 +19,7 @@ from chainrule.ir.graph import Graph, Input, Value
 from chainrule.ir.types import TensorType
 
 if TYPE_CHECKING:
+    from chainrule.frontend.training import StepGraph
     from chainrule.passes.base import Check, PassReport
 
 Array = np.ndarray[Any, Any]
@@ -60,8 +61,8 @@ class Executable:
         self.graph = traced.graph
         self.options = options
         self._inputs = self.graph.by_role("input")
-        self._sources = {value: stored for value, stored in traced.sources}
-        self._weights = [_array_of(self._sources[v]) for v in self.graph.by_role("param", "state")]
+        sources = {value: stored.data for value, stored in traced.sources}
+        self._weights = [contiguous(sources[v]) for v in self.graph.by_role("param", "state")]
         self.program = make_program(self.graph, self._weights, options)
         self._bare = traced.structure.kind == "leaf"
         self._entry: Callable[..., object] = _refuse
@@ -153,9 +154,9 @@ def _plan_bytes(bound: Any) -> dict[str, int]:
     return {"arena_bytes": bound.plan.total, "arena_bound_bytes": bound.plan.bound}
 
 
-def _array_of(stored: object) -> Array:
-    array = stored if isinstance(stored, np.ndarray) else stored.data  # type: ignore[attr-defined]
-    assert isinstance(array, np.ndarray) and array.flags.c_contiguous
+def contiguous(array: Array) -> Array:
+    """The array itself, which native code reads and writes in place."""
+    assert array.flags.c_contiguous and array.flags.aligned, "parameters are owned contiguous arrays"
     return array
 
 
@@ -260,4 +261,103 @@ def _named(model: Callable[..., Any], specs: Sequence[Any], named: Mapping[str, 
     return dict(zip(names, specs, strict=False)) | dict(named)
 
 
-__all__ = ["Executable", "Options", "as_input", "compile", "make_program"]
+
+class StepLoss(float):
+    """The loss of one step, a float; metrics holds what else the step reports, by name."""
+
+    metrics: Mapping[str, float]
+
+    def __new__(cls, loss: float, metrics: Mapping[str, float] | None = None) -> StepLoss:
+        made = super().__new__(cls, loss)
+        made.metrics = dict(metrics or {})
+        return made
+
+
+class Step:
+    """A compiled training step: step(*batch) runs forward, loss, gradients and update, and returns the loss.
+
+    The model's parameters and buffers are changed in place; state holds them and the optimiser's own arrays by
+    checkpoint name. graph: the whole step, as traced. Each call is one native run.
+    """
+
+    def __init__(self, made: StepGraph, options: Options) -> None:
+        self.made = made
+        self.graph = made.graph
+        self.options = options
+        self._inputs = self.graph.by_role("input")
+        arrays = {source.value: source.array for source in made.sources}
+        weights = [contiguous(arrays[v]) for v in self.graph.by_role("param", "state")]
+        self.program = make_program(self.graph, weights, options)
+        self._evaluation: Executable | None = None
+        self._entry: Callable[..., object] = _refuse
+
+    @property
+    def state(self) -> dict[str, Array]:
+        """Parameters, buffers, slots, step counter and random key by checkpoint name: the live arrays themselves."""
+        return {source.name: source.array for source in self.made.sources}
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """The names of the batch's arrays."""
+        return self.made.input_names
+
+    @property
+    def input_types(self) -> tuple[TensorType, ...]:
+        return tuple(v.tensor for v in self._inputs)
+
+    @property
+    def reports(self) -> Sequence[PassReport]:
+        """The passes that ran."""
+        return getattr(self.program, "reports", ())
+
+    def __call__(self, *batch: object, **named: object) -> StepLoss:
+        """Trains on one batch; returns the loss before the update, with the metrics."""
+        if not named:
+            result = self._entry(*batch)
+            if result is not NotImplemented:
+                return self._loss(list(result) if isinstance(result, tuple) else [result])
+        leaves = self.made.arguments.flatten(batch, named)
+        outputs = self.program.run([as_input(leaf, v) for leaf, v in zip(leaves, self._inputs, strict=True)])
+        self._entry = getattr(self.program, "entry", _refuse)
+        return self._loss(outputs)
+
+    def _loss(self, outputs: Sequence[Any]) -> StepLoss:
+        values = [float(o) for o in outputs]
+        return StepLoss(values[0], dict(zip(self.made.output_names[1:], values[1:], strict=True)))
+
+    def eval(self, *batch: object, **named: object) -> StepLoss:
+        """Loss and metrics of a batch out of training mode, with the weights of this moment; nothing changes."""
+        if self._evaluation is None:
+            self._evaluation = Executable(self.made.evaluation, self.options)
+        else:
+            self._evaluation.refresh()
+        found = self._evaluation(*batch, **named)
+        return StepLoss(float(found["loss"]), {k: float(v) for k, v in found.items() if k != "loss"})
+
+    def memory(self, dims: Mapping[str, int] | None = None) -> dict[str, int]:
+        """Bytes: the arena for temporaries, its lower bound, and parameters with optimiser state."""
+        bound = getattr(self.program, "bound", None)
+        filled = dict.fromkeys(self.graph.symbols, 1) | dict(dims or {})
+        arena = {} if bound is None else _plan_bytes(bound(filled))
+        return arena | {"weight_bytes": sum(source.array.nbytes for source in self.made.sources)}
+
+
+def training_step(model: Callable[..., Any], loss: Callable[..., Any], optimizer: Any, specs: Any, *,
+                  metrics: Any = (), clip_norm: float | None = None, seed: int | None = None, backend: str = "llvm",
+                  threads: int | None = None, verify: bool = False, target: str | None = None,
+                  name: str | None = None) -> Step:  # fmt: skip
+    """Forward, backward and optimiser update compiled to one call: step(x, y) -> loss.
+
+    model: an nn.Module or function. loss: loss(output, *targets) -> scalar. optimizer: of cr.optim. specs: the pair
+    (inputs, targets), each one cr.spec or a tuple of them. metrics: "accuracy" or functions like the loss.
+    clip_norm: bound on the gradients' joint norm. seed: of dropout. backend, threads, verify, target: as in compile.
+    Raises ShapeError, ArgumentError or NotSupported (an op without gradient) with the user's line.
+    """
+    from chainrule.frontend.training import build_step
+
+    options = Options(backend, threads, verify, target)
+    made = build_step(model, loss, optimizer, specs, metrics=metrics, clip_norm=clip_norm, seed=seed, name=name)
+    return Step(made, options)
+
+
+__all__ = ["Executable", "Options", "Step", "StepLoss", "as_input", "compile", "make_program", "training_step"]
