@@ -19,7 +19,7 @@ from chainrule.ops import ALL_OPS
 from chainrule.ops.basic import Constant, Full, Fuse, SizeOf
 from chainrule.ops.elementwise import Elementwise, mul
 from chainrule.ops.reduce import sum as total
-from chainrule.ops.tolerance import ADJOINT_RTOL, CLASSES, DIFFERENCE_STEP, gradients_agree, judge
+from chainrule.ops.tolerance import ADJOINT_RTOL, CLASSES, DIFFERENCE_STEP, exactly, gradients_agree, judge
 from chainrule.passes.autodiff import gradients
 from tests.ops.sample import BadSample, Sample
 from tests.ops.samples import BAD, SAMPLES
@@ -234,6 +234,42 @@ def test_the_gradient_is_the_adjoint_of_its_own_adjoint(sample: Sample) -> None:
     right = np.concatenate([np.zeros(0), *((j * u).ravel() for j, u in zip(found[len(back) :], reached))])
     scale = float(np.sum(np.abs(left)) + np.sum(np.abs(right)))
     assert abs(float(left.sum()) - float(right.sum())) <= ADJOINT_RTOL * scale
+
+
+@pytest.mark.parametrize("sample", named([s for s in DIFFERENTIABLE if not isinstance(s.op, Fuse)]))
+def test_the_gradient_is_the_same_with_symbolic_sizes_and_has_its_inputs_types(sample: Sample) -> None:
+    types = [type_of(x) for x in sample.inputs]
+    fixed, inputs = gradient_graph(sample, types)
+    arrays = [*sample.inputs, *seeds_like(fixed, len(inputs))]
+    wanted = run(fixed, arrays)
+    for size in sorted({d for t in types for d in t.shape if d != 1}):
+        freed = [t.with_shape(symbol("N") if d == size else d for d in t.shape) for t in types]
+        try:
+            sample.op.infer(*freed)
+        except ChainruleError:
+            continue
+        found = run(gradient_graph(sample, freed)[0], arrays)
+        for got, want in zip(found, wanted, strict=True):
+            verdict = exactly(got, want)
+            assert verdict, f"{size} as a symbol: {verdict.reason}"
+
+
+def gradient_graph(sample: Sample, types: Sequence[TensorType]) -> tuple[Graph, list[Value]]:
+    """Inputs and one seed per float result -> the gradients of the checked inputs, each of its input's type."""
+    inputs = [new_input(f"x{i}", t) for i, t in enumerate(types)]
+    outputs = [v for v in results(build(sample.op, *inputs)) if v.dtype.is_float]
+    seeds = [new_input(f"g{i}", v.tensor) for i, v in enumerate(outputs)]
+    checked = [inputs[i] for i in floats_of(sample)]
+    found = gradients(outputs, checked, seeds)
+    assert [g is not None and g.type for g in found] == [x.type for x in checked]
+    return Graph("vjp", (*inputs, *seeds), tuple(g for g in found if g is not None)), inputs
+
+
+def seeds_like(graph: Graph, skip: int) -> list[Array]:
+    """Random arrays for the inputs of a static graph behind the first `skip`."""
+    rng = np.random.default_rng(9)
+    types = [v.tensor for v in graph.inputs[skip:]]
+    return [np.asarray(rng.standard_normal(t.shape)).astype(t.dtype.numpy) for t in types]  # type: ignore[arg-type]
 
 
 def sum_of(parts: Sequence[Value | None]) -> Value | None:

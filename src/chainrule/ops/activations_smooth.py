@@ -288,7 +288,8 @@ class TanhShrink(Unary):
 class Glu(Op):
     """The first half of an axis times the sigmoid of the second. x: [..., 2n, ...] -> [..., n, ...].
 
-    Raises ShapeError for an odd axis. Source: PyTorch GLU; Dauphin et al. 2016.
+    Raises ShapeError for an odd axis; of a symbolic one that is odd at run time the last element is left out.
+    Source: PyTorch GLU; Dauphin et al. 2016.
     """
 
     name: ClassVar[str] = "glu"
@@ -308,17 +309,26 @@ class Glu(Op):
         return x.with_shape((*x.shape[:axis], floordiv(dim, 2), *x.shape[axis + 1 :]))
 
     def ref(self, *arrays: Array) -> Array:
-        a, b = np.split(arrays[0], 2, axis=self.axis)
+        a, b = self.halves(arrays[0])
         return pair_in_double(lambda a, b: a * logistic(b), a, b)
+
+    def halves(self, x: Array) -> tuple[Array, Array]:
+        """The first and the second half of the axis."""
+        along = np.moveaxis(x, self.axis, 0)
+        half = len(along) // 2
+        return np.moveaxis(along[:half], 0, self.axis), np.moveaxis(along[half : 2 * half], 0, self.axis)
 
     def magnitude(self, *arrays: Array) -> Array:
         """The scale of absolute errors: the first half."""
-        return np.abs(np.split(arrays[0], 2, axis=self.axis)[0])
+        return np.abs(self.halves(arrays[0])[0])
 
     def decompose(self, *inputs: Value) -> Value:
-        from chainrule.ops.shaping import split
+        from chainrule.ops.shaping import narrow
 
-        a, b = split(inputs[0], 2, axis=self.axis)
+        (x,) = inputs
+        axis = axis_of(self.axis, x.rank)
+        half = floordiv(x.shape[axis], 2)
+        a, b = narrow(x, axis, 0, half), narrow(x, axis, half, half)
         return pair_in_f32(lambda a, b: mul(a, sigmoid(b)), a, b)
 
 
