@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from chainrule.backends.llvm.kernels.table import ANCHORS, keeps
 from chainrule.passes.base import Pipeline
+from chainrule.passes.canonicalize import Canonicalize
 from chainrule.passes.decompose import Decompose
 from chainrule.passes.fold import FoldConstants
+from chainrule.passes.fold_norm import FoldNorm
 from chainrule.passes.fuse import FuseRegions
 
 
 def pipeline() -> Pipeline:
     """The pipeline of native code."""
-    return Pipeline("llvm", (FoldConstants(), Decompose(keeps), FoldConstants(), FuseRegions(ANCHORS)))
+    return Pipeline("llvm", (
+        Canonicalize(), FoldConstants(), Decompose(keeps), FoldConstants(), Canonicalize(), FoldNorm(),
+        FuseRegions(ANCHORS),
+    ))  # fmt: skip
