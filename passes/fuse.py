@@ -3,7 +3,8 @@
 A region is a `fuse` op that holds a small graph. It has at most one anchor (convolution, product, reduction, ...): the
 elementwise nodes that only feed the anchor are its prologue, those that only follow it its epilogue; a region without
 an anchor is one elementwise sweep. Walking from the last node to the first, a node joins the region of its users when
-all of them lie in that one region: then no path can leave the region and come back, so the graph stays acyclic.
+all of them lie in that one region: then no path can leave the region and come back, so the graph stays acyclic. Where
+its users lie in several elementwise regions of one shape, those become one, if no path leads from one to another.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from chainrule.ir.graph import Get, Graph, Input, Value, build, get, new_input, rebuild, remapped
+from chainrule.ir.graph import Get, Graph, Input, Value, build, get, new_input, reachable, rebuild, remapped
 from chainrule.ir.op import Op
 from chainrule.ir.types import TensorType
 from chainrule.loc import Loc, using
 from chainrule.ops.basic import Constant, Full, Fuse, SizeOf
 from chainrule.ops.elementwise import Elementwise
+from chainrule.ops.ranges import Iota
+from chainrule.ops.shaping import Expand
 from chainrule.passes.base import Notes, Pass
 from chainrule.passes.fold import scalar_of
 
@@ -36,14 +39,19 @@ class Anchors:
     chains: Mapping[tuple[type[Op], type[Op]], Callable[[Value, Value], bool]] = field(default_factory=dict)
 
 
-@dataclass
+@dataclass(eq=False)
 class _Region:
-    """A region while it grows. root: its last node."""
+    """A region while it grows. root: its last node, of the shape that the kernel sweeps."""
 
     root: Value
     anchor: Value | None
     members: dict[Value, None]
     outputs: dict[Value, None]
+
+
+def is_pointwise(node: Value) -> bool:
+    """True for what a sweep computes element by element: elementwise ops, and stretching by broadcast."""
+    return isinstance(node.op, Elementwise | Expand)
 
 
 @dataclass(frozen=True)
@@ -69,25 +77,27 @@ class FuseRegions(Pass):
                 continue
             region = self._joined(graph, node, region_of, node in outer)
             if region is None:
-                anchor = None if isinstance(node.op, Elementwise) else node
+                anchor = None if is_pointwise(node) else node
                 region = _Region(node, anchor, {}, {node: None})
             region.members[node] = None
             region_of[node] = region
         return region_of
 
     def _fusable(self, node: Value) -> bool:
-        return isinstance(node.op, Elementwise) or type(node.op) in self.anchors.prologue | self.anchors.epilogue
+        return is_pointwise(node) or type(node.op) in self.anchors.prologue | self.anchors.epilogue
 
     def _joined(self, graph: Graph, node: Value, region_of: Mapping[Value, _Region], is_output: bool) -> _Region | None:
         """The region that the node joins, None if it starts its own."""
         users = graph.users[node]
-        regions = {id(r): r for u in users if (r := region_of.get(u)) is not None}
-        if len(regions) != 1 or any(u not in region_of for u in users):
+        regions = list(dict.fromkeys(r for u in users if (r := region_of.get(u)) is not None))
+        if not regions:
             return None
-        (region,) = regions.values()
+        if len(regions) > 1 or any(u not in region_of for u in users):
+            return self._merged(graph, node, regions, region_of, is_output or any(u not in region_of for u in users))
+        (region,) = regions
         if len(region.members) >= self.max_nodes:
             return None
-        if isinstance(node.op, Elementwise):
+        if is_pointwise(node):
             if not all(self._may_read(u, node, region) for u in users):
                 return None
             if is_output:
@@ -102,9 +112,31 @@ class FuseRegions(Pass):
         region.anchor = node
         return region
 
+    def _merged(self, graph: Graph, node: Value, regions: list[_Region], region_of: dict[Value, _Region],
+                is_output: bool) -> _Region | None:  # fmt: skip
+        """The one region that the node makes of the elementwise regions of its users; None if that is not possible."""
+        members = {m: None for r in regions for m in r.members}
+        fits = (
+            is_pointwise(node)
+            and all(r.anchor is None and r.root.shape == node.shape for r in regions)
+            and len(members) < self.max_nodes
+            and all(region_of.get(u) is None or node.shape == u.shape for u in graph.users[node])
+        )
+        if not fits or _returns(graph, {**members, node: None}, region_of):
+            return None
+        whole = regions[0]
+        for other in regions[1:]:
+            whole.outputs.update(other.outputs)
+        whole.members = members
+        for member in members:
+            region_of[member] = whole
+        if is_output:
+            whole.outputs[node] = None
+        return whole
+
     def _may_read(self, user: Value, node: Value, region: _Region) -> bool:
         """True if computing node where user reads it repeats no work."""
-        if isinstance(user.op, Elementwise):
+        if is_pointwise(user):
             return node.shape == user.shape
         return type(user.op) in self.anchors.prologue
 
@@ -128,22 +160,56 @@ class FuseRegions(Pass):
                 return False
             return node.shape == region.anchor.inputs[0].shape
         return node.shape == region.root.shape and all(
-            isinstance(u.op, Elementwise) and u.shape == node.shape for u in users
+            is_pointwise(u) and u.shape == node.shape for u in users
         )
 
 
+def _returns(graph: Graph, members: Mapping[Value, None], region_of: Mapping[Value, _Region]) -> bool:
+    """True if a path leaves the members and comes back: one unit of them would then wait for itself.
+
+    A path may enter another region at one node and leave it at another, so regions are stepped over whole.
+    """
+    stack = [v for m in members for v in m.inputs if v not in members]
+    first = min(graph.order[m] for m in members)
+    seen: set[Value] = set(stack)
+    while stack:
+        node = stack.pop()
+        region = region_of.get(node)
+        for inner in (node,) if region is None else region.members:
+            for value in inner.inputs:
+                if value in members:
+                    return True
+                if value not in seen and graph.order[value] > first:
+                    seen.add(value)
+                    stack.append(value)
+    return False
+
+
 def _build(graph: Graph, region_of: Mapping[Value, _Region], notes: Notes) -> Graph:
-    done: dict[Value, Value] = {}
-    for node in graph.nodes:
-        if isinstance(node.op, Input):
-            done[node] = node
+    """The graph with every region of two nodes or more closed, units in the order of their dependence."""
+    done: dict[Value, Value] = {v: v for v in graph.inputs}
+    stack = [(v, False) for v in reversed(graph.results)]
+    while stack:
+        node, ready = stack.pop()
+        if node in done:
             continue
         region = region_of.get(node)
-        if region is None or len(region.members) == 1:
+        if region is not None and len(region.members) == 1:
+            region = None
+        if ready and region is None:
             done[node] = _moved(node, done)
-        elif node is region.root:
+        elif ready and region is not None:
             _close(region, done, notes)
+        else:
+            needed = node.inputs if region is None else _arguments(region)
+            stack.append((node, True))
+            stack.extend((v, False) for v in reversed(needed) if v not in done)
     return remapped(graph, done)
+
+
+def _arguments(region: _Region) -> tuple[Value, ...]:
+    """The values that a region takes from outside."""
+    return tuple(dict.fromkeys(v for m in region.members for v in m.inputs if v not in region.members and not _is_free(v)))
 
 
 def _moved(node: Value, done: Mapping[Value, Value]) -> Value:
@@ -154,7 +220,7 @@ def _moved(node: Value, done: Mapping[Value, Value]) -> Value:
 
 def _close(region: _Region, done: dict[Value, Value], notes: Notes) -> None:
     """Builds the region's op and tells where its results now come from."""
-    order = sorted(region.members, key=lambda v: v.serial)
+    order = [v for v in reachable(region.outputs) if v in region.members]
     inner: dict[Value, Value] = {}
     arguments: dict[Value, Value] = {}
     for node in order:
@@ -179,8 +245,8 @@ def _close(region: _Region, done: dict[Value, Value], notes: Notes) -> None:
 
 
 def _is_free(value: Value) -> bool:
-    """A number that the kernel can hold itself."""
-    return isinstance(value.op, Constant | Full | SizeOf) and (
+    """A number or position that the kernel makes itself."""
+    return isinstance(value.op, Iota) or isinstance(value.op, Constant | Full | SizeOf) and (
         scalar_of(value) is not None or isinstance(value.op, SizeOf)
     )
 

@@ -6,7 +6,7 @@ axis runs in vectors of 16 with a masked tail; the first is split over threads, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from chainrule.backends.llvm.kernels.region import LANES, Kernel, KernelCall, Region
@@ -15,6 +15,8 @@ from chainrule.backends.loops import Buffer, Int, as_int, ceil_div, imin
 from chainrule.backends.loops import Value as LoopValue
 from chainrule.ir.dims import Dim, dim_product
 from chainrule.ir.graph import Input, Value
+from chainrule.ir.op import Op
+from chainrule.ops.ranges import Iota
 
 BLOCK = 4096  # elements of the last axis that one parallel iteration takes when there is no other axis
 
@@ -49,13 +51,14 @@ def pointwise(region: Region, target: Target) -> list[KernelCall]:
     """One kernel for a region of elementwise nodes; all outputs have one shape."""
     body = region.body
     shape = body.outputs[0].tensor.shape
-    sweep = merged(shape, [v.tensor.shape for v in body.inputs])
+    positions = [n for n in body.nodes if isinstance(n.op, Iota)]
+    sweep = merged(shape, [v.tensor.shape for v in body.inputs] + [_line(n.op) for n in positions])
     kernel = Kernel(region, target, f"pointwise_{region.name}"[:80])
     k = kernel.k
     dims = kernel.dims(sweep.dims)
-    inputs = [kernel.input(i, _seen(dims, has)) for i, has in enumerate(sweep.has)]
+    inputs = [kernel.input(i, _seen(dims, has)) for i, has in enumerate(sweep.has[: len(body.inputs)])]
     outputs = [kernel.output(i, dims) for i in range(len(body.outputs))]
-    point = _Point(kernel, inputs, sweep, outputs)
+    point = _Point(kernel, inputs, sweep, outputs, dict(zip(positions, sweep.has[len(inputs) :], strict=True)))
     last = dims[-1]
     if len(dims) == 1:
         with k.loop("block", 0, ceil_div(last, BLOCK), parallel=True) as block:
@@ -100,6 +103,7 @@ class _Point:
     inputs: Sequence[Buffer]
     sweep: Sweep
     outputs: Sequence[Buffer]
+    positions: Mapping[Value, Sequence[bool]]
 
     def compute(self, index: Sequence[Int], lanes: int, mask: Int | None) -> None:
         kernel, k = self.kernel, self.kernel.k
@@ -108,6 +112,8 @@ class _Point:
         for node in body.nodes:
             if isinstance(node.op, Input):
                 values[node] = self._load(body.inputs.index(node), index, lanes, mask)
+            elif node in self.positions:
+                values[node] = self._position(node, index, lanes)
             elif not node.inputs:
                 values[node] = kernel.number(node)
             else:
@@ -122,6 +128,22 @@ class _Point:
         if not has[-1]:
             return self.kernel.widened(self.kernel.k.load(self.inputs[i], where))
         return self.kernel.widened(self.kernel.k.load(self.inputs[i], where, lanes, mask=mask))
+
+
+    def _position(self, node: Value, index: Sequence[Int], lanes: int) -> LoopValue:
+        """An iota: the index along the one merged axis that it counts (0 where that axis has size 1)."""
+        k, has, dtype = self.kernel.k, self.positions[node], node.tensor.dtype
+        counted = [i for i, real in zip(index, has, strict=True) if real]
+        start = self.kernel.widened(k.value(counted[0] if counted else 0, dtype))
+        if not has[-1] or lanes == 1:
+            return start
+        return k.add(k.splat(start, lanes), self.kernel.widened(k.iota(dtype, lanes)))
+
+
+def _line(op: Op) -> tuple[Dim, ...]:
+    """The shape of an iota seen as an input: its size along its own axis, stretched along all others."""
+    assert isinstance(op, Iota)
+    return tuple(d if i == op.axis % len(op.shape) else 1 for i, d in enumerate(op.shape))
 
 
 def _seen(dims: Sequence[Int], has: Sequence[bool]) -> tuple[Int, ...]:

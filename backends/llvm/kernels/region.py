@@ -21,6 +21,8 @@ from chainrule.ir.graph import Get, Graph, Input, Value, new_input
 from chainrule.ir.types import DType, TensorType, TupleType, f32
 from chainrule.ops.basic import Constant, Full, Fuse, SizeOf
 from chainrule.ops.elementwise import Elementwise
+from chainrule.ops.ranges import Iota
+from chainrule.ops.shaping import Expand
 from chainrule.passes.fold import scalar_of
 
 LANES = 16  # the logical vector; the target's registers decide how many machine vectors that is
@@ -55,7 +57,7 @@ def region_of(node: Value) -> Region:
     else:
         inputs = tuple(new_input(f"x{i}", v.tensor) for i, v in enumerate(node.inputs))
         body = _body_of(node, inputs)
-    heavy = [n for n in body.nodes if not isinstance(n.op, Elementwise | Input | Get) and not is_number(n)]
+    heavy = [n for n in body.nodes if not isinstance(n.op, Elementwise | Expand | Iota | Input | Get) and not is_number(n)]
     return Region(node, body, heavy[0] if heavy else None)
 
 
@@ -199,6 +201,8 @@ class Kernel:
                 memo[value, where] = self.widened(self._loaded(value, where, lanes, mask))
             elif is_number(value):
                 memo[value, where] = self.number(value)
+            elif isinstance(value.op, Iota):
+                memo[value, where] = self.position(value.op, where, lanes)
             else:
                 wanted = [(v, broadcast_index(v.tensor.shape, where)) for v in value.inputs]
                 missing = [w for w in wanted if w not in memo]
@@ -209,7 +213,17 @@ class Kernel:
             stack.pop()
         return [memo[v, at] for v in values]
 
+    def position(self, op: Iota, index: Sequence[Int], lanes: int) -> LoopValue:
+        """The elements of an iota at an index."""
+        axis = op.axis % len(op.shape)
+        start = self.k.value(index[axis], op.dtype)
+        if axis != len(op.shape) - 1 or lanes == 1 or op.shape[axis] == 1:
+            return start
+        return self.k.add(self.k.splat(start, lanes), self.k.iota(op.dtype, lanes))
+
     def computed(self, value: Value, inputs: Sequence[LoopValue]) -> LoopValue:
+        if isinstance(value.op, Expand):
+            return inputs[0]
         lanes = max(v.lanes for v in inputs)
         fitted = [self.fit(v, lanes) for v in inputs]
         result = emit_scalar(self.k, value.op, fitted, tuple(v.tensor.dtype for v in value.inputs))

@@ -67,8 +67,8 @@ def _minimum(k: Builder, a: V, b: V) -> V:
 
 
 def _relu(k: Builder, x: V) -> V:
-    """x where x > 0 or NaN, else 0."""
-    return k.select(k.cmp("le", x, 0), k.const(0, x.dtype), x)
+    """0 where x < 0, else x: NaN and -0 stay."""
+    return k.select(k.cmp("lt", x, 0), k.const(0, x.dtype), x)
 
 
 def _sign(k: Builder, x: V) -> V:

@@ -12,7 +12,8 @@ from chainrule.ir.graph import Get, Input, Value
 from chainrule.ir.op import Op
 from chainrule.ops.basic import Constant, Full, Fuse, SizeOf
 from chainrule.ops.elementwise import Elementwise
-from chainrule.ops.shaping import Reshape
+from chainrule.ops.ranges import Iota
+from chainrule.ops.shaping import Expand, Reshape
 from chainrule.passes.fuse import Anchors
 
 Template = Callable[[Region, Target], list[KernelCall]]
@@ -31,7 +32,7 @@ def keeps(node: Value) -> bool:
     op = node.op
     if isinstance(op, Elementwise):
         return has_scalar(op)
-    return isinstance(op, Input | Get | Constant | Full | SizeOf | Fuse) or type(op) in VIEWS or type(op) in TEMPLATES
+    return isinstance(op, Input | Get | Constant | Full | SizeOf | Fuse | Iota | Expand) or type(op) in VIEWS or type(op) in TEMPLATES
 
 
 def template_of(region: Region) -> Template:

@@ -197,6 +197,11 @@ class Graph:
         return reachable(self.inputs + self.results)
 
     @cached_property
+    def order(self) -> Mapping[Value, int]:
+        """The place of each node in `nodes`: larger than that of all it depends on."""
+        return {node: i for i, node in enumerate(self.nodes)}
+
+    @cached_property
     def users(self) -> Mapping[Value, tuple[Value, ...]]:
         """The nodes that use each node. Being an output is not a use: see `results`."""
         found: dict[Value, list[Value]] = {node: [] for node in self.nodes}
