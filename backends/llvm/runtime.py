@@ -56,6 +56,7 @@ __all__ = [
 ]  # fmt: skip
 
 _ALIGNMENT = 64
+_MAX_BYTES = 1 << 62  # the sum of an address and a size must fit a word
 
 
 class Port(NamedTuple):
@@ -216,6 +217,8 @@ def _frame_words(
     ids = [*fixed, *(p.buffer for p in ports)]
     if any(not 0 <= i < n_buffers for i in ids) or any(n < 0 for p in ports for n in p.shape):
         raise ArgumentError(f"a buffer id of {sorted(ids)} is not in 0..{n_buffers - 1}, or a size is negative")
+    if any(p.nbytes >= _MAX_BYTES for p in ports):
+        raise ArgumentError(f"an array of {max(p.nbytes for p in ports)} bytes cannot be addressed")
     shapes = [n for p in ports for n in p.shape]
     buffers_at = 8 * FRAME_WORDS
     ports_at = buffers_at + 8 * n_buffers

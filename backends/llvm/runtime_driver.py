@@ -349,7 +349,7 @@ advance:
 
 
 def _meet_text(timed: bool) -> str:
-    """Text: the barrier after a step, if it has one; after every step when times are taken, so that they hold the wait."""
+    """Text: the barrier after a step that has one; after every step when times are taken, which hold the wait."""
     if timed:
         return "  call void @barrier(ptr %pool, i64 %workers)\n  br label %met"
     return f"""  %meet = and i64 %word, {BARRIER}

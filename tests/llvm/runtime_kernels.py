@@ -109,6 +109,19 @@ store:
   %byte = zext i1 %less to i8
   store i8 %byte, ptr %p2""",
         ),
+        # returns when p0[0] is no longer 0
+        _over_range(
+            "wait",
+            1,
+            """  br label %turn
+turn:
+  %x = load atomic i32, ptr %p0 acquire, align 4
+  %zero = icmp eq i32 %x, 0
+  br i1 %zero, label %turn, label %set
+set:
+  br label %set.end
+set.end:""",
+        ),
         # the caller's wish: spin for sizes[0] turns per iteration, doing nothing
         _over_range(
             "spin",
@@ -127,7 +140,7 @@ spun.end:""",
         ),
     ]
 )
-NAMES = ("scale", "root", "gather_sum", "fail", "count_up", "less", "spin")
+NAMES = ("scale", "root", "gather_sum", "fail", "count_up", "less", "wait", "spin")
 
 
 @cache

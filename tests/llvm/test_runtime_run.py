@@ -201,6 +201,7 @@ def test_frames_that_cannot_be_are_refused() -> None:
     port = (0, F32, (4,))
     for arguments in (
         ([], 1, {1: 64}, [port], []), ([], 0, {}, [port], []), ([], 1, {}, [(0, F32, (-1,))], []),
+        ([], 1, {}, [(0, F32, (1 << 40, 1 << 40))], []),
     ):  # fmt: skip
         with pytest.raises(ArgumentError):
             Frame(*arguments)
