@@ -2,7 +2,8 @@
 
     taskset -c 1 python benchmarks/micro_gemm.py [rows] [columns] [K]
 
-The kernel is one register tile over packed B: C[rows, columns] = A[rows, K] @ B[K, columns], with K and the row stride as
+The kernel is one register tile over packed B: C[rows, columns] = A[rows, K] @ B[K, columns], with K and the row
+stride as
 run-time sizes, then as constants. The peak is measured by the same route: a loop of independent multiply-adds.
 """
 

@@ -1,7 +1,9 @@
 """Arrays between guard pages, and kernels run on them: an access one byte too far ends the process at once.
 
-A guarded array ends (or begins) right at a page that may not be touched; the page before (or after) its own pages is such
-a page as well. Read-only arrays cannot be written; output arrays start as NaN (all bits set), so that what a kernel leaves
+A guarded array ends (or begins) right at a page that may not be touched; the page before (or after) its own pages is
+such
+a page as well. Read-only arrays cannot be written; output arrays start as NaN (all bits set), so that what a kernel
+leaves
 out or reads too early shows. The bytes between the array and its far guard hold a pattern that is checked afterwards.
 """
 
@@ -36,7 +38,8 @@ if _libc is not None:
 
 
 class Guarded:
-    """One array between guard pages. side: at which guard it lies ("end" or "start"); align: of its address, in bytes."""
+    """One array between guard pages. side: at which guard it lies ("end" or "start"); align: of its address, in
+    bytes."""
 
     def __init__(self, like: Array, mode: str, side: str = "end", align: int = 0) -> None:
         self.mode = mode
@@ -83,8 +86,11 @@ class Guarded:
 
 
 @contextmanager
-def guarded(arrays: Sequence[Array], modes: Sequence[str], side: str = "end", align: Sequence[int] = ()) -> Iterator[list[Guarded]]:
-    """Copies of the arrays between guard pages ("r": read-only, "rw": copied, "w": filled with NaN), checked at the end."""
+def guarded(
+    arrays: Sequence[Array], modes: Sequence[str], side: str = "end", align: Sequence[int] = ()
+) -> Iterator[list[Guarded]]:
+    """Copies of the arrays between guard pages ("r": read-only, "rw": copied, "w": filled with NaN), checked at the
+    end."""
     if _libc is None:
         pytest.skip("needs mmap and mprotect")
     aligns = align or [0] * len(arrays)
@@ -140,7 +146,9 @@ def kernel_extent(fn: Function, sizes: Sequence[int] = ()) -> int:
     return int(substitute(fn.extent, {s: as_int(v) for s, v in zip(fn.sizes, sizes, strict=True)}))
 
 
-def run_everywhere(fn: Function, arrays: Sequence[Array], sizes: Sequence[int] = (), target: Target | None = None) -> int:
+def run_everywhere(
+    fn: Function, arrays: Sequence[Array], sizes: Sequence[int] = (), target: Target | None = None
+) -> int:
     """run_kernel at both ends of the pages and in 1, 2 and 5 parts; the outputs must be equal to the last bit."""
     first: list[Array] | None = None
     status = 0

@@ -1,8 +1,10 @@
 """Compiled objects on disk, found again by everything that they depend on, and never trusted.
 
-An entry is one file: a magic line, the SHA-256 of the rest, the full key (text, compared byte for byte), the object. The
+An entry is one file: a magic line, the SHA-256 of the rest, the full key (text, compared byte for byte), the object.
+The
 folder is the user's own (mode 0700). A file that is torn, foreign or changed counts as absent and is recomputed. Writes
-go to a temporary file that replaces the entry at once. CHAINRULE_CACHE_DIR moves the folder; CHAINRULE_NO_CACHE turns it off.
+go to a temporary file that replaces the entry at once. CHAINRULE_CACHE_DIR moves the folder; CHAINRULE_NO_CACHE
+turns it off.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ addresses and emit_ops.py for values. The only fast-math is llvm.fmuladd, the IR
 from __future__ import annotations
 
 from chainrule.backends.llvm.emit_index import Writer, memory_type, value_type
+from chainrule.backends.llvm.emit_memory import gather_op, load_op, store_op
 from chainrule.backends.llvm.emit_ops import (
     any_lane,
     bin_op,
@@ -25,7 +26,6 @@ from chainrule.backends.llvm.emit_ops import (
     splat_text,
     un_op,
 )
-from chainrule.backends.llvm.emit_memory import gather_op, load_op, store_op
 from chainrule.backends.llvm.target import Target
 from chainrule.backends.loops.ints import LoopError, as_int, bounds
 from chainrule.backends.loops.nodes import (
@@ -93,7 +93,8 @@ def _open(w: Writer, fn: Function, inner: bool) -> str:
     if inner:
         # Only arguments can be noalias, so the body is a function of its own with one argument per buffer.
         arguments = [f"ptr {'noalias ' if b.exclusive else ''}%b{b.number}" for b in fn.buffers]
-        head = f"define internal void @body({', '.join([*arguments, 'ptr %sizes, i64 %lo, i64 %hi, ptr %status'])}) #1 {{{{\n"
+        listed = ", ".join([*arguments, "ptr %sizes", "i64 %lo", "i64 %hi", "ptr %status"])
+        head = f"define internal void @body({listed}) #1 {{{{\n"
     else:
         head = "define void @{name}(ptr %bufs, ptr %sizes, i64 %lo, i64 %hi, ptr %status) #0 {{\n"
         w.lines.append("entry:")

@@ -1,8 +1,8 @@
 """The exact floating-point remainder as LLVM text: C's fmod without a library call.
 
 Long division on the 53-bit fractions, 11 quotient bits a step: (fraction << 11) fits 64 bits, and a remainder of the
-fractions is a remainder of the numbers while the exponents come together. f32 and the 16-bit floats go through f64, where
-their remainder is exact too.
+fractions is a remainder of the numbers while the exponents come together. f32 and the 16-bit floats go through f64,
+where their remainder is exact too.
 """
 
 from __future__ import annotations

@@ -12,7 +12,18 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 from chainrule.backends.llvm.target import Target
-from chainrule.backends.loops.ints import Atom, Int, Mono, Pair, as_int, atoms_of, bounds, rejoined, sorted_terms, substitute
+from chainrule.backends.loops.ints import (
+    Atom,
+    Int,
+    Mono,
+    Pair,
+    as_int,
+    atoms_of,
+    bounds,
+    rejoined,
+    sorted_terms,
+    substitute,
+)
 from chainrule.backends.loops.nodes import Buffer
 from chainrule.ir.types import DType
 

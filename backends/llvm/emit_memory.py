@@ -1,4 +1,5 @@
-"""LLVM text for loads, stores and gathers: whole, masked, strided. Nothing outside the addressed elements is touched."""
+"""LLVM text for loads, stores and gathers: whole, masked, strided. Nothing outside the addressed elements is
+touched."""
 
 from __future__ import annotations
 
@@ -98,9 +99,7 @@ def _gathered(w: Writer, out: Value, buffer: Buffer, row: str, places: str, mask
     pointers = w.put(f"getelementptr {scalar}, ptr {row}, <{lanes} x i64> {places}", "p")
     suffix = _memory_suffix(out.dtype, lanes)
     bools = f"<{lanes} x i1>"
-    name = w.intrinsic(
-        f"llvm.masked.gather.{suffix}.v{lanes}p0", f"{ty} (<{lanes} x ptr>, i32, {bools}, {ty})"
-    )
+    name = w.intrinsic(f"llvm.masked.gather.{suffix}.v{lanes}p0", f"{ty} (<{lanes} x ptr>, i32, {bools}, {ty})")
     chosen = mask or "splat (i1 true)"
     return w.put(
         f"call {ty} @{name}(<{lanes} x ptr> {pointers}, i32 {align}, {bools} {chosen}, {ty} zeroinitializer)", "v"
@@ -139,7 +138,8 @@ def _strided(w: Writer, node: Load, stride: Int, mask: str) -> str:
 
 
 def _wide_loads(w: Writer, node: Load, stride: int) -> str:
-    """Vectors that cover the span exactly (the last one ends on the last element), then shuffles that pick the lanes."""
+    """Vectors that cover the span exactly (the last one ends on the last element), then shuffles that pick the
+    lanes."""
     out, buffer = node.out, node.buffer
     lanes = out.lanes
     ty = memory_type(out.dtype, lanes)
@@ -258,5 +258,3 @@ def _memory_suffix(dtype: DType, lanes: int) -> str:
 def _byte(dtype: DType) -> DType:
     """The dtype whose value type equals this one's memory type."""
     return i8 if dtype.is_bool else dtype
-
-

@@ -253,7 +253,8 @@ def _f32_to_bf16(w: Writer, name: str, lanes: int) -> str:
 
 
 def _f32_to_f16_by_bits(w: Writer, name: str, lanes: int) -> str:
-    """Round to nearest even by integer arithmetic: adding 0.5 aligns subnormal results, a biased add rounds the rest."""
+    """Round to nearest even by integer arithmetic: adding 0.5 aligns subnormal results, a biased add rounds the
+    rest."""
     words, floats = value_type(i32, lanes), value_type(f32, lanes)
     bools = "i1" if lanes == 1 else f"<{lanes} x i1>"
     bits = w.put(f"bitcast {floats} {name} to {words}")

@@ -1,8 +1,9 @@
-"""Kernels to addresses: emits LLVM text, makes objects (or finds them in the cache) and links them into this process.
+"""Kernels to addresses: emits LLVM text, makes objects (or finds them in the cache), links them into this process.
 
-One object per distinct kernel, named by its content, so that a kernel met again, in another model or another process, is
-not compiled again. Explicit kernels get no IR passes and code generation level 1, which reaches the machine's peak
-(docs: CODEGEN section 0); scalar kernels get LLVM's light pipeline first. Addresses die with the Library that gave them.
+One object per distinct kernel, named by its content, so that a kernel met again, in another model or another
+process, is not compiled again. Explicit kernels get no IR passes and code generation level 1, which reaches the
+machine's peak (benchmarks/micro_gemm.py); scalar kernels get LLVM's light pipeline first. Addresses die with the
+Library that gave them.
 """
 
 from __future__ import annotations
@@ -157,6 +158,16 @@ def record_modules(into: list[Module] | None) -> None:
     """From now on every module that is compiled or loaded is also appended to the list; None stops."""
     global _recorded
     _recorded = into
+
+
+def recorder() -> list[Module] | None:
+    """The list that modules are being appended to, if any."""
+    return _recorded
+
+
+def loaded() -> list[str]:
+    """Keys ("symbol target") of the kernels whose code is in the process."""
+    return list(_loaded)
 
 
 def _record(module: Module) -> None:

@@ -1,4 +1,5 @@
-"""What LLVM text must not hold, checked line by line: undeclared fast-math, unguarded division, unknown outside symbols,
+"""What LLVM text must not hold, checked line by line: undeclared fast-math, unguarded division, unknown outside
+symbols,
 over-long bodies. The suite lints every module that it compiles (jit.record_modules).
 """
 
@@ -8,8 +9,8 @@ import re
 from collections.abc import Collection
 
 MAX_BODY_LINES = 20_000  # of one function: straight-line code is super-linear in LLVM's passes from here on
-_FAST = re.compile(r"\b(fast|nnan|ninf|nsz|arcp|afn|reassoc|contract)\b")
-_DIVISION = re.compile(r"=\s*(?:exact\s+)?[su](?:div|rem)\s+(?:exact\s+)?(<[^>]*>|\S+)\s+([^,]+),\s*(.+?)(?:,.*)?$")
+_FAST = re.compile(r"(?<![%@\w.])(fast|nnan|ninf|nsz|arcp|afn|reassoc|contract)\b")
+_DIVISION = re.compile(r"=\s*(?:exact\s+)?[su](?:div|rem)\s+(?:exact\s+)?(<[^>]*>|\S+)\s+([^,]+),\s*(.+?)(?:,\s*!.*)?$")
 _DECLARE = re.compile(r"^declare\s.*?@([\w.$-]+)\(")
 _DEFINE = re.compile(r"^define\s.*?@([\w.$-]+)\(")
 _FLAGGED = re.compile(r"=\s*(?:tail\s+|musttail\s+)?(?:f(?:add|sub|mul|div|rem|neg|cmp)|call|select|phi)\b([^(@]*)")
@@ -18,7 +19,8 @@ _FLAGGED = re.compile(r"=\s*(?:tail\s+|musttail\s+)?(?:f(?:add|sub|mul|div|rem|n
 def lint_ir(text: str, externs: Collection[str] = (), flags: Collection[str] = ()) -> list[str]:
     """Faults of an LLVM module, each as "line: what"; empty when there is none.
 
-    externs: outside symbols that the module may declare besides intrinsics. flags: fast-math flags that it declares to use.
+    externs: outside symbols that the module may declare besides intrinsics. flags: fast-math flags that it declares
+    to use.
     Division is guarded when the divisor is a constant other than 0 and -1, or a value whose name begins with %safe.
     """
     found: list[str] = []

@@ -28,7 +28,8 @@ _X86_EXTRAS = (
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """name: how it was asked for. features: what LLVM may use, sorted. Sizes of registers in bits, of caches in bytes."""
+    """name: how it was asked for. features: what LLVM may use, sorted. Sizes of registers in bits, of caches in
+    bytes."""
 
     name: str
     triple: str

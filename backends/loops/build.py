@@ -57,7 +57,9 @@ LANES = (1, 2, 4, 8, 16, 32, 64)
 SCRATCH_BYTES = 256 * 1024  # a worker's stack holds at least 512 KB
 
 FLOAT_OPS = frozenset({"add", "sub", "mul", "div", "rem", "min", "max", "minimum", "maximum", "copysign"})
-INT_OPS = frozenset({"add", "sub", "mul", "div", "rem", "min", "max", "minimum", "maximum", "and", "or", "xor", "shl", "shr"})
+INT_OPS = frozenset(
+    {"add", "sub", "mul", "div", "rem", "min", "max", "minimum", "maximum", "and", "or", "xor", "shl", "shr"}
+)
 BOOL_OPS = frozenset({"and", "or", "xor"})
 REDUCE_OPS = frozenset({"add", "mul", "min", "max", "minimum", "maximum", "and", "or"})
 
@@ -101,7 +103,13 @@ class Builder:
     # -- declarations ------------------------------------------------------------------------------------------------
 
     def buffer(
-        self, name: str, dtype: DType, shape: Sequence[IntLike], mode: str = "r", align: int = 0, exclusive: bool = False
+        self,
+        name: str,
+        dtype: DType,
+        shape: Sequence[IntLike],
+        mode: str = "r",
+        align: int = 0,
+        exclusive: bool = False,
     ) -> Buffer:
         """A buffer parameter, row-major. align: bytes the caller promises (0: the element's size)."""
         if mode not in ("r", "w", "rw"):
@@ -112,7 +120,8 @@ class Builder:
         return made
 
     def scratch(self, name: str, dtype: DType, shape: Sequence[IntLike]) -> Buffer:
-        """An array on the stack, 64-byte aligned, private to one parallel iteration, with undefined contents at first."""
+        """An array on the stack, 64-byte aligned, private to one parallel iteration, with undefined contents at
+        first."""
         dims = tuple(as_int(d) for d in shape)
         made = Buffer(len(self._scratch), name, dtype, dims, "rw", 64, False, True)
         total = sum(math.prod(int(d) for d in b.shape) * b.dtype.itemsize for b in (*self._scratch, made))
@@ -252,7 +261,8 @@ class Builder:
     # -- making values -----------------------------------------------------------------------------------------------
 
     def const(self, value: Number | Sequence[Number], dtype: DType, lanes: int = 1) -> Value:
-        """A constant, splatted to the lanes; a sequence gives each lane its own. Floats round to the dtype, ints wrap."""
+        """A constant, splatted to the lanes; a sequence gives each lane its own. Floats round to the dtype, ints
+        wrap."""
         if isinstance(value, (int, float)):
             return self._emit(Const, dtype, lanes, (bits_of(value, dtype),))
         bits = tuple(bits_of(v, dtype) for v in value)
@@ -295,9 +305,7 @@ class Builder:
         values = list(parts[0]) if len(parts) == 1 and isinstance(parts[0], (list, tuple)) else list(parts)
         while len(values) > 1:
             _need(len(values) % 2 == 0, "concat needs a power of two of parts")
-            values = [
-                self.shuffle(a, b, range(2 * a.lanes)) for a, b in zip(values[::2], values[1::2], strict=True)
-            ]
+            values = [self.shuffle(a, b, range(2 * a.lanes)) for a, b in zip(values[::2], values[1::2], strict=True)]
         return values[0]
 
     def value(self, i: IntLike, dtype: DType) -> Value:

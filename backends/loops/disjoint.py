@@ -128,7 +128,10 @@ def _parts(
 ) -> dict[Atom, Int]:
     """The iteration's unknowns with `whole` written as q * divisor + s; names stand for (q, s) in later splits."""
     joined = parts[0] * divisor + parts[1]
-    made = {key: joined if old == whole else substitute(old, {next(iter(whole.terms))[0]: joined}) for key, old in env.items()}
+    made = {
+        key: joined if old == whole else substitute(old, {next(iter(whole.terms))[0]: joined})
+        for key, old in env.items()
+    }
     for name, part in zip(names, parts, strict=True):
         made[next(iter(name.terms))[0]] = part
     return made

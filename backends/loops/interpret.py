@@ -1,4 +1,5 @@
-"""What a kernel means, in plain numpy: every statement in order, every access checked. Slow, and the judge of the emitter.
+"""What a kernel means, in plain numpy: every statement in order, every access checked. Slow, and the judge of the
+emitter.
 
 Values are numpy arrays of shape (lanes,). 16-bit floats are computed in f32 and rounded after each operation; a fused
 multiply-add rounds twice here, which native code need not do.
@@ -136,7 +137,9 @@ class _Machine:
         return np.arange(lanes) < self.int(mask)
 
 
-def interpret(fn: Function, arrays: Sequence[Array], sizes: Sequence[int] = (), lo: int = 0, hi: int | None = None) -> int:
+def interpret(
+    fn: Function, arrays: Sequence[Array], sizes: Sequence[int] = (), lo: int = 0, hi: int | None = None
+) -> int:
     """Runs the kernel on C-contiguous arrays (one per buffer), writing into them; returns the status.
 
     hi None means the whole extent. Raises LoopError for an access outside a buffer.

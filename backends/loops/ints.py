@@ -21,7 +21,8 @@ class LoopError(Exception):
 
 
 class Atom:
-    """One unknown of an Int. Equality is by key, which is unique within a kernel. low and high bound it, None = unknown."""
+    """One unknown of an Int. Equality is by key, which is unique within a kernel. low and high bound it, None =
+    unknown."""
 
     __slots__ = ("key", "_hash", "low", "high")
 
@@ -412,7 +413,7 @@ def _inside(rest: Int, b: Int) -> bool:
         return False
     from chainrule.backends.loops.prove import nonneg
 
-    return nonneg(b - rest - 1)
+    return nonneg(b - rest - 1)  # pyright: ignore[reportArgumentType]  (pyright sees this file under two names)
 
 
 def _only_pair(value: Int) -> Pair | None:

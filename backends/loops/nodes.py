@@ -1,6 +1,6 @@
 """The nodes of the loop IR: frozen data, one class per form. No op of the graph is known here.
 
-A Value is (id, dtype, lanes); lanes = 1 is a scalar. Statements are listed in tuples; For, If and While hold such tuples.
+A Value is (id, dtype, lanes); lanes = 1 is a scalar. Statements stand in tuples; For, If and While hold such tuples.
 Constants hold bits, not floats, so that NaN equals itself and equal kernels compare equal.
 """
 
@@ -27,7 +27,8 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Buffer:
-    """An array that a kernel reads or writes: a parameter (number = its place) or stack scratch (private, constant shape).
+    """An array that a kernel reads or writes: a parameter (number = its place) or stack scratch (private, constant
+    shape).
 
     mode is "r", "w" or "rw". align is in bytes. exclusive: the caller promises that no other buffer overlaps it.
     """
@@ -177,7 +178,8 @@ class Reduce:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """out[j] = buffer[..., last + j * stride]; lanes masked off are 0. A mask is a bool vector or a count of valid lanes."""
+    """out[j] = buffer[..., last + j * stride]; lanes masked off are 0. A mask is a bool vector or a count of valid
+    lanes."""
 
     out: Value
     buffer: Buffer
@@ -197,7 +199,8 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class Gather:
-    """out[j] = buffer[..., clamp(last + offsets[j])]: the last index is clamped into the buffer; an empty row gives 0."""
+    """out[j] = buffer[..., clamp(last + offsets[j])]: the last index is clamped into the buffer; an empty row gives
+    0."""
 
     out: Value
     buffer: Buffer
@@ -224,7 +227,8 @@ class ToIndex:
 
 @dataclass(frozen=True, slots=True)
 class FailWhen:
-    """Sets the kernel's status to code when cond (any lane of it) holds and the status is still 0; execution goes on."""
+    """Sets the kernel's status to code when cond (any lane of it) holds and the status is still 0; execution goes
+    on."""
 
     cond: Value
     code: int
@@ -316,7 +320,8 @@ class Function:
 
     @property
     def extent(self) -> Int | None:
-        """Number of parallel iterations, an expression over sizes; None without a parallel loop (then call lo=0, hi=1)."""
+        """Number of parallel iterations, an expression over sizes; None without a parallel loop (then call lo=0,
+        hi=1)."""
         loop = self.parallel_loop
         return None if loop is None else loop.hi
 
@@ -341,7 +346,7 @@ class Function:
     def __str__(self) -> str:
         from chainrule.backends.loops.text import text
 
-        return text(self)
+        return text(self)  # pyright: ignore[reportArgumentType]  (pyright sees this file under two names)
 
 
 def children(node: Node) -> tuple[tuple[Node, ...], ...]:

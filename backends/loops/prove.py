@@ -9,7 +9,9 @@ from collections.abc import Sequence
 
 from chainrule.backends.loops.ints import Atom, Index, Int, Iter, Mono, Pair, Size, as_int, bounds
 
-_EFFORT = 400  # expressions looked at per question: enough for 6 nested tiles, and a bound on the cost of a wrong kernel
+_EFFORT = (
+    400  # expressions looked at per question: enough for 6 nested tiles, and a bound on the cost of a wrong kernel
+)
 
 
 def nonneg(value: Int, facts: Sequence[Int] = ()) -> bool:
@@ -87,9 +89,7 @@ def _last(it: Iter) -> list[Int]:
     return [*exact, it.hi - 1]
 
 
-def _eliminate_division(
-    atom: Pair, c: Int, rest: Int, sign: int, facts: tuple[Int, ...], effort: list[int]
-) -> bool:
+def _eliminate_division(atom: Pair, c: Int, rest: Int, sign: int, facts: tuple[Int, ...], effort: list[int]) -> bool:
     # b * (a // b) lies in [a - b + 1, a]; an integer e is >= 0 exactly when b * e + b - 1 >= 0 (b >= 1).
     a, b = atom.a, atom.b
     low = bounds(b)[0]

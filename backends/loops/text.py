@@ -1,4 +1,5 @@
-"""Loop IR as text for people: one statement a line, loops and branches indented. Equal functions print alike but for names."""
+"""Loop IR as text for people: one statement a line, loops and branches indented. Equal functions print alike but for
+names."""
 
 from __future__ import annotations
 

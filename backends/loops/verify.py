@@ -1,6 +1,7 @@
 """The verifier: a kernel's types, scopes, bounds and writers, proved before it is compiled.
 
-Bounds are proved by eliminating unknowns through the loops' limits (prove.py), with the comparisons of enclosing `when`s
+Bounds are proved by eliminating unknowns through the loops' limits (prove.py), with the comparisons of enclosing
+`when`s
 as facts. A store must lie apart from whatever other parallel iterations touch in the same buffer. What cannot be proved
 is listed; verify raises for it, so that a kernel which leans on its data says so by asking unproved instead.
 """
@@ -36,6 +37,7 @@ from chainrule.backends.loops.nodes import (
 from chainrule.backends.loops.prove import nonneg
 from chainrule.backends.loops.text import index_text, statement
 from chainrule.backends.loops.types import check_types, operands
+
 
 @dataclass
 class _Walk:
@@ -162,7 +164,8 @@ def _access(
 
 
 def _facts(walk: _Walk, cond: Value, holds: bool) -> Iterator[Int]:
-    """Ints known to be >= 0 when the condition has the given truth: comparisons of 64-bit indices, joined by and / or."""
+    """Ints known to be >= 0 when the condition has the given truth: comparisons of 64-bit indices, joined by and /
+    or."""
     node = walk.defined.get(cond.id)
     match node:
         case Bin(op="and", a=a, b=b) if holds:

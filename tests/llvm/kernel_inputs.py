@@ -15,8 +15,8 @@ _FLOATS = [
     255.5, 256.0, 32767.5, 32768.0, -32769.0, 65503.9, 65504.0, 65519.9, 65520.0, 65536.0, 2147483520.0, 2147483648.0,
     -2147483648.0, -2147483904.0, 4294967296.0, 9.2233715e18, 9.223372e18, -9.223372e18, 1.8446744e19, 1e30, -1e30,
     6.1e-5, 6.0e-5, 5.9e-8, 3e-8, 2.9e-8, 1.2e-38, 1.1e-38, 1e-45, -1e-45, 3.3895314e38, 3.4028235e38, np.inf, -np.inf,
-    np.nan, -np.nan, 0.1, 0.3, 1 / 3, np.pi, 1e10, 16777217.0, 1.0009765, 1.00048828125, 1.00146484375, 1.0078125, 1.00390625,
-]  # fmt: skip
+    np.nan, -np.nan, 0.1, 0.3, 1 / 3, np.pi, 1e10, 16777217.0, 1.0009765, 1.00048828125, 1.00146484375, 1.0078125,
+    1.00390625, ]  # fmt: skip
 
 
 def designed(dtype: DType, count: int, seed: int = 0) -> Array:
@@ -29,7 +29,9 @@ def designed(dtype: DType, count: int, seed: int = 0) -> Array:
         if dtype.is_float:
             hard = np.array(_FLOATS, np.float64).astype(dtype.numpy)
         else:
-            low, high = (-(1 << dtype.bits - 1), (1 << dtype.bits - 1) - 1) if dtype.is_signed else (0, (1 << dtype.bits) - 1)
+            low, high = (
+                (-(1 << dtype.bits - 1), (1 << dtype.bits - 1) - 1) if dtype.is_signed else (0, (1 << dtype.bits) - 1)
+            )
             numbers = [low, low + 1, high, high - 1, 0, 1, 2, 3, 5, 7, dtype.bits - 1, dtype.bits, dtype.bits + 1, 100]
             numbers += [-1, -2, -7] if dtype.is_signed else []
             hard = np.array([n for n in numbers if low <= n <= high], dtype.numpy)

@@ -96,7 +96,12 @@ def test_strided_loads_and_stores_stay_inside(dtype: DType, stride: int) -> None
             k.store(z2, (start,), part, stride=stride, mask=n)
         fn = k.build()
         verify(fn)
-        data = [designed(dtype, span, 5), np.zeros(lanes, dtype.numpy), designed(dtype, span, 6), designed(dtype, span, 7)]
+        data = [
+            designed(dtype, span, 5),
+            np.zeros(lanes, dtype.numpy),
+            designed(dtype, span, 6),
+            designed(dtype, span, 7),
+        ]
         agree(fn, data, [max(lanes - 1, 1)])
 
 
@@ -133,7 +138,16 @@ def test_gathers_clamp_into_the_row(dtype: DType, lanes: int) -> None:
     big[0] = -(2**62)
     big[-1] = 2**62
     for size in (0, 1, 10):
-        agree(fn, [designed(dtype, 3 * size, 8).reshape(3, size), numbers.astype(np.int32), big, np.zeros((3, lanes), dtype.numpy)], [size])
+        agree(
+            fn,
+            [
+                designed(dtype, 3 * size, 8).reshape(3, size),
+                numbers.astype(np.int32),
+                big,
+                np.zeros((3, lanes), dtype.numpy),
+            ],
+            [size],
+        )
 
 
 def test_rank_zero_buffers_are_single_elements() -> None:

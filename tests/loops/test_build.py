@@ -98,7 +98,16 @@ def test_a_kernel_has_one_parallel_loop_and_is_built_when_all_is_closed() -> Non
 
 def test_constants_are_rounded_to_their_dtype() -> None:
     k = Builder("constants")
-    for value, dtype in ((0.1, f32), (0.1, f16), (0.1, bf16), (1e300, f32), (-1, u8), (300, i8), (2, bool_), (0.1, f64)):
+    for value, dtype in (
+        (0.1, f32),
+        (0.1, f16),
+        (0.1, bf16),
+        (1e300, f32),
+        (-1, u8),
+        (300, i8),
+        (2, bool_),
+        (0.1, f64),
+    ):
         k.const(value, dtype)
     lines = [line.split("const ")[1] for line in text(k.build()).splitlines()[1:-1]]
     assert lines == ["0.10000000149011612", "0.0999755859375", "0.10009765625", "inf", "255", "44", "true", "0.1"]

@@ -12,7 +12,7 @@ from chainrule.backends.loops.prove import nonneg
 
 N = Size(0, "N", 0, None)
 M = Size(1, "M", 1, 50)
-I = Iter(0, "i", as_int(0), atom_int(N), as_int(1))  # noqa: E741
+I = Iter(0, "i", as_int(0), atom_int(N), as_int(1))
 J = Iter(1, "j", atom_int(I), atom_int(I) + 16, as_int(4))
 
 
@@ -33,7 +33,11 @@ def expressions(draw: st.DrawFn, depth: int = 3) -> tuple[Int, object]:
         d = draw(st.integers(1, 12))
         return (a // d, lambda *v: fa(*v) // d) if op == "//" else (a % d, lambda *v: fa(*v) % d)
     if op in ("//M", "%M"):
-        return (a // atom_int(M), lambda *v: fa(*v) // v[1]) if op == "//M" else (a % atom_int(M), lambda *v: fa(*v) % v[1])
+        return (
+            (a // atom_int(M), lambda *v: fa(*v) // v[1])
+            if op == "//M"
+            else (a % atom_int(M), lambda *v: fa(*v) % v[1])
+        )
     b, fb = draw(expressions(depth=depth - 1))
     match op:
         case "+":
@@ -52,7 +56,9 @@ def value_of(expression: Int, n: int, m: int, i: int, j: int) -> int:
     return int(substitute(expression, {N: as_int(n), M: as_int(m), I: as_int(i), J: as_int(j)}))
 
 
-POINTS = [(n, m, i, j) for n in (1, 2, 5, 40) for m in (1, 3, 50) for i in {0, n // 2, n - 1} for j in (i, i + 4, i + 12)]
+POINTS = [
+    (n, m, i, j) for n in (1, 2, 5, 40) for m in (1, 3, 50) for i in {0, n // 2, n - 1} for j in (i, i + 4, i + 12)
+]
 
 
 @given(expressions())

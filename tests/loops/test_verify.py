@@ -8,7 +8,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from chainrule.backends.loops import Buffer, Builder, Function, Int, LoopError, ceil_div, imin, interpret, unproved, verify
+from chainrule.backends.loops import (
+    Buffer,
+    Builder,
+    Function,
+    Int,
+    LoopError,
+    ceil_div,
+    imin,
+    interpret,
+    unproved,
+    verify,
+)
 from chainrule.backends.loops.nodes import Bin, Declare, Node, Register, Value
 from chainrule.ir.types import f32, f64, i64
 
@@ -34,7 +45,9 @@ def kernel(body: Body, parallel: bool = False) -> Function:
         lambda k, i, x, y: k.store(y, (i,), k.load(x, (i // 2,))),
         lambda k, i, x, y: k.store(y, (i,), k.load(x, (i % 1,))),
         lambda k, i, x, y: k.store(y, (k.index(k.load(k.buffer("ids", i64, (1,)), (0,)), 0, x.shape[0]),), 1.0),
-        lambda k, i, x, y: k.store(y, (i,), k.load(x, (i,), 4, mask=x.shape[0] - i, stride=1), mask=imin(1, x.shape[0])),
+        lambda k, i, x, y: k.store(
+            y, (i,), k.load(x, (i,), 4, mask=x.shape[0] - i, stride=1), mask=imin(1, x.shape[0])
+        ),
     ],
 )
 def test_accesses_within_bounds_are_proved(body: Body) -> None:
@@ -117,7 +130,10 @@ def test_tiles_of_a_flattened_grid_are_proved_apart(order: str) -> None:
     tiles = ceil_div(n, 6), ceil_div(m, 64)
     with k.loop("t", 0, tiles[0] * tiles[1], parallel=True) as t:
         row, column = (t // tiles[1], t % tiles[1]) if order == "rows" else (t % tiles[0], t // tiles[0])
-        with k.loop("r", row * 6, imin(row * 6 + 6, n)) as r, k.loop("c", column * 64, imin(column * 64 + 64, m), 16) as c:
+        with (
+            k.loop("r", row * 6, imin(row * 6 + 6, n)) as r,
+            k.loop("c", column * 64, imin(column * 64 + 64, m), 16) as c,
+        ):
             k.store(y, (r, c), k.const(1.0, f32, 16), mask=m - c)
     fn = k.build()
     assert not [line for line in unproved(fn) if "another iteration" in line]
