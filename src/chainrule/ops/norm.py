@@ -537,8 +537,9 @@ def lp_normalize(x: Value, p: float = 2.0, axis: int = 1, eps: float = 1e-12) ->
 def local_response_norm(x: Value, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Value:
     """x / (k + alpha * mean of x^2 over `size` neighbouring channels)^beta.
 
-    x: [N, C, ...] -> the same; channels beyond the first and last count as 0. Raises ArgumentError unless size >= 1.
-    Source: ONNX LRN-13 (whose alpha is divided by size too); torch.nn.LocalResponseNorm; Krizhevsky et al. 2012, 3.3.
+    x: [N, C, ...] -> the same; channels beyond the first and last count as 0. Of an even size, one channel more lies in
+    front than behind (in ONNX LRN-13, behind). Raises ArgumentError unless size >= 1.
+    Source: torch.nn.LocalResponseNorm; Krizhevsky et al. 2012, section 3.3.
     """
     if size < 1:
         raise ArgumentError(f"local_response_norm: size {size} is not a number >= 1")
