@@ -86,9 +86,15 @@ class Scope:
         self.input_of(stored)
         self.root.current[id(stored)] = value
 
+    def bound(self) -> tuple[tuple[Value, Stored], ...]:
+        """The inputs with what they stand for: those of the traced module in its own order, then the others."""
+        places = {key: place for place, key in enumerate(self.names)}
+        order = sorted(self.inputs, key=lambda key: places.get(key, len(places)))
+        return tuple(self.inputs[key] for key in order)
+
     def updates(self) -> tuple[tuple[Value, Value], ...]:
         """Each bound input that was assigned, with its last value."""
-        return tuple((value, self.current[key]) for key, (value, _) in self.inputs.items() if key in self.current)
+        return tuple((value, self.current[id(stored)]) for value, stored in self.bound() if id(stored) in self.current)
 
     def substitute(self, replace: Callable[[Value], Value]) -> None:
         """Rewrites every assigned value."""

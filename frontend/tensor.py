@@ -20,7 +20,7 @@ from chainrule.ir.dims import Dim, DimExpr
 from chainrule.ir.graph import Input, Value
 from chainrule.ir.op import Array
 from chainrule.ir.types import DType, as_dtype, bool_, f32, i64, u64
-from chainrule.ops import arithmetic, compare, elementwise, matmul, reduce, shaping, transcendental
+from chainrule.ops import arithmetic, compare, elementwise, matmul, reduce, shaping, statistics, transcendental
 from chainrule.ops.basic import constant, size_of
 
 Operand = Union["Tensor", Array, np.generic, float, int, bool, DimExpr]
@@ -321,13 +321,13 @@ class Tensor:
         """The mean over axes. Integers are averaged in f32."""
         return wrap(reduce.mean(as_float(self.value), axis, keepdims))
 
-    def var(self, axis: Axes = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
+    def var(self, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
         """The variance over axes: the mean of squared distances from the mean, with divisor count - ddof."""
-        return wrap(variance(as_float(self.value), axis, ddof, keepdims))
+        return wrap(statistics.var(as_float(self.value), axis, keepdims, ddof))
 
-    def std(self, axis: Axes = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
+    def std(self, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
         """The standard deviation over axes."""
-        return wrap(transcendental.sqrt(variance(as_float(self.value), axis, ddof, keepdims)))
+        return wrap(statistics.std(as_float(self.value), axis, keepdims, ddof))
 
     def max(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
         """The largest over axes; NaN where there is one."""
@@ -461,16 +461,6 @@ def either(a: Value, b: Value) -> Value:
 def differing(a: Value, b: Value) -> Value:
     """a ^ b: logical for bools, bitwise for integers."""
     return (compare.logical_xor if a.dtype.is_bool else compare.bitwise_xor)(a, b)
-
-
-def variance(x: Value, axis: Axes, ddof: float, keepdims: bool) -> Value:
-    """The two-pass variance: mean of squared distances from the mean."""
-    axes = reduce.canonical_axes(x, axis)
-    far = arithmetic.square(elementwise.sub(x, reduce.mean(x, axes, keepdims=True)))
-    if ddof == 0:
-        return reduce.mean(far, axes, keepdims)
-    count = elementwise.sub(number_value(reduce.count_of(x, axes), x.dtype, "var"), constant(ddof, x.dtype))
-    return elementwise.div(reduce.sum(far, axes, keepdims), count)
 
 
 def _is_weak(x: object) -> bool:

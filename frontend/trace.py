@@ -189,7 +189,7 @@ def finish(scope: Scope, inputs: Declared, result: object) -> Traced:
     if not outputs and not scope.current:
         raise error(ArgumentError, f"{scope.name}: the function returned {result!r}", help="return a tensor")
     graph = graph_of(scope, inputs.values, outputs, output_names(scope, paths))
-    return Traced(graph, inputs.arguments, structure, tuple(scope.inputs.values()))
+    return Traced(graph, inputs.arguments, structure, scope.bound())
 
 
 def graph_of(
@@ -203,7 +203,7 @@ def graph_of(
 
     Raises ArgumentError when it reaches into another trace.
     """
-    bound = tuple(value for value, _ in scope.inputs.values()) + tuple(state for state, _ in own)
+    bound = tuple(value for value, _ in scope.bound()) + tuple(state for state, _ in own)
     updates = (*scope.updates(), *own)
     known = {*inputs, *bound}
     for node in reachable((*outputs, *(new for _, new in updates))):

@@ -91,7 +91,7 @@ def build_step(model: Callable[..., Any], loss: Loss, optimizer: Optimizer, spec
         outputs = tuple(tensor.value for tensor in results.values())
         graph = graph_of(scope, declared.values, outputs, names, [(source.value, new) for source, new in own])
     bound = tuple(StateSource(value, source_name(stored, input_name(value)), stored.data, stored)
-                  for value, stored in scope.inputs.values())  # fmt: skip
+                  for value, stored in scope.bound())  # fmt: skip
     sources = bound + tuple(source for source, _ in own)
     return StepGraph(graph, declared.arguments, sources, tuple(results), build_evaluation(problem, label))
 
@@ -227,7 +227,7 @@ def source_name(stored: Stored, path: str) -> str:
 def _updated(scope: Scope, loss: Tensor, optimizer: Optimizer,
              clip_norm: float | None) -> list[tuple[StateSource, Value]]:  # fmt: skip
     """Assigns every trained parameter its new value; returns the optimiser's own state with its new values."""
-    trained = [(value, stored, part) for value, stored in scope.inputs.values()
+    trained = [(value, stored, part) for value, stored in scope.bound()
                if isinstance(stored, Parameter) and stored.requires_grad
                and (part := optimizer.of(input_name(value))) is not None]  # fmt: skip
     found = gradients([loss.value], [value for value, _, _ in trained])

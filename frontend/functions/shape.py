@@ -157,7 +157,7 @@ def pad(x: Operand, pad_width: Any, mode: str = "constant", constant_values: flo
     """x with elements put around it, as numpy.pad does.
 
     pad_width: one number, (before, after) for every axis, or one such pair for each axis. mode: "constant", "reflect"
-    (without the edge element), "edge", "symmetric" or "wrap".
+    (without the edge element), "edge" or "wrap".
     """
     with located():
         value = value_of(x, "pad")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from chainrule.frontend.functions import windows
-from chainrule.frontend.functions.windows import Ints
+from chainrule.frontend.functions.windows import Ints, Sizes
 from chainrule.frontend.nn.module import Module
 from chainrule.frontend.tensor import Operand, Tensor
 
@@ -43,3 +45,97 @@ class MaxPool3d(MaxPool):
     """Max pool of x [N, C, D, H, W]."""
 
     rank = 3
+
+
+class AvgPool(Module):
+    """What the average pools share: the mean of each window; stride=None puts windows side by side."""
+
+    rank = 0
+
+    def __init__(
+        self,
+        kernel_size: Ints,
+        stride: Ints | None = None,
+        padding: Ints = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ) -> None:
+        self.kernel_size, self.padding, self.ceil_mode = kernel_size, padding, ceil_mode
+        self.stride = kernel_size if stride is None else stride
+        self.count_include_pad = count_include_pad
+
+    def forward(self, x: Operand) -> Tensor:
+        pool = (windows.avg_pool1d, windows.avg_pool2d, windows.avg_pool3d)[self.rank - 1]
+        return pool(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class AvgPool1d(AvgPool):
+    """Average pool of x [N, C, T]."""
+
+    rank = 1
+
+
+class AvgPool2d(AvgPool):
+    """Average pool of x [N, C, H, W]."""
+
+    rank = 2
+
+
+class AvgPool3d(AvgPool):
+    """Average pool of x [N, C, D, H, W]."""
+
+    rank = 3
+
+
+class Adaptive(Module):
+    """What the adaptive pools share: output_size windows that cover each axis evenly; None keeps an axis."""
+
+    pool: Callable[[Operand, Sizes], Tensor]
+
+    def __init__(self, output_size: Sizes) -> None:
+        self.output_size = output_size
+
+    def forward(self, x: Operand) -> Tensor:
+        return type(self).pool(x, self.output_size)
+
+    def extra_repr(self) -> str:
+        return f"output_size={self.output_size}"
+
+
+class AdaptiveAvgPool1d(Adaptive):
+    """The means of output_size windows of x [N, C, T]."""
+
+    pool = staticmethod(windows.adaptive_avg_pool1d)
+
+
+class AdaptiveAvgPool2d(Adaptive):
+    """The means of output_size windows of x [N, C, H, W]."""
+
+    pool = staticmethod(windows.adaptive_avg_pool2d)
+
+
+class AdaptiveAvgPool3d(Adaptive):
+    """The means of output_size windows of x [N, C, D, H, W]."""
+
+    pool = staticmethod(windows.adaptive_avg_pool3d)
+
+
+class AdaptiveMaxPool1d(Adaptive):
+    """The largest of output_size windows of x [N, C, T]."""
+
+    pool = staticmethod(windows.adaptive_max_pool1d)
+
+
+class AdaptiveMaxPool2d(Adaptive):
+    """The largest of output_size windows of x [N, C, H, W]."""
+
+    pool = staticmethod(windows.adaptive_max_pool2d)
+
+
+class AdaptiveMaxPool3d(Adaptive):
+    """The largest of output_size windows of x [N, C, D, H, W]."""
+
+    pool = staticmethod(windows.adaptive_max_pool3d)
