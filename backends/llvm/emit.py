@@ -50,6 +50,7 @@ from chainrule.backends.loops.nodes import (
     Node,
     Prefetch,
     Reduce,
+    Register,
     Select,
     Set,
     Shuffle,
@@ -222,9 +223,9 @@ def _for(w: Writer, node: For) -> None:
     lo = "%lo" if node.parallel else w.int(node.lo)
     hi = "%hi" if node.parallel else w.int(node.hi)
     step = w.int(node.step)
-    carried = sorted(registers_set(node.body) & set(w.registers))
+    types = _register_types(w, registers_set(node.body))
+    carried = list(types)
     before = {r: w.registers[r] for r in carried}
-    types = _register_types(node.body)
     head, done = w.label(), w.label()
     it = w.fresh("i")
     phis = {r: w.fresh("r") for r in carried}
@@ -273,8 +274,7 @@ def _unrolled(w: Writer, node: For) -> None:
 
 def _if(w: Writer, node: If) -> None:
     cond = w.names[node.cond.id]
-    assigned = (registers_set(node.then) | registers_set(node.otherwise)) & set(w.registers)
-    types = {**_register_types(node.then), **_register_types(node.otherwise)}
+    types = _register_types(w, registers_set(node.then) | registers_set(node.otherwise))
     before = dict(w.registers)
     yes, no, done = w.label(), w.label(), w.label()
     then = w.push(yes)
@@ -292,14 +292,14 @@ def _if(w: Writer, node: If) -> None:
         w.lines += [f"{label}:", *scope.lines, f"  br label %{done}"]
     w.lines.append(f"{done}:")
     w.scopes[-1].label = done
-    for r in sorted(assigned):
+    for r in types:
         both = f"[ {after_then[r]}, %{then.label} ], [ {after_else[r]}, %{otherwise.label} ]"
         w.registers[r] = w.put(f"phi {types[r]} {both}", "r")
 
 
 def _while(w: Writer, node: While) -> None:
-    carried = sorted((registers_set(node.body) | registers_set(node.test)) & set(w.registers))
-    types = {**_register_types(node.body), **_register_types(node.test)}
+    types = _register_types(w, registers_set(node.body) | registers_set(node.test))
+    carried = list(types)
     before = {r: w.registers[r] for r in carried}
     head, body, done = w.label(), w.label(), w.label()
     phis = {r: w.fresh("r") for r in carried}
@@ -323,19 +323,10 @@ def _while(w: Writer, node: While) -> None:
     w.scopes[-1].label = done
 
 
-def _register_types(body: tuple[Node, ...]) -> dict[int, str]:
-    """LLVM types of the registers that the statements assign."""
-    from chainrule.backends.loops.nodes import children
-
-    found: dict[int, str] = {}
-    todo = [body]
-    while todo:
-        for node in todo.pop():
-            if isinstance(node, Set):
-                found[node.register.number] = value_type(node.register.dtype, node.register.lanes)
-            else:
-                todo += children(node)
-    return found
+def _register_types(w: Writer, assigned: dict[int, Register]) -> dict[int, str]:
+    """LLVM types, by number, of the registers that are assigned inside and live outside."""
+    known = {number: assigned[number] for number in sorted(assigned) if number in w.registers}
+    return {number: value_type(register.dtype, register.lanes) for number, register in known.items()}
 
 
 # -- indices and status ----------------------------------------------------------------------------------------------

@@ -32,12 +32,15 @@ _MEMORY = {
     "i16": "i16", "u16": "i16", "i32": "i32", "u32": "i32", "i64": "i64", "u64": "i64",
 }  # fmt: skip
 _VALUE = {**_MEMORY, "bool": "i1"}
+_TYPES = {
+    lanes: {dtype: name if lanes == 1 else f"<{lanes} x {name}>" for dtype, name in _VALUE.items()}
+    for lanes in (1, 2, 4, 8, 16, 32, 64)
+}
 
 
 def value_type(dtype: DType, lanes: int) -> str:
     """The LLVM type of a value; f16 and bf16 travel as i16."""
-    name = _VALUE[dtype.name]
-    return name if lanes == 1 else f"<{lanes} x {name}>"
+    return _TYPES[lanes][dtype.name]
 
 
 def memory_type(dtype: DType, lanes: int) -> str:

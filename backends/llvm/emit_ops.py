@@ -71,7 +71,14 @@ def un_op(w: Writer, node: Un) -> None:
 
 def bin_op(w: Writer, node: Bin) -> None:
     out = node.out
-    if out.dtype.is_float:
+    dtype = out.dtype
+    if dtype.kind == "f":
+        plain = _FLOAT_BIN.get(node.op)
+        if plain is not None and dtype.bits >= 32:
+            names = w.names
+            ty = value_type(dtype, out.lanes)
+            names[out.id] = w.put(f"{plain} {ty} {names[node.a.id]}, {names[node.b.id]}", "v")
+            return
         a, ty = widened(w, node.a)
         b, _ = widened(w, node.b)
         w.names[out.id] = narrowed(w, _float_bin(w, node.op, ty, a, b, out), out)

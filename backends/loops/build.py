@@ -206,7 +206,8 @@ class Builder:
     def set(self, reg: Reg, value: Operand) -> None:
         """Assigns the register; a scalar is splatted to its lanes."""
         found = self._fit(self._value(value, reg.register.dtype), reg.register.lanes)
-        _need(found.dtype == reg.register.dtype, f"a {reg.register.dtype} register cannot hold {found.dtype}")
+        if found.dtype != reg.register.dtype:
+            raise LoopError(f"a {reg.register.dtype} register cannot hold {found.dtype}")
         self._append(Set(reg.register, found))
 
     # -- memory ------------------------------------------------------------------------------------------------------
@@ -220,7 +221,8 @@ class Builder:
         stride: IntLike = 1,
     ) -> Value:
         """Elements index[-1], index[-1] + stride, ... of a row; lanes masked off (bool vector, or a count) are 0."""
-        _need("r" in buf.mode, f"{buf.name} is write-only")
+        if "r" not in buf.mode:
+            raise LoopError(f"{buf.name} is write-only")
         out = self._new(buf.dtype, lanes)
         self._append(Load(out, buf, self._index(buf, index), self._mask(mask, lanes), as_int(stride)))
         return out
@@ -234,9 +236,11 @@ class Builder:
         stride: IntLike = 1,
     ) -> None:
         """Stores a value of the buffer's dtype; lanes masked off are left alone."""
-        _need("w" in buf.mode, f"{buf.name} is read-only")
         found = self._value(value, buf.dtype)
-        _need(found.dtype == buf.dtype, f"{buf.name} holds {buf.dtype}, not {found.dtype}: cast first")
+        if "w" not in buf.mode:
+            raise LoopError(f"{buf.name} is read-only")
+        if found.dtype != buf.dtype:
+            raise LoopError(f"{buf.name} holds {buf.dtype}, not {found.dtype}: cast first")
         self._append(Store(found, buf, self._index(buf, index), self._mask(mask, found.lanes), as_int(stride)))
 
     def gather(
@@ -394,7 +398,8 @@ class Builder:
         found = [self._value(x, known.dtype) for x in (a, b, c)]
         lanes = max(x.lanes for x in found)
         x, y, z = (self._fit(v, lanes) for v in found)
-        _need(x.dtype == y.dtype == z.dtype, f"fma of {x.dtype}, {y.dtype}, {z.dtype}")
+        if not x.dtype == y.dtype == z.dtype:
+            raise LoopError(f"fma of {x.dtype}, {y.dtype}, {z.dtype}")
         return self._emit(Fma, x.dtype, lanes, x, y, z)
 
     def neg(self, a: Value) -> Value:
@@ -484,7 +489,8 @@ class Builder:
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _new(self, dtype: DType, lanes: int) -> Value:
-        _need(lanes in LANES, f"{lanes} lanes")
+        if lanes not in LANES:
+            raise LoopError(f"{lanes} lanes: use a power of two up to {LANES[-1]}")
         made = Value(self._values, dtype, lanes)
         self._values += 1
         return made
@@ -501,7 +507,8 @@ class Builder:
 
     def _bin(self, op: str, a: Operand, b: Operand) -> Value:
         x, y = self._two(a, b)
-        _need(op in _ops_for(x.dtype), f"{op} of {x.dtype}")
+        if op not in _ops_for(x.dtype):
+            raise LoopError(f"{op} of {x.dtype}")
         out = self._new(x.dtype, x.lanes)
         self._append(Bin(op, out, x, y))
         return out
@@ -518,7 +525,8 @@ class Builder:
         else:
             _need(not isinstance(a, float) and not isinstance(b, float), "two numbers have no dtype")
             x, y = self._value(a, i64), self._value(b, i64)
-        _need(x.dtype == y.dtype, f"operands of {x.dtype} and {y.dtype}")
+        if x.dtype is not y.dtype and x.dtype != y.dtype:
+            raise LoopError(f"operands of {x.dtype} and {y.dtype}")
         if x.lanes != y.lanes:
             lanes = max(x.lanes, y.lanes)
             x, y = self._fit(x, lanes), self._fit(y, lanes)
@@ -538,7 +546,8 @@ class Builder:
         return self.splat(x, lanes)
 
     def _index(self, buf: Buffer, index: Sequence[IntLike]) -> tuple[Int, ...]:
-        _need(len(index) == len(buf.shape), f"{buf.name} has {len(buf.shape)} dims, index has {len(index)}")
+        if len(index) != len(buf.shape):
+            raise LoopError(f"{buf.name} has {len(buf.shape)} dims, index has {len(index)}")
         return tuple(as_int(i) for i in index)
 
     def _mask(self, mask: Value | IntLike | None, lanes: int) -> Mask:

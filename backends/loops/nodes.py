@@ -361,17 +361,17 @@ def children(node: Node) -> tuple[tuple[Node, ...], ...]:
     return ()
 
 
-def registers_set(body: tuple[Node, ...]) -> set[int]:
-    """Numbers of the registers that the statements assign, and do not themselves declare."""
-    assigned: set[int] = set()
+def registers_set(body: tuple[Node, ...]) -> dict[int, Register]:
+    """The registers that the statements assign, by number, without those that they themselves declare."""
+    assigned: dict[int, Register] = {}
     declared: set[int] = set()
     todo = [body]
     while todo:
         for node in todo.pop():
             if isinstance(node, Set):
-                assigned.add(node.register.number)
+                assigned[node.register.number] = node.register
             elif isinstance(node, Declare):
                 declared.add(node.register.number)
-            else:
+            elif isinstance(node, (For, If, While)):
                 todo += children(node)
-    return assigned - declared
+    return {number: register for number, register in assigned.items() if number not in declared}
