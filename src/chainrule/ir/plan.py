@@ -62,7 +62,7 @@ def check_plan(intervals: Sequence[Interval], plan: Plan) -> None:
         live = [entry for entry in live if entry[2].last >= item.first]
         for low, high, other in live:
             if offset < high and low < offset + item.size:
-                raise ModelError(f"memory plan: {item.name} and {other.name} overlap at step {item.first}")
+                raise ModelError(f"memory plan: {other.name} and {item.name} overlap at step {item.first}")
         live.append((offset, offset + item.size, item))
 
 
