@@ -9,7 +9,10 @@ import pytest
 
 from chainrule.backends.reference import run
 from chainrule.ir.graph import Graph, Value, new_input
+from chainrule.ir.parse import parse
+from chainrule.ir.text import text
 from chainrule.ir.types import TensorType, tensor, type_of
+from chainrule.ops import OP_BY_NAME
 from chainrule.ops.arithmetic import square
 from chainrule.ops.conv import conv, conv_transpose
 from chainrule.ops.einsum import einsum
@@ -60,6 +63,13 @@ def test_image_models_hold_for_every_batch_and_size(model: Model) -> None:
         for got, want in zip(run(free, [image, weight]), wanted, strict=True):
             assert got.shape == want.shape
             np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("model", [pytest.param(m, id=name) for name, m in IMAGES])
+def test_graphs_with_sizes_among_their_attributes_are_read_back_from_text(model: Model) -> None:
+    graph = _gradient(model, (tensor("f64", ("N", 2, "H", "W")), tensor("f64", (2, 2, 3, 3))))
+    written = text(graph, places=False)
+    assert text(parse(written, OP_BY_NAME), places=False) == written
 
 
 def _attend(x: Value, w: Value) -> Value:

@@ -187,7 +187,7 @@ def _attribute(reader: _Reader, source: str, annotation: str) -> object:
 def _attribute_value(source: str, annotation: str) -> object:
     if source == "none":
         return None
-    if source.startswith("("):
+    if _is_enclosed(source):
         return tuple(_attribute_value(part, annotation) for part in _split(source[1:-1]))
     if source.startswith('"'):
         return json.loads(source)
@@ -204,6 +204,21 @@ def _attribute_value(source: str, annotation: str) -> object:
     if source in ("inf", "-inf", "nan"):
         return float(source)
     return ast.literal_eval(source)
+
+
+def _is_enclosed(source: str) -> bool:
+    """One pair of brackets holds all of the text: a tuple, and not a size such as (H+1)//2 or ((H+1)//2)//2."""
+    if not (source.startswith("(") and source.endswith(")")):
+        return False
+    depth, in_string = 0, False
+    for i, c in enumerate(source):
+        if c == '"' and source[i - 1] != "\\":
+            in_string = not in_string
+        elif not in_string and c in "()":
+            depth += 1 if c == "(" else -1
+            if depth == 0:
+                return i == len(source) - 1
+    return False
 
 
 def _split(source: str) -> list[str]:
