@@ -25,6 +25,7 @@ from chainrule.backends.loops.ints import (
     substitute,
 )
 from chainrule.backends.loops.nodes import Buffer
+from chainrule.backends.loops.prove import nonneg
 from chainrule.ir.types import DType
 
 _MEMORY = {
@@ -253,7 +254,7 @@ class Writer:
         if not atom.b.is_const:
             name = self.intrinsic("llvm.smax.i64", "i64 (i64, i64)")
             b = self._at(depth, f"call i64 @{name}(i64 {b}, i64 1)", "safe")
-        if low is not None and low >= 0:
+        if (low is not None and low >= 0) or nonneg(atom.a):
             return self._at(depth, f"{'udiv' if quotient else 'urem'} i64 {a}, {b}")
         # C rounds towards zero; a negative remainder means that rounding down is one lower.
         left = self._at(depth, f"srem i64 {a}, {b}")

@@ -7,6 +7,7 @@ from chainrule.backends.llvm.emit_index import Writer, memory_type, value_type
 from chainrule.backends.llvm.emit_ops import constant, splat_text
 from chainrule.backends.loops.ints import Int, as_int, bounds
 from chainrule.backends.loops.nodes import Buffer, Gather, Load, Mask, Store, Value
+from chainrule.backends.loops.prove import nonneg
 from chainrule.ir.types import DType, bool_, i8, i32, i64
 
 _MAX_WIDE_STRIDE = 4  # up to here whole vectors are loaded and shuffled; beyond, the lanes one by one
@@ -213,10 +214,10 @@ def _mask(w: Writer, mask: Mask, lanes: int) -> str:
 def _count_mask(w: Writer, count: Int, lanes: int) -> str:
     low, high = bounds(count)
     name = w.int(count)
-    if low is None or low < 0:
+    if (low is None or low < 0) and not nonneg(count):
         most = w.intrinsic("llvm.smax.i64", "i64 (i64, i64)")
         name = w.put(f"call i64 @{most}(i64 {name}, i64 0)")
-    if high is None or high > lanes:
+    if (high is None or high > lanes) and not nonneg(lanes - count):
         least = w.intrinsic("llvm.smin.i64", "i64 (i64, i64)")
         name = w.put(f"call i64 @{least}(i64 {name}, i64 {lanes})")
     dtype = i32 if lanes <= 16 else i8
