@@ -7,6 +7,7 @@ and is sorted out here, in Python: a typed error, a conversion, or another frame
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,9 +17,10 @@ import numpy as np
 from chainrule.backends.llvm.frames import Bound, bind, make_frame
 from chainrule.backends.llvm.jit import Compiled, compile_functions
 from chainrule.backends.llvm.pipeline import pipeline
-from chainrule.backends.llvm.program import Program, assemble
+from chainrule.backends.llvm.program import Program, Step, assemble
 from chainrule.backends.llvm.runtime import Frame, thread_count
 from chainrule.backends.llvm.target import Target, host_target
+from chainrule.backends.loops import Function
 from chainrule.backends.reference import bind_sizes
 from chainrule.errors import ArgumentError, NumericsError
 from chainrule.ir.graph import Graph
@@ -28,6 +30,7 @@ from chainrule.passes.decompose import require_kept
 from chainrule.backends.llvm.kernels.table import keeps
 from chainrule.passes.hoist import hoist
 
+PROFILE_RUNS = 20
 MAX_FRAMES = 64  # sizes kept bound per program; the oldest is dropped
 
 
@@ -143,3 +146,30 @@ class LlvmExecutable:
     def bound(self, dims: Mapping[str, int]) -> Bound:
         """The program bound to sizes: memory plan, extents, estimates."""
         return self.main.bound(dims)
+
+    @property
+    def functions(self) -> Sequence[Function]:
+        """The distinct kernels."""
+        return self.main.program.functions
+
+    @property
+    def steps(self) -> Sequence[Step]:
+        """The kernel calls of one run, in order."""
+        return self.main.program.steps
+
+    def profile(self, arrays: Sequence[Array]) -> list[dict[str, object]]:
+        """The time of every kernel call in one run (the least of several): seconds, kernel, source place, reason."""
+        dims = bind_sizes(self.source.replace(inputs=self.source.by_role("input")), arrays)
+        frame = self.main.frame(dims, fresh=True)
+        outputs = [np.empty(port.shape, port.numpy) for port in frame.outputs]
+        addresses = [a.ctypes.data for a in (*arrays, *outputs)]
+        least: dict[int, float] = {}
+        for _ in range(PROFILE_RUNS):
+            for time in frame.profile(addresses):
+                least[time.step] = min(least.get(time.step, math.inf), time.ns * 1e-9)
+        return [_profile_row(step, least.get(i, 0.0)) for i, step in enumerate(self.steps)]
+
+
+def _profile_row(step: Step, seconds: float) -> dict[str, object]:
+    where = step.node.loc
+    return {"seconds": seconds, "kernel": step.function.name, "place": where.short() if where else "", "why": step.why}

@@ -37,6 +37,12 @@ class Command:
 
 
 COMMANDS = (
+    Command("show", "print a model's graph, before, between and after the passes"),
+    Command("compile", "compile a model and say what it took"),
+    Command("run", "run a model on arrays from files or on random ones"),
+    Command("bench", "time a model against onnxruntime"),
+    Command("verify", "compare a model's results on every backend"),
+    Command("export", "write a model as ONNX"),
     Command("cache", "list, clear or locate the compile cache"),
     Command("info", "versions, processor and threads of this installation"),
 )

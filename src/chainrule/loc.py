@@ -108,7 +108,9 @@ _ours: dict[str, bool] = {}
 def _is_ours(filename: str) -> bool:
     known = _ours.get(filename)
     if known is None:
-        known = _ours[filename] = os.path.realpath(filename).startswith(_roots()) or filename.startswith("<")
+        path = os.path.realpath(filename)
+        is_model = path == os.path.join(_roots()[0], "models.py")  # models that ship with us are written as users do
+        known = _ours[filename] = (path.startswith(_roots()) and not is_model) or filename.startswith("<frozen")
     return known
 
 

@@ -1,0 +1,54 @@
+"""`chainrule bench`: times a model against onnxruntime on the same inputs with the same threads, and kernel by kernel."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from chainrule.commands.model_argument import add_model_arguments, load
+from chainrule.timing import paired, spelled
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """How long, how many threads, and whether to look at the kernels."""
+    add_model_arguments(parser)
+    parser.add_argument("--threads", type=int, default=1, help="threads of one call, for both (default 1)")
+    parser.add_argument("--rounds", type=int, default=15, help="turns of each candidate (default 15)")
+    parser.add_argument("--seconds", type=float, default=1.0, help="time for each candidate (default 1)")
+    parser.add_argument("--kernels", action="store_true", help="the time of every kernel")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints the medians and their ratio."""
+    import chainrule as cr
+
+    loaded = load(arguments)
+    inputs = loaded.inputs(arguments.seed)
+    ours = cr.compile(loaded.traced, threads=arguments.threads)
+    if arguments.kernels:
+        return _kernels(ours.profile(*inputs), arguments.json)
+    theirs = cr.compile(loaded.traced, backend="onnxruntime", threads=arguments.threads)
+    times = paired({"chainrule": lambda: ours(*inputs), "onnxruntime": lambda: theirs(*inputs)},
+                   rounds=arguments.rounds, seconds=arguments.seconds)  # fmt: skip
+    ratio = times["chainrule"].median / times["onnxruntime"].median
+    if arguments.json:
+        rows = {name: {"median_s": t.median, "least_s": t.least} for name, t in times.items()}
+        print(json.dumps({"model": loaded.name, "dims": dict(loaded.dims), "threads": arguments.threads,
+                          "ratio": ratio, **rows}))  # fmt: skip
+        return 0
+    print(f"{loaded.name} {dict(loaded.dims) or ''}, {arguments.threads} thread(s)")
+    for name, timing in times.items():
+        print(f"  {name:<12} {spelled(timing.median):>9}   (least {spelled(timing.least)})")
+    print(f"  ours takes {ratio:.2f} of onnxruntime's time")
+    return 0
+
+
+def _kernels(rows: list[dict[str, object]], as_json: bool) -> int:
+    if as_json:
+        print(json.dumps(rows))
+        return 0
+    total = sum(float(str(row["seconds"])) for row in rows) or 1.0
+    for row in rows:
+        seconds = float(str(row["seconds"]))
+        print(f"{spelled(seconds):>9}  {seconds / total:>4.0%}  {row['kernel']:<44} {row['place']:<20} {row['why']}")
+    return 0

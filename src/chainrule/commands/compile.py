@@ -1,0 +1,53 @@
+"""`chainrule compile`: compiles a model, says what it took, and can write what it read back as text or LLVM code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+
+from chainrule.commands.model_argument import add_model_arguments, load
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """How to compile."""
+    add_model_arguments(parser)
+    parser.add_argument("--threads", type=int, help="threads of one call (default: all cores)")
+    parser.add_argument("--target", help="x86-64-v2, x86-64-v3, x86-64-v4; default: this machine")
+    parser.add_argument("--verify", action="store_true", help="check every pass against the reference")
+    parser.add_argument("--timings", action="store_true", help="where the time goes, pass by pass")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints time, kernels and memory."""
+    import chainrule as cr
+
+    loaded = load(arguments)
+    start = time.perf_counter()
+    made = cr.compile(loaded.traced, threads=arguments.threads, verify=arguments.verify, target=arguments.target)
+    seconds = time.perf_counter() - start
+    program = made.program
+    facts: dict[str, object] = {
+        "model": loaded.name,
+        "seconds": round(seconds, 4),
+        "kernels": len(getattr(program, "functions", ())),
+        "calls": len(getattr(program, "steps", ())),
+        **made.memory(loaded.dims),
+    }
+    if arguments.timings:
+        facts["passes"] = {r.name: round(r.seconds, 5) for r in made.reports}
+    if arguments.json:
+        print(json.dumps(facts))
+        return 0
+    print(f"{loaded.name}: compiled in {seconds * 1e3:.0f} ms, {facts['kernels']} kernels in {facts['calls']} calls")
+    print(f"memory at {dict(loaded.dims) or 'its fixed sizes'}: weights {_size(facts['weight_bytes'])}, "
+          f"temporaries {_size(facts['arena_bytes'])} (bound {_size(facts['arena_bound_bytes'])})")  # fmt: skip
+    if arguments.timings:
+        for report in made.reports:
+            print(f"  {report}")
+    return 0
+
+
+def _size(count: object) -> str:
+    number = float(str(count))
+    return f"{number / 1e6:.2f} MB" if number >= 1e5 else f"{number / 1e3:.1f} kB"

@@ -1,0 +1,78 @@
+"""`chainrule verify`: runs a model on every backend, compares with float64, and finds the first node where one parts."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import numpy as np
+
+from chainrule.commands.model_argument import Loaded, add_model_arguments, load, read_inputs
+from chainrule.passes.check import largest_difference
+
+BACKENDS = ("llvm", "onnxruntime", "reference")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The inputs to compare on."""
+    add_model_arguments(parser)
+    parser.add_argument("--input", "-i", action="append", default=[], metavar="[NAME=]FILE", help="as for chainrule run")
+    parser.add_argument("--passes", action="store_true", help="also check every pass against the reference")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints the largest difference of each backend; exit code 1 when one is beyond the bound for whole models."""
+    import chainrule as cr
+    from chainrule.backends import reference
+    from chainrule.ops.tolerance import models_agree
+
+    loaded = load(arguments)
+    inputs = read_inputs(loaded, arguments.input, arguments.seed)
+    precise = reference.run(loaded.traced.graph, _with_weights(loaded, inputs), precise=True)
+    rows: dict[str, dict[str, object]] = {}
+    for backend in BACKENDS:
+        made = cr.compile(loaded.traced, backend=backend, verify=arguments.passes and backend == "llvm")
+        outputs = made.run(inputs)
+        rows[backend] = {
+            "largest_difference": max((largest_difference(a, b) for a, b in zip(precise, outputs, strict=False)), default=0.0),
+            "agrees": all(models_agree(np.asarray(o), p).ok for o, p in zip(outputs, precise, strict=False)),
+        }
+    if not rows["llvm"]["agrees"]:
+        rows["llvm"]["first_node"] = first_difference(loaded, inputs)
+    if arguments.json:
+        print(json.dumps(rows))
+    else:
+        for backend, row in rows.items():
+            word = "agrees" if row["agrees"] else f"differs, first at {row.get('first_node', 'an output')}"
+            print(f"{backend:<12} {word}; largest difference from float64 {row['largest_difference']:.3g}")
+    return 0 if all(row["agrees"] for row in rows.values()) else 1
+
+
+def _with_weights(loaded: Loaded, inputs: list[np.ndarray]) -> list[np.ndarray]:
+    stored = {value: source.data for value, source in loaded.traced.sources}
+    given = iter(inputs)
+    return [stored[v] if v in stored else next(given) for v in loaded.traced.graph.inputs]
+
+
+def first_difference(loaded: Loaded, inputs: list[np.ndarray]) -> str:
+    """The first node of the traced graph whose compiled value is beyond its bound, by bisection over the nodes."""
+    from chainrule.backends import reference
+    from chainrule.compiler import Options, make_program
+    from chainrule.ir.types import TensorType
+    from chainrule.ops.tolerance import models_agree
+
+    graph = loaded.traced.graph.replace(updates=())
+    nodes = [n for n in graph.nodes if n.inputs and isinstance(n.type, TensorType)]
+    weights = [source.data for _, source in loaded.traced.sources]
+    exact = dict(reference.run_traced(graph, _with_weights(loaded, inputs), precise=True))
+    low, high = 0, len(nodes) - 1
+    while low < high:
+        middle = (low + high) // 2
+        probe = graph.replace(outputs=(nodes[middle],), updates=(), output_names=())
+        (found,) = make_program(probe, weights, Options()).run(inputs)
+        if models_agree(found, exact[nodes[middle]][0]).ok:
+            low = middle + 1
+        else:
+            high = middle
+    node = nodes[low]
+    return f"{node.op.mnemonic} {node.type}" + (f" at {node.loc.short()}" if node.loc else "")
