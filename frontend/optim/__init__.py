@@ -9,6 +9,22 @@ from __future__ import annotations
 from chainrule.frontend.optim import schedules
 from chainrule.frontend.optim.adam import Adam, AdamW
 from chainrule.frontend.optim.base import Grouped, Optimizer
+from chainrule.frontend.optim.more import LAMB, Adadelta, Adagrad, Adamax, Lion, NAdam, RAdam, RMSprop
 from chainrule.frontend.optim.sgd import SGD
 
-__all__ = ["SGD", "Adam", "AdamW", "Grouped", "Optimizer", "schedules"]
+__all__ = [
+    "LAMB",
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Grouped",
+    "Lion",
+    "NAdam",
+    "Optimizer",
+    "RAdam",
+    "RMSprop",
+    "schedules",
+]

@@ -18,6 +18,7 @@ from chainrule.frontend import eager
 from chainrule.frontend import scope as scopes
 from chainrule.frontend.functions import elementwise
 from chainrule.frontend.optim.base import Rate
+from chainrule.frontend.optim.plateau import Plateau as Plateau
 from chainrule.frontend.places import error
 from chainrule.frontend.scope import Scope
 from chainrule.frontend.tensor import Tensor
