@@ -16,12 +16,15 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from chainrule.backends.llvm.cache import Cache, default_cache
+from chainrule.backends.llvm.cache import Cache, default_cache, sweep
+from chainrule.backends.llvm.codegen import assembly_text, generate, llvm, machine
 from chainrule.backends.llvm.emit import emit_function
 from chainrule.backends.llvm.objects import undefined_symbols
 from chainrule.backends.llvm.target import Target, host_target
 from chainrule.backends.loops.nodes import Function
 from chainrule.errors import NotSupported
+
+MAX_CACHE_BYTES = 1 << 30  # the oldest objects go first
 
 _FORMAT = "1"  # changes when the way objects are made changes
 _lock = threading.RLock()
@@ -114,8 +117,8 @@ def compile_text(
     outside = dict(imports or {})
     module = Module(text, tuple(exports), tuple(sorted(outside)), optimise)
     with _lock:
-        data = _object(module, aim, cache or default_cache())
-        return _link([data], module.exports, aim, outside)
+        objects = _objects([module], aim, cache or default_cache())
+        return _link(objects, module.exports, aim, outside)
 
 
 def compile_modules(modules: Mapping[str, Module], target: Target, cache: Cache | None = None) -> dict[str, Library]:
@@ -132,7 +135,7 @@ def compile_modules(modules: Mapping[str, Module], target: Target, cache: Cache 
                 _record(module)
                 result[symbol] = found
         if missing:
-            objects = [_object(module, target, kept) for module in missing.values()]
+            objects = _objects(list(missing.values()), target, kept)
             exports = [name for module in missing.values() for name in module.exports]
             library = _link(objects, exports, target, {})
             for symbol in missing:
@@ -144,14 +147,13 @@ def compile_modules(modules: Mapping[str, Module], target: Target, cache: Cache 
 def object_code(module: Module, target: Target, cache: Cache | None = None) -> bytes:
     """The relocatable object (ELF, position independent) of a module, for any target."""
     with _lock:
-        return _object(module, target, cache or default_cache())
+        return _objects([module], target, cache or default_cache())[0]
 
 
 def assembly(module: Module, target: Target) -> str:
     """The module's assembly text, for people and tests."""
     with _lock:
-        machine, parsed = _parsed(module, target)
-        return machine.emit_assembly(parsed)
+        return assembly_text((module.text, module.optimise), target)
 
 
 def record_modules(into: list[Module] | None) -> None:
@@ -175,81 +177,50 @@ def _record(module: Module) -> None:
         _recorded.append(module)
 
 
-def _object(module: Module, target: Target, cache: Cache) -> bytes:
-    _record(module)
-    key = module.key(target)
-    found = cache.get(key)
-    if found is not None:
-        return found
-    machine, parsed = _parsed(module, target)
-    data = machine.emit_object(parsed)
-    # LLVM turns what it cannot select into library calls; one that is not there would end the process when called.
-    unknown = [name for name in undefined_symbols(data) if name not in module.imports]
-    if unknown:
-        raise NotSupported(f"code for {target.name} would call {', '.join(unknown)}, which is not linked in")
-    cache.put(key, data)
-    return data
-
-
-def _parsed(module: Module, target: Target) -> tuple[Any, Any]:
-    llvm = _llvm()
-    machine = _machine(target)
-    parsed = llvm.parse_assembly(module.text, llvm.create_context())
-    parsed.triple = target.triple
-    parsed.data_layout = str(machine.target_data)
-    if module.optimise:
-        _light_pipeline(machine).run(parsed, _builder(machine))
-    return machine, parsed
-
-
-def _light_pipeline(machine: Any) -> Any:
-    return _builder(machine).getModulePassManager()
-
-
-def _builder(machine: Any) -> Any:
-    llvm = _llvm()
-    options = llvm.create_pipeline_tuning_options(speed_level=2)
-    options.loop_unrolling = False  # duplicates bodies for nothing on an out-of-order core, and costs compile time
-    options.loop_vectorization = True
-    options.slp_vectorization = False
-    return llvm.create_pass_builder(machine, options)
+def _objects(modules: Sequence[Module], target: Target, cache: Cache) -> list[bytes]:
+    """Objects from the cache; those that are not there are made, together, and kept."""
+    keys = [module.key(target) for module in modules]
+    found = [cache.get(key) for key in keys]
+    missing = [i for i, data in enumerate(found) if data is None]
+    made = generate([(modules[i].text, modules[i].optimise) for i in missing], target)
+    for i, data in zip(missing, made, strict=True):
+        # LLVM turns what it cannot select into library calls; one that is not there would end the process when called.
+        unknown = [name for name in undefined_symbols(data) if name not in modules[i].imports]
+        if unknown:
+            raise NotSupported(f"code for {target.name} would call {', '.join(unknown)}, which is not linked in")
+        cache.put(keys[i], data)
+        found[i] = data
+    for module in modules:
+        _record(module)
+    if missing:
+        _sweep(cache)
+    return [data for data in found if data is not None]
 
 
 @cache
-def _llvm() -> Any:
-    import llvmlite.binding as llvm
-
-    llvm.initialize_all_targets()
-    llvm.initialize_all_asmprinters()
-    return llvm
-
-
-@cache
-def _machine(target: Target) -> Any:
-    llvm = _llvm()
-    return llvm.Target.from_triple(target.triple).create_target_machine(
-        cpu=target.cpu, features=target.feature_string, opt=1, reloc="pic", codemodel="small"
-    )
+def _sweep(cache: Cache) -> None:
+    """Bounds the cache's size, once per process."""
+    sweep(cache, MAX_CACHE_BYTES)
 
 
 @cache
 def _engine() -> Any:
     # JITLink places all sections of a library next to each other, as the small code model needs.
-    return _llvm().create_lljit_compiler(_machine(host_target()), use_jit_link=True)
+    return llvm().create_lljit_compiler(machine(host_target()), use_jit_link=True)
 
 
 @cache
 def _versions() -> str:
     import llvmlite
 
-    return f"llvmlite {llvmlite.__version__} LLVM {'.'.join(map(str, _llvm().llvm_version_info))}"
+    return f"llvmlite {llvmlite.__version__} LLVM {'.'.join(map(str, llvm().llvm_version_info))}"
 
 
 def _link(objects: Sequence[bytes], exports: Iterable[str], target: Target, imports: Mapping[str, int]) -> Library:
     global _counter
     if not runs_here(target):
         raise NotSupported(f"this machine cannot run code for {target.name}", help="emit an object with object_code")
-    builder = _llvm().JITLibraryBuilder()
+    builder = llvm().JITLibraryBuilder()
     for data in objects:
         builder.add_object_img(data)
     for name, address in imports.items():

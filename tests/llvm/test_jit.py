@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chainrule.backends.llvm import jit
+from chainrule.backends.llvm import codegen, jit
 from chainrule.backends.llvm.cache import Cache
 from chainrule.backends.llvm.lint import lint_ir
 from chainrule.backends.llvm.objects import undefined_symbols
@@ -191,3 +191,12 @@ def test_importing_the_backend_does_not_import_llvm() -> None:
 def test_what_is_compiled_is_recorded_and_clean(recorded: list[jit.Module]) -> None:
     jit.compile_functions([scale(23.0)], cache=Cache(None))
     assert len(recorded) == 1 and lint_ir(recorded[0].text) == []
+
+
+def test_many_modules_at_once_give_the_objects_of_one_after_the_other() -> None:
+    target = host_target()
+    sources = [(jit.function_module(scale(float(i)), target, "kernel")[1].text, i % 2 == 1) for i in range(12)]
+    together = codegen.generate(sources, target)
+    assert together == [codegen.generate([source], target)[0] for source in sources]
+    with pytest.raises(RuntimeError):
+        codegen.generate([*sources, ("nonsense", False)], target)
