@@ -1,6 +1,6 @@
 """The error function and its complement, and GELU. erf and erfc: at most 2 ULP; GELU: class C.
 
-float32 erf(x) = x + x*P(x^2) up to 0.9, 1 - 2^Q(|x|) beyond, where Q fits log2(erfc). float64, and erfc of both: the
+float32 erf(x) = x + x*P(x^2) up to 1, 1 - 2^Q(|x|) beyond, where Q fits log2(erfc). float64, and erfc of both: the
 same series up to 0.8; beyond, erfc(x) = e^(-x^2) * (1/2 + R(t)) / x with t = (x-3)/(x+3), and x^2 is an exact square
 plus a rest.
 """
@@ -27,7 +27,7 @@ from chainrule.backends.llvm.kernels.vector_math.sigmoid import sigmoid
 from chainrule.backends.loops import Builder, Value
 from chainrule.ir.types import f32
 
-SMALL_32, SMALL_64 = 0.9, 0.8
+SMALL_32, SMALL_64 = 1.0, 0.8
 SQRT_HALF = 0.7071067811865476
 
 
@@ -42,12 +42,17 @@ def erf(k: Builder, x: Value) -> Value:
 
 
 def erf_32(k: Builder, x: Value) -> Value:
-    """erf of float32."""
-    a = k.abs(x)
-    square = k.mul(x, x)
-    near = k.fma(a, polynomial(k, square, table.ERF_32), a)
-    far = k.sub(1.0, short_exp2(k, polynomial(k, k.min(k.const(4.0, f32, x.lanes), a), table.ERFC_LOG2_32)))
-    return k.copysign(k.select(k.cmp("lt", a, SMALL_32), near, far), x)
+    """erf of float32. Both polynomials have the same degree, so that one evaluation with chosen coefficients does."""
+    a = k.min(k.const(4.0, f32, x.lanes), k.abs(x))
+    small = k.cmp("lt", a, SMALL_32)
+    chosen = [
+        k.select(small, k.const(c, f32, x.lanes), d) for c, d in zip(table.ERF_32, table.ERFC_LOG2_32, strict=True)
+    ]
+    variable = k.select(small, k.mul(a, a), a)
+    value = chosen[-1]
+    for coefficient in reversed(chosen[:-1]):
+        value = k.fma(value, variable, coefficient)
+    return k.copysign(k.select(small, k.fma(a, value, a), k.sub(1.0, short_exp2(k, value))), x)
 
 
 def short_exp2(k: Builder, x: Value) -> Value:

@@ -39,7 +39,7 @@ def exp(k: Builder, x: Value) -> Value:
     n, bits = rounded(k, x, 2 * form.bias, LOG2_E)
     r = k.fma(n, -form.ln2_low, k.fma(n, -form.ln2_high, x))
     first, second = halves_of_power(k, bits, form)
-    return k.mul(k.mul(k.add(expm1_reduced(k, r, exp_tail(form)), 1.0), first), second)
+    return k.mul(k.fma(expm1_reduced(k, r, exp_tail(form)), first, first), second)
 
 
 def exp2(k: Builder, x: Value) -> Value:

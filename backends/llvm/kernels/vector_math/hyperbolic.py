@@ -21,7 +21,7 @@ from chainrule.backends.llvm.kernels.vector_math.floats import (
     two_to,
     widened,
 )
-from chainrule.backends.llvm.kernels.vector_math.log import log_of_mantissa, parts_of
+from chainrule.backends.llvm.kernels.vector_math.log import log_tail, parts_of
 from chainrule.backends.loops import Builder, Value
 from chainrule.ir.types import f32
 
@@ -37,7 +37,11 @@ def tanh(k: Builder, x: Value) -> Value:
     bound = 9.125 if form.fraction == 23 else 19.25
     y = k.min(k.const(bound, x.dtype, x.lanes), k.abs(x))
     n, bits = rounded(k, k.fma(y, 2 * LOG2_E, -0.499), form.bias)
-    r = k.fma(n, -0.5 * form.ln2_low, k.fma(n, -0.5 * form.ln2_high, y))
+    if form.fraction == 23:
+        # n <= 26 here, and where n*ln(2) is rounded tanh is flat: one part is enough.
+        r = k.fma(n, -0.5 * LN_2, y)
+    else:
+        r = k.fma(n, -0.5 * form.ln2_low, k.fma(n, -0.5 * form.ln2_high, y))
     square = k.mul(r, r)
     t = k.fma(k.mul(square, r), polynomial(k, square, table.TANH_32 if form.fraction == 23 else table.TANH_64), r)
     s = two_to(k, bits, form)
@@ -80,8 +84,7 @@ def log_of_sum(k: Builder, high: Value, low: Value) -> Value:
     """ln(high + low) for a float64 sum with |low| far below high > 0."""
     form = form_of(high)
     parts = parts_of(k, high)
-    half, rest = log_of_mantissa(k, parts.f)
-    tail = k.sub(k.fma(parts.exponent, form.ln2_low, k.add(rest, k.div(low, high))), half)
+    tail = log_tail(k, parts.f, k.fma(parts.exponent, form.ln2_low, k.div(low, high)))
     return k.fma(parts.exponent, form.ln2_high, k.add(parts.f, tail))
 
 

@@ -56,12 +56,22 @@ def exponent_as_float(k: Builder, raw: Value, form: Form) -> Value:
 
 def log_of_mantissa(k: Builder, f: Value) -> tuple[Value, Value]:
     """half, rest: ln(1 + f) = f - (half - rest), where half = f^2/2; rest is small."""
-    half = k.mul(k.mul(f, 0.5), f)
+    square = k.mul(f, f)
+    half = k.mul(square, 0.5)
     if form_of(f).fraction == 23:
-        return half, k.mul(k.mul(k.mul(f, f), f), polynomial(k, f, table.LOG_32))
+        return half, k.mul(k.mul(square, f), polynomial(k, f, table.LOG_32))
     s = k.div(f, k.add(f, 2.0))
     z = k.mul(s, s)
     return half, k.mul(s, k.fma(z, polynomial(k, z, table.LOG_64), half))
+
+
+def log_tail(k: Builder, f: Value, extra: Value) -> Value:
+    """ln(1 + f) - f + extra, where extra is small."""
+    if form_of(f).fraction == 23:
+        square = k.mul(f, f)
+        return k.fma(square, -0.5, k.fma(k.mul(square, f), polynomial(k, f, table.LOG_32), extra))
+    half, rest = log_of_mantissa(k, f)
+    return k.sub(k.add(rest, extra), half)
 
 
 def with_special_values(k: Builder, x: Value, y: Value) -> Value:
@@ -74,8 +84,7 @@ def log(k: Builder, x: Value) -> Value:
     """The natural logarithm."""
     form = form_of(x)
     parts = parts_of(k, x)
-    half, rest = log_of_mantissa(k, parts.f)
-    low = k.sub(k.fma(parts.exponent, form.ln2_low, rest), half)
+    low = log_tail(k, parts.f, k.mul(parts.exponent, form.ln2_low))
     return with_special_values(k, x, k.fma(parts.exponent, form.ln2_high, k.add(parts.f, low)))
 
 
@@ -84,9 +93,7 @@ def log1p(k: Builder, x: Value) -> Value:
     form = form_of(x)
     u, lost = two_sum(k, k.const(1.0, x.dtype, x.lanes), x)
     parts = parts_of(k, u)
-    half, rest = log_of_mantissa(k, parts.f)
-    rest = k.add(rest, k.div(lost, u))
-    low = k.sub(k.fma(parts.exponent, form.ln2_low, rest), half)
+    low = log_tail(k, parts.f, k.fma(parts.exponent, form.ln2_low, k.div(lost, u)))
     y = k.fma(parts.exponent, form.ln2_high, k.add(parts.f, low))
     y = with_special_values(k, u, y)
     return k.select(k.cmp("lt", k.abs(x), 2.0 ** -(form.fraction + 3)), x, y)

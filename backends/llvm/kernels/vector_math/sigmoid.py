@@ -14,7 +14,7 @@ from chainrule.backends.llvm.kernels.vector_math.floats import (
     rounded,
     two_to,
 )
-from chainrule.backends.llvm.kernels.vector_math.log import log_of_mantissa
+from chainrule.backends.llvm.kernels.vector_math.log import log_tail
 from chainrule.backends.loops import Builder, Value
 
 
@@ -53,10 +53,9 @@ def log1p_of_part(k: Builder, e: Value) -> Value:
     lost = k.sub(e, k.sub(u, 1.0))
     large = k.cmp("gt", u, 1.4142135)
     f = k.sub(k.select(large, k.mul(u, 0.5), u), 1.0)
-    half, rest = log_of_mantissa(k, f)
     high = k.select(large, k.const(form.ln2_high, e.dtype, e.lanes), 0.0)
     low = k.select(large, k.const(form.ln2_low, e.dtype, e.lanes), lost)
-    return k.add(high, k.add(f, k.sub(k.add(rest, low), half)))
+    return k.add(high, k.add(f, log_tail(k, f, low)))
 
 
 def softplus(k: Builder, x: Value) -> Value:
