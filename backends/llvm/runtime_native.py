@@ -25,6 +25,8 @@ from chainrule.backends.llvm.runtime_pool import API, POOL_BYTES, has_pool, pool
 from chainrule.backends.llvm.target import host_target
 from chainrule.errors import ChainruleError
 
+# call_frame: i64 (frame, addresses, times or null). run: i64 (frame, buffers, threads, times or null). entry: fastcall.
+EXPORTS = ("call_frame", "run", "entry")
 _PAGE = 4096
 _lock = threading.RLock()
 _frames: weakref.WeakValueDictionary[int, FrameWords] = weakref.WeakValueDictionary()
@@ -75,11 +77,15 @@ def native() -> Native:
         return _native()
 
 
+def runtime_text(triple: str) -> str:
+    """The whole runtime for a system, as one LLVM module without undefined symbols."""
+    return "\n".join([driver_text(), pool_text(triple), entry_text()])
+
+
 @cache
 def _native() -> Native:
     target = host_target()
-    text = "\n".join([driver_text(), pool_text(target.triple), entry_text()])
-    library = compile_text(text, ("call_frame", "run", "entry"), target)
+    library = compile_text(runtime_text(target.triple), EXPORTS, target)
     outside = _outside()
     api = np.array([outside.get(name, 0) for name in API_FIELDS], np.int64)
     pool = np.zeros((POOL_BYTES + _PAGE) // 8, np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import sys
 import threading
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from chainrule.backends.llvm.runtime import Frame, PlainEntry, StepFailed
+from chainrule.backends.llvm.runtime import BUSY, Frame, PlainEntry, StepFailed
 from chainrule.backends.llvm.runtime_native import native
 from chainrule.backends.llvm.runtime_numpy import layout_is_known
 from chainrule.ir.types import bf16, f32
@@ -218,6 +219,36 @@ def test_no_call_changes_a_reference_count(entry_of: Callable[[Frame], Entry]) -
     assert [sys.getrefcount(thing) for thing in watched] == before
 
 
+def test_calls_that_fail_leave_no_memory_behind(entry_of: Callable[[Frame], Entry]) -> None:
+    codes, out = np.full(4, 5, np.int64), np.zeros(4000, np.float32)
+    ports = [(0, I64, (4,)), (1, F32, (4000,))]
+    steps = [call("scale", 4, 0, 1), call("fail", 4, 0)]
+    entry = entry_of(Frame(steps, 2, {}, ports[:1], ports[1:], keep_alive=kernels()))
+
+    def fail(times: int) -> None:
+        for i in range(times):
+            with contextlib.suppress(StepFailed):
+                entry(codes) if i % 2 else entry(codes, out)
+
+    fail(10)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        fail(1000)
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] < 16_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("release_gil", [False, True])
+def test_a_frame_is_free_after_each_call(entry_of: Callable[[Frame], Entry], release_gil: bool) -> None:
+    frame, x = mapping_frame(8, "scale", "root", release_gil=release_gil), floats(8)
+    for _ in range(5):
+        assert np.array_equal(entry_of(frame)(x), np.sqrt(scaled(x)))
+        assert np.array_equal(entry_of(frame)(x, np.zeros(8, np.float32)), np.sqrt(scaled(x)))
+
+
 def test_results_are_freed_with_their_last_reference(entry_of: Callable[[Frame], Entry]) -> None:
     entry, x = entry_of(two_out()), floats(8)
     a, b = entry(x)
@@ -263,12 +294,17 @@ def test_a_busy_frame_declines_and_says_so(threads: int) -> None:
     )
     done: list[Any] = []
     thread = threading.Thread(target=lambda: done.append(waiting.entry()))
+    given = np.zeros(1, np.float32)
     thread.start()
-    while waiting._words[0] == 0:
-        pass
-    tries = [waiting.entry(), PlainEntry(waiting)(), waiting.run([np.zeros(1, np.float32).ctypes.data])]
-    stop[0] = 1
-    thread.join()
-    assert tries[0] is NotImplemented and tries[1] is NotImplemented and tries[2] == -1
+    try:
+        while waiting._words[0] == 0:
+            pass
+        count = sys.getrefcount(given)
+        tries = [waiting.entry(), PlainEntry(waiting)(), waiting.entry(given), PlainEntry(waiting)(given)]
+        status, count_after = waiting.run([given.ctypes.data]), sys.getrefcount(given)
+    finally:
+        stop[0] = 1
+        thread.join()
+    assert all(answer is NotImplemented for answer in tries) and status == BUSY and count_after == count
     assert len(done) == 1 and done[0].shape == (1,)
     assert waiting.entry() is not NotImplemented

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from chainrule.backends.llvm.jit import compile_text
+from chainrule.backends.llvm.jit import Module, compile_text, object_code
+from chainrule.backends.llvm.objects import undefined_symbols
 from chainrule.backends.llvm.runtime import Frame, thread_count
-from chainrule.backends.llvm.runtime_native import native
+from chainrule.backends.llvm.runtime_native import EXPORTS, native, runtime_text
 from chainrule.backends.llvm.runtime_pool import MAX_THREADS, has_pool
 from chainrule.backends.llvm.runtime_threads import read_cgroup_quota
-from chainrule.backends.llvm.target import host_target
+from chainrule.backends.llvm.target import host_target, named_target
 from chainrule.errors import ArgumentError
 from tests.llvm.runtime_kernels import F32, call, kernels, mapping_frame, scaled
 
@@ -444,6 +445,21 @@ def test_files_that_say_nothing_limit_nothing(tmp_path: Path, text: str) -> None
     _write(membership, "0::/\nodd\n")
     _write(root / "cpu.max", text)
     assert read_cgroup_quota(membership, root) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "triple", "threads"),
+    [
+        ("x86-64-v2", "x86_64-unknown-linux-gnu", True),
+        ("aarch64", "aarch64-unknown-linux-gnu", True),
+        ("x86-64-v3", "x86_64-apple-darwin", False),
+        ("aarch64", "aarch64-apple-darwin", False),
+    ],
+)
+def test_the_runtime_compiles_for_every_target(name: str, triple: str, threads: bool) -> None:
+    text = runtime_text(triple)
+    assert ("@hire" in text) == has_pool(triple) == threads
+    assert undefined_symbols(object_code(Module(text, EXPORTS), named_target(name))) == []
 
 
 def test_the_runtime_says_whether_it_has_threads() -> None:
