@@ -7,7 +7,7 @@ import numpy as np
 from chainrule.errors import ArgumentError
 from chainrule.ir.graph import Graph, new_input
 from chainrule.ir.types import bf16, bool_, f32, i8, tensor
-from chainrule.ops.basic import Constant, Data, Full, Fuse, SizeOf
+from chainrule.ops.basic import Constant, Data, Full, Fuse, SizeOf, StopGradient
 from chainrule.ops.elementwise import add, mul
 from chainrule.ops.transcendental import tanh
 from tests.ops.sample import BadSample, Sample, normal
@@ -34,9 +34,12 @@ SAMPLES: list[Sample] = [
     Sample(Full(-128, (0, 3), i8), (), "empty"),
     Sample(Full(0.1, (1,), f32), (), "rounds"),
     Sample(SizeOf(7), (), "a number"),
+    Sample(StopGradient(), (normal(2, 3),), "f32", grad=()),
+    Sample(StopGradient(), (np.array(7),), "0-d i64"),
     Sample(REGION, (normal(2, 3, dtype="float64"), normal(3, dtype="float64", seed=1)), "two results"),
 ]
 
 BAD: list[BadSample] = [
+    BadSample(StopGradient(), (), ArgumentError, "it takes 1 value, 0 were given"),
     BadSample(REGION, (tensor("f64", (2, 3)),), ArgumentError, "the region takes 2 values, 1 were given"),
 ]

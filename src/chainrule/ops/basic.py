@@ -64,6 +64,26 @@ class SizeOf(Op):
 
 
 @dataclass(frozen=True)
+class StopGradient(Op):
+    """x itself; no gradient passes. x: any type -> the same. Source: ONNX Identity-1; torch.Tensor.detach."""
+
+    name: ClassVar[str] = "stop_gradient"
+    args: ClassVar[tuple[str, ...]] = ("x",)
+    gradient: ClassVar[str] = "zero"
+
+    def infer(self, *types: TensorType) -> TensorType:
+        if len(types) != 1:
+            raise ArgumentError(f"it takes 1 value, {len(types)} were given")
+        return types[0]
+
+    def ref(self, *arrays: Array) -> Array:
+        return arrays[0]
+
+    def decompose(self, *inputs: Value) -> Value:
+        return inputs[0]
+
+
+@dataclass(frozen=True)
 class Fuse(Op):
     """A region: one op that means its body. inputs: those of the body; results: its outputs.
 
@@ -108,6 +128,11 @@ def ones_like(x: Value) -> Value:
     return full(1 if x.tensor.dtype.kind != "f" else 1.0, x.tensor.shape, x.tensor.dtype)
 
 
+def stop_gradient(x: Value) -> Value:
+    """x, as a constant for differentiation."""
+    return build(StopGradient(), x)
+
+
 def size_of(dim: Dim) -> Value:
     """A size as an i64 scalar."""
     return constant(dim, i64) if isinstance(dim, int) else build(SizeOf(dim))
@@ -122,4 +147,4 @@ def scalar_like(value: float | Dim, x: Value) -> Value:
     return cast(size_of(value), x.tensor.dtype)
 
 
-OPS: tuple[type[Op], ...] = (Constant, Full, SizeOf, Fuse)
+OPS: tuple[type[Op], ...] = (Constant, Full, SizeOf, StopGradient, Fuse)
