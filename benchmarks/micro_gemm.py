@@ -84,8 +84,8 @@ def main() -> None:
     if len(sys.argv) < 4:
         rows, columns, depth = 6, 64, 256
     target = host_target()
-    lanes = 16
-    top = peak(lanes)
+    top = peak(target.f32_lanes)
+    lanes = min(16, columns)
     kernels = {"run-time K": gemm(rows, columns, lanes, None), "constant K": gemm(rows, columns, lanes, depth)}
     start = time.perf_counter()
     compiled = compile_functions([top, *kernels.values()])
@@ -98,8 +98,8 @@ def main() -> None:
     c = np.zeros((rows, columns), np.float32)
     turns = 100_000
     chains = 24 if target.vector_registers == 32 else 12
-    seconds = best_seconds(compiled, top, [np.zeros(lanes, np.float32), np.ones(1, np.float32)], [turns])
-    most = 2 * lanes * chains * turns / seconds / 1e9
+    seconds = best_seconds(compiled, top, [np.zeros(target.f32_lanes, np.float32), np.ones(1, np.float32)], [turns])
+    most = 2 * target.f32_lanes * chains * turns / seconds / 1e9
     print(f"peak {most:.1f} GFLOP/s")
     for name, fn in kernels.items():
         repeats = max(1, 20_000_000 // (rows * columns * depth))
