@@ -131,9 +131,9 @@ def tables() -> list[Table]:
         )
     found += logarithms() + circular() + errors()
     sinh_part = of_square(lambda r: (mp.sinh(r) / r - 1) / r**2, mp.mpf(1) / 6)
-    found.append(
-        Table("SINH_64", "(sinh(x)/x - 1) / x^2 in x^2, |x| <= 1.2", sinh_part, mp.mpf(0), mp.mpf("1.45"), 6, itself)
-    )
+    says = "(sinh(x)/x - 1) / x^2 in x^2, |x| <= 1.2"
+    for bits, degree in ((32, 3), (64, 6)):
+        found.append(Table(f"SINH_{bits}", says, sinh_part, mp.mpf(0), mp.mpf("1.45"), degree, itself, bits))
     found.append(
         Table(
             "CBRT_64",
@@ -176,13 +176,11 @@ def logarithms() -> list[Table]:
         )
     )
     atanh_part = of_square(lambda x: (mp.atanh(x) / x - 1) / x**2, mp.mpf(1) / 3)
-    found.append(
-        Table("ATANH_64", "(atanh(x)/x - 1) / x^2 in x^2, |x| <= 0.3", atanh_part, mp.mpf(0), mp.mpf("0.09"), 9, itself)
-    )
     asinh_part = of_square(lambda x: (mp.asinh(x) / x - 1) / x**2, mp.mpf(-1) / 6)
-    found.append(
-        Table("ASINH_64", "(asinh(x)/x - 1) / x^2 in x^2, |x| <= 0.3", asinh_part, mp.mpf(0), mp.mpf("0.09"), 9, itself)
-    )
+    for name, part_of in (("ATANH", atanh_part), ("ASINH", asinh_part)):
+        says = f"({name.lower()}(x)/x - 1) / x^2 in x^2, |x| <= 0.3"
+        for bits, degree in ((32, 3), (64, 9)):
+            found.append(Table(f"{name}_{bits}", says, part_of, mp.mpf(0), mp.mpf("0.09"), degree, itself, bits))
     return found
 
 
@@ -220,16 +218,10 @@ def circular() -> list[Table]:
         )
     arcsine = of_square(lambda x: (mp.asin(x) / x - 1) / x**2, mp.mpf(1) / 6)
     arctangent = of_square(lambda x: (mp.atan(x) / x - 1) / x**2, -mp.mpf(1) / 3)
-    for name, degree in (("ASIN_MIDDLE_64", 6), ("ASIN_64", 12)):
-        found.append(
-            Table(name, "(asin(x)/x - 1) / x^2 in x^2, |x| <= 1/2", arcsine, mp.mpf(0), mp.mpf("0.25"), degree, itself)
-        )
-    for name, degree in (("ATAN_MIDDLE_64", 7), ("ATAN_64", 12)):
-        found.append(
-            Table(
-                name, "(atan(x)/x - 1) / x^2 in x^2, |x| <= 1/2", arctangent, mp.mpf(0), mp.mpf("0.25"), degree, itself
-            )
-        )
+    for name, part_of, single, double in (("ASIN", arcsine, 4, 12), ("ATAN", arctangent, 5, 12)):
+        says = f"({name.lower()}(x)/x - 1) / x^2 in x^2, |x| <= 1/2"
+        for bits, degree in ((32, single), (64, double)):
+            found.append(Table(f"{name}_{bits}", says, part_of, mp.mpf(0), mp.mpf("0.25"), degree, itself, bits))
     return found
 
 

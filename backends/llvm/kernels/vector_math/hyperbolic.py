@@ -1,6 +1,6 @@
 """Hyperbolic functions: tanh, sinh, cosh, asinh, acosh, atanh. At most 2 ULP; odd functions keep -0 and subnormals.
 
-tanh is direct in both types; the others compute float32 in float64.
+Away from 0, sinh and cosh come from e^|x|/2, the inverse functions from logarithms of sums of two.
 """
 
 from __future__ import annotations
@@ -19,11 +19,9 @@ from chainrule.backends.llvm.kernels.vector_math.floats import (
     two_product,
     two_sum,
     two_to,
-    widened,
 )
 from chainrule.backends.llvm.kernels.vector_math.log import log_tail, parts_of
 from chainrule.backends.loops import Builder, Value
-from chainrule.ir.types import f32
 
 
 def tanh(k: Builder, x: Value) -> Value:
@@ -49,8 +47,13 @@ def tanh(k: Builder, x: Value) -> Value:
     return k.copysign(k.div(top, k.add(top, k.fma(t, -2.0, 2.0))), x)
 
 
+def odd_series(x: Value, single: tuple[float, ...], double: tuple[float, ...]) -> tuple[float, ...]:
+    """The table for the type of x."""
+    return single if form_of(x).fraction == 23 else double
+
+
 def exp_halved(k: Builder, x: Value) -> Value:
-    """e^x / 2 for float64 x >= 0, without overflow before the result's own."""
+    """e^x / 2 for x >= 0, without overflow before the result's own."""
     form = form_of(x)
     y = k.min(k.const(form.largest_exp + 2, x.dtype, x.lanes), x)
     n, bits = rounded(k, y, 2 * form.bias, LOG2_E)
@@ -62,26 +65,22 @@ def exp_halved(k: Builder, x: Value) -> Value:
 
 def cosh(k: Builder, x: Value) -> Value:
     """The hyperbolic cosine; inf at both infinities."""
-    if x.dtype == f32:
-        return k.cast(cosh(k, widened(k, x)), f32)
     e = exp_halved(k, k.abs(x))
     return k.add(e, k.div(0.25, e))
 
 
 def sinh(k: Builder, x: Value) -> Value:
     """The hyperbolic sine: its odd series up to |x| = 1.2, e^|x|/2 - e^-|x|/2 beyond."""
-    if x.dtype == f32:
-        return k.cast(sinh(k, widened(k, x)), f32)
     a = k.abs(x)
     square = k.mul(x, x)
-    near = k.fma(k.mul(a, square), polynomial(k, square, table.SINH_64), a)
+    near = k.fma(k.mul(a, square), polynomial(k, square, odd_series(x, table.SINH_32, table.SINH_64)), a)
     e = exp_halved(k, a)
     far = k.sub(e, k.div(0.25, e))
     return k.copysign(k.select(k.cmp("lt", a, 1.2), near, far), x)
 
 
 def log_of_sum(k: Builder, high: Value, low: Value) -> Value:
-    """ln(high + low) for a float64 sum with |low| far below high > 0."""
+    """ln(high + low) for a sum with |low| far below high > 0."""
     form = form_of(high)
     parts = parts_of(k, high)
     tail = log_tail(k, parts.f, k.fma(parts.exponent, form.ln2_low, k.div(low, high)))
@@ -90,13 +89,13 @@ def log_of_sum(k: Builder, high: Value, low: Value) -> Value:
 
 def asinh(k: Builder, x: Value) -> Value:
     """The inverse hyperbolic sine: its odd series up to |x| = 0.3, ln(|x| + sqrt(x^2 + 1)) beyond."""
-    if x.dtype == f32:
-        return k.cast(asinh(k, widened(k, x)), f32)
     a = k.abs(x)
     square = k.mul(x, x)
-    near = k.fma(k.mul(a, square), polynomial(k, square, table.ASINH_64), a)
+    near = k.fma(k.mul(a, square), polynomial(k, square, odd_series(x, table.ASINH_32, table.ASINH_64)), a)
     huge = k.cmp("gt", a, 2.0**28)
-    root, lost = root_of_square_plus_one(k, a)
+    squared, squared_low = two_product(k, a, a)
+    total, total_low = two_sum(k, k.const(1.0, x.dtype, x.lanes), squared)
+    root, lost = root_of_sum(k, total, k.add(total_low, squared_low))
     high, low = two_sum(k, a, root)
     low = k.add(low, lost)
     high, low = k.select(huge, a, high), k.select(huge, k.const(0.0, x.dtype, x.lanes), low)
@@ -106,30 +105,26 @@ def asinh(k: Builder, x: Value) -> Value:
     return k.copysign(k.select(k.cmp("lt", a, 0.3), near, far), x)
 
 
-def root_of_square_plus_one(k: Builder, a: Value) -> tuple[Value, Value]:
-    """sqrt(a^2 + 1) and its rounding error, for |a| < 2^500."""
-    square, square_error = two_product(k, a, a)
-    total, total_error = two_sum(k, k.const(1.0, a.dtype, a.lanes), square)
-    root = k.sqrt(total)
-    back, back_error = two_product(k, root, root)
-    left = k.add(k.sub(k.sub(total, back), back_error), k.add(total_error, square_error))
-    return root, k.div(left, k.add(root, root))
+def root_of_sum(k: Builder, high: Value, low: Value) -> tuple[Value, Value]:
+    """sqrt(high + low) and its rounding error, |low| far below high >= 0; 0, 0 at 0."""
+    root = k.sqrt(high)
+    back, error = two_product(k, root, root)
+    left = k.add(k.sub(k.sub(high, back), error), low)
+    return root, k.select(k.cmp("gt", root, 0.0), k.div(left, k.add(root, root)), 0.0)
 
 
 def acosh(k: Builder, x: Value) -> Value:
-    """The inverse hyperbolic cosine; NaN below 1, 0 at 1, inf at inf. ln(1 + (t + sqrt(2t + t^2))) with t = x - 1."""
-    if x.dtype == f32:
-        return k.cast(acosh(k, widened(k, x)), f32)
+    """The inverse hyperbolic cosine; NaN below 1, 0 at 1, inf at inf. ln(1 + (t + sqrt(t*(t + 2)))) with t = x - 1."""
     huge = k.cmp("gt", x, 2.0**28)
+    zero, one = k.const(0.0, x.dtype, x.lanes), k.const(1.0, x.dtype, x.lanes)
     t = k.sub(x, 1.0)
-    root = k.sqrt(k.mul(t, k.add(t, 2.0)))
-    grown = k.add(t, root)
-    lost = k.sub(root, k.sub(grown, t))
-    lost_t = k.sub(t, k.sub(grown, root))
-    lost = k.select(k.cmp("ge", t, root), lost, lost_t)
-    high, low = two_sum(k, k.const(1.0, x.dtype, x.lanes), grown)
-    low = k.add(low, lost)
-    high, low = k.select(huge, x, high), k.select(huge, k.const(0.0, x.dtype, x.lanes), low)
+    above, above_low = two_sum(k, k.const(2.0, x.dtype, x.lanes), t)
+    square, square_low = two_product(k, t, above)
+    root, lost = root_of_sum(k, square, k.fma(t, above_low, square_low))
+    grown, error = two_sum(k, t, root)
+    high, low = two_sum(k, one, grown)
+    low = k.add(low, k.add(error, lost))
+    high, low = k.select(huge, x, high), k.select(huge, zero, low)
     y = log_of_sum(k, high, low)
     y = k.select(huge, k.add(y, LN_2), y)
     y = k.select(k.cmp("lt", x, INFINITY), y, x)
@@ -138,11 +133,9 @@ def acosh(k: Builder, x: Value) -> Value:
 
 def atanh(k: Builder, x: Value) -> Value:
     """The inverse hyperbolic tangent; -inf and inf at -1 and 1, NaN beyond. Its odd series up to |x| = 0.3."""
-    if x.dtype == f32:
-        return k.cast(atanh(k, widened(k, x)), f32)
     a = k.abs(x)
     square = k.mul(x, x)
-    near = k.fma(k.mul(a, square), polynomial(k, square, table.ATANH_64), a)
+    near = k.fma(k.mul(a, square), polynomial(k, square, odd_series(x, table.ATANH_32, table.ATANH_64)), a)
     above, lost = two_sum(k, k.const(1.0, x.dtype, x.lanes), a)
     below = k.sub(1.0, a)
     gone = k.sub(k.sub(1.0, below), a)
