@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from chainrule.errors import NotSupported as NotSupported
     from chainrule.errors import NumericsError as NumericsError
     from chainrule.errors import ShapeError as ShapeError
+    from chainrule.frontend.checkpoint import save as save
+    from chainrule.frontend.checkpoint import load as load
+    from chainrule.frontend.data import ArrayData as ArrayData
+    from chainrule.frontend.fit import fit as fit
     from chainrule.frontend.functions.activations import celu as celu
     from chainrule.frontend.functions.activations import elu as elu
     from chainrule.frontend.functions.activations import gelu as gelu
@@ -267,6 +271,16 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "NotSupported",
         "NumericsError",
         "ShapeError",
+    ),
+    "chainrule.frontend.checkpoint": (
+        "save",
+        "load",
+    ),
+    "chainrule.frontend.data": (
+        "ArrayData",
+    ),
+    "chainrule.frontend.fit": (
+        "fit",
     ),
     "chainrule.frontend.functions.activations": (
         "celu",

@@ -47,7 +47,7 @@ def make_model() -> DigitsNet:
 def make_step(model: DigitsNet, steps: int, backend: str = "llvm", threads: int | None = None) -> cr.Step:
     """One training step: forward, cross-entropy, backward, Adam with a cosine-shaped rate over `steps` updates."""
     specs = (cr.spec("N", 1, 8, 8), cr.spec("N", dtype="i64"))
-    rate = optim.schedules.cosine(RATE, steps)
+    rate = optim.schedules.Cosine(RATE, max(steps, 1))
     return cr.training_step(model, cr.cross_entropy, optim.Adam(rate), specs, metrics=("accuracy",), seed=SEED,
                             backend=backend, threads=threads)  # fmt: skip
 

@@ -1,0 +1,263 @@
+"""Ops that only the compiler makes: products and convolutions over packed weights, images with their channels last.
+
+A packed weight is a row of panels: panel p holds columns p*width ... of a matrix, row after row, so that a register
+tile reads it in order; the last panel is filled up with zeros. Packing is a node of its own: where the weight is fixed,
+passes.hoist computes it once. Images are [N, *S, C] here. Source of all: the ops of ops/matmul.py and ops/conv.py that
+they stand for; Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008, for the panels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from chainrule.errors import ArgumentError, ShapeError
+from chainrule.ir.dims import Dim, dim_product, floordiv
+from chainrule.ir.op import Array, Op
+from chainrule.ir.types import DType, TensorType, f32
+from chainrule.ops.conv import kernel_of, taps
+from chainrule.ops.elementwise import expect_inputs
+from chainrule.ops.matmul import accumulator, require_product
+from chainrule.ops.shape_rules import same_dtype
+from chainrule.ops.shaping import listed
+
+MADE_LATE = "none: the compiler makes it after differentiation"
+
+
+def accumulated(dtype: DType) -> DType:
+    """The element type of packed weights and of sums: f32 for half precision, else the type itself."""
+    return f32 if dtype.is_float and dtype.bits == 16 else dtype
+
+
+def panel_count(columns: Dim, width: int) -> Dim:
+    """How many panels of a width hold that many columns."""
+    return floordiv(columns + width - 1, width)
+
+
+def _require_width(width: int) -> None:
+    if width < 1:
+        raise ArgumentError(f"width {width} is not a number >= 1")
+
+
+def _in_panels(matrix: Array, width: int) -> Array:
+    """[..., K, N] -> [..., ceil(N/width), K, width], filled up with zeros."""
+    *lead, depth, columns = matrix.shape
+    panels = -(-columns // width)
+    full = np.zeros((*lead, depth, panels * width), matrix.dtype)
+    full[..., :columns] = matrix
+    return np.swapaxes(full.reshape(*lead, depth, panels, width), -2, -3)
+
+
+def _from_panels(panels: Array, columns: int) -> Array:
+    """[..., P, K, width] -> [..., K, columns]."""
+    *lead, count, depth, width = panels.shape
+    return np.swapaxes(panels, -2, -3).reshape(*lead, depth, count * width)[..., :columns]
+
+
+@dataclass(frozen=True)
+class PackPanels(Op):
+    """A matrix in panels. w: [..., K, N], transposed: [..., N, K] -> [..., ceil(N/width), K, width].
+
+    Places beyond column N are zero. Half precision is widened to f32. Raises ShapeError for less than 2 axes,
+    ArgumentError for a width below 1. Source: Goto and van de Geijn, 2008.
+    """
+
+    name: ClassVar[str] = "pack_panels"
+    args: ClassVar[tuple[str, ...]] = ("w",)
+    gradient: ClassVar[str] = MADE_LATE
+    width: int
+    transposed: bool = False
+
+    def infer(self, *types: TensorType) -> TensorType:
+        expect_inputs(1, types)
+        (w,) = types
+        require_product(w.dtype)
+        _require_width(self.width)
+        if w.rank < 2:
+            raise ShapeError(f"{w} is not a matrix", help="w is [..., K, N], or [..., N, K] with transposed")
+        depth, columns = w.shape[-2:] if not self.transposed else w.shape[:-3:-1]
+        shape = (*w.shape[:-2], panel_count(columns, self.width), depth, self.width)
+        return TensorType(accumulated(w.dtype), shape)
+
+    def ref(self, *arrays: Array) -> Array:
+        w = arrays[0].astype(accumulator(arrays[0].dtype), copy=False)
+        return _in_panels(np.swapaxes(w, -1, -2) if self.transposed else w, self.width)
+
+
+@dataclass(frozen=True)
+class PanelMatMul(Op):
+    """y = a @ w (+ bias) for a packed weight. a: [..., M, K] (transpose_a: [..., K, M]), panels: [P, K, width],
+    bias: [columns] -> [..., M, columns].
+
+    Meaning and errors are those of MatMul with w = [K, columns]; the bias is added before the one rounding of half
+    precision. Raises ShapeError when the panels do not hold `columns` columns. Source: ONNX MatMul-13 and Gemm-13.
+    """
+
+    name: ClassVar[str] = "panel_matmul"
+    args: ClassVar[tuple[str, ...]] = ("a", "panels", "bias")
+    tolerance: ClassVar[str] = "D"
+    gradient: ClassVar[str] = MADE_LATE
+    columns: Dim
+    transpose_a: bool = False
+
+    def infer(self, *types: TensorType) -> TensorType:
+        if len(types) not in (2, 3):
+            raise ArgumentError(f"it takes 2 or 3 inputs, {len(types)} were given")
+        a, panels = types[:2]
+        require_product(a.dtype)
+        same_dtype(a.with_dtype(accumulated(a.dtype)), panels)
+        if a.rank < 2 or panels.rank != 3:
+            raise ShapeError(f"{a} is not a matrix or {panels} is not [P, K, width]")
+        m, k = a.shape[-2:] if not self.transpose_a else a.shape[:-3:-1]
+        if k != panels.shape[1]:
+            raise ShapeError(f"the inner sizes differ: a has {k}, the panels have {panels.shape[1]}")
+        width = panels.shape[2]
+        if not isinstance(width, int) or panels.shape[0] != panel_count(self.columns, width):
+            raise ShapeError(f"{panels} does not hold {self.columns} columns")
+        _check_bias(types, a.dtype, self.columns)
+        return a.with_shape((*a.shape[:-2], m, self.columns))
+
+    def ref(self, *arrays: Array) -> Array:
+        a, panels = arrays[0].astype(accumulator(arrays[0].dtype), copy=False), arrays[1]
+        with np.errstate(all="ignore"):
+            y = np.matmul(np.swapaxes(a, -1, -2) if self.transpose_a else a, _from_panels(panels, int(self.columns)))
+            return _with_bias(y, arrays)
+
+
+def _check_bias(types: Sequence[TensorType], dtype: DType, columns: Dim) -> None:
+    if len(types) == 3 and types[2] != TensorType(dtype, (columns,)):
+        raise ShapeError(f"bias is {types[2]}, the result has {columns} columns of {dtype}")
+
+
+def _with_bias(y: Array, arrays: Sequence[Array]) -> Array:
+    if len(arrays) == 3:
+        y = y + arrays[2].astype(y.dtype, copy=False)
+    return y.astype(arrays[0].dtype, copy=False)
+
+
+@dataclass(frozen=True)
+class PackKernel(Op):
+    """A convolution's weight in panels of output channels. w: [O, C/groups, *K] ->
+    [groups, ceil(O/groups/width), prod(K)*C/groups, width], rows in the order (tap, input channel).
+
+    backward: the weight of the convolution that is the gradient for the input: taps in reverse order, and in each group
+    the two kinds of channels exchanged: [groups, ceil(C/groups/width), prod(K)*O/groups, width]. Half precision is
+    widened to f32. Raises ShapeError when O is not a multiple of groups. Source: torch.nn.functional.conv2d's weight.
+    """
+
+    name: ClassVar[str] = "pack_kernel"
+    args: ClassVar[tuple[str, ...]] = ("w",)
+    gradient: ClassVar[str] = MADE_LATE
+    width: int
+    groups: int = 1
+    backward: bool = False
+
+    def infer(self, *types: TensorType) -> TensorType:
+        expect_inputs(1, types)
+        (w,) = types
+        require_product(w.dtype)
+        _require_width(self.width)
+        if w.rank < 3:
+            raise ShapeError(f"{w} is not [O, C/groups, *KERNEL]")
+        outs, ins = w.shape[:2]
+        part = floordiv(outs, self.groups)
+        if part * self.groups != outs:
+            raise ShapeError(f"{outs} output channels do not split into {self.groups} groups")
+        rows, columns = (part, ins) if self.backward else (ins, part)
+        depth = rows * math.prod(kernel_of(w))
+        shape = (self.groups, panel_count(columns, self.width), depth, self.width)
+        return TensorType(accumulated(w.dtype), shape)
+
+    def ref(self, *arrays: Array) -> Array:
+        w = arrays[0].astype(accumulator(arrays[0].dtype), copy=False)
+        part, ins = w.shape[0] // self.groups, w.shape[1]
+        w = w.reshape(self.groups, part, ins, math.prod(w.shape[2:]))
+        matrix = np.transpose(w[..., ::-1], (0, 3, 1, 2)) if self.backward else np.transpose(w, (0, 3, 2, 1))
+        return _in_panels(matrix.reshape(self.groups, matrix.shape[1] * matrix.shape[2], matrix.shape[3]), self.width)
+
+
+@dataclass(frozen=True)
+class PanelConv(Op):
+    """Convolution of an image with its channels last by a packed weight.
+
+    x: [N, *S, C], panels: [groups, P, prod(kernel)*C/groups, width] of PackKernel, bias: [channels] ->
+    [N, *sizes, channels], y[n,p,o] = sum over k,c of X[n, p*stride + k*dilation - pad, c] * w[k,c,o] (+ bias[o]) in each
+    group, where X is x with spread - 1 zeros between neighbours, and 0 outside. pad: the begin of each axis; it may be
+    negative. sizes: of the result, since what lies outside of X counts as 0 anyway. Raises ShapeError when the panels
+    do not fit. Source: ONNX Conv-11, ConvTranspose-11 (with spread = its stride).
+    """
+
+    name: ClassVar[str] = "panel_conv"
+    args: ClassVar[tuple[str, ...]] = ("x", "panels", "bias")
+    tolerance: ClassVar[str] = "D"
+    gradient: ClassVar[str] = MADE_LATE
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    pad: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int
+    channels: Dim
+    sizes: tuple[Dim, ...]
+    spread: tuple[int, ...]
+
+    def infer(self, *types: TensorType) -> TensorType:
+        if len(types) not in (2, 3):
+            raise ArgumentError(f"it takes 2 or 3 inputs, {len(types)} were given")
+        x, panels = types[:2]
+        _check_axes(x, self.kernel, self.stride, self.pad, self.dilation, self.sizes, self.spread)
+        same_dtype(x.with_dtype(accumulated(x.dtype)), panels)
+        ins, outs = floordiv(x.shape[-1], self.groups), floordiv(self.channels, self.groups)
+        width = panels.shape[-1]
+        fits = panels.rank == 4 and isinstance(width, int) and (ins * self.groups, outs * self.groups) == (
+            x.shape[-1], self.channels) and panels.shape == (
+            self.groups, panel_count(outs, width), ins * math.prod(self.kernel), width)  # fmt: skip
+        if not fits:
+            raise ShapeError(f"{panels} does not hold {self.channels} channels of {self.groups} groups for {x}")
+        _check_bias(types, x.dtype, self.channels)
+        return x.with_shape((x.shape[0], *self.sizes, self.channels))
+
+    def ref(self, *arrays: Array) -> Array:
+        x, panels = arrays[0].astype(accumulator(arrays[0].dtype), copy=False), arrays[1]
+        room, sizes = _room(x, self.kernel, self.stride, self.pad, self.dilation, self.sizes, self.spread)
+        ins, outs = x.shape[-1] // self.groups, int(self.channels) // self.groups
+        weight = _from_panels(panels, outs).reshape(self.groups, *self.kernel, ins, outs)
+        y = np.zeros((x.shape[0], *sizes, self.groups, outs), x.dtype)
+        with np.errstate(all="ignore"):
+            for tap, window in taps(self.kernel, sizes, self.stride, self.dilation):
+                part = room[(slice(None), *window)].reshape(x.shape[0], *sizes, self.groups, 1, ins)
+                y += np.matmul(part, weight[(slice(None), *tap)])[..., 0, :]
+            return _with_bias(y.reshape(x.shape[0], *sizes, int(self.channels)), arrays)
+
+
+def _check_axes(x: TensorType, *attributes: Sequence[object]) -> None:
+    rank = len(attributes[0])
+    if not 1 <= rank <= 3 or any(len(a) != rank for a in attributes):
+        raise ArgumentError("its attributes are not of one number of spatial axes, 1 to 3")
+    if x.rank != rank + 2:
+        raise ShapeError(f"x has {x.rank} axes, {rank + 2} are expected", help="x is [N, *IMAGE, C]")
+    if not x.dtype.is_float:
+        raise ShapeError(f"{x.dtype} is not a float")
+
+
+def _room(x: Array, kernel: Sequence[int], stride: Sequence[int], pad: Sequence[int], dilation: Sequence[int],
+          wanted: Sequence[Dim], spread: Sequence[int]) -> tuple[Array, tuple[int, ...]]:  # fmt: skip
+    """x spread and moved by pad into the room that all windows reach, and the sizes of the result as numbers."""
+    sizes = tuple(int(d) for d in wanted)
+    reached = [(n - 1) * s + d * (k - 1) + 1 for n, s, d, k in zip(sizes, stride, dilation, kernel, strict=True)]
+    room = np.zeros((x.shape[0], *(max(0, r) for r in reached), x.shape[-1]), x.dtype)
+    target: list[slice] = [slice(None)]
+    source: list[slice] = [slice(None)]
+    for axis, (size, step, begin, end) in enumerate(zip(x.shape[1:-1], spread, pad, room.shape[1:-1], strict=True)):
+        first = max(0, -(begin // step)) if begin < 0 else 0
+        last = min(size, max(first, (end - begin - 1) // step + 1))
+        source.append(slice(first, last))
+        target.append(slice(begin + first * step, begin + (last - 1) * step + 1, step) if last > first else slice(0, 0))
+    room[tuple(target)] = x[tuple(source)]
+    return room, sizes
+
+
+OPS: tuple[type[Op], ...] = (PackPanels, PanelMatMul, PackKernel, PanelConv)
