@@ -104,7 +104,7 @@ class Kernel:
     scalar: bool = False
     k: Builder = field(init=False)
     _sizes: dict[str, Int] = field(default_factory=dict)
-    _places: dict[tuple[str, int] | Temp, Buffer] = field(default_factory=dict)
+    _places: list[tuple[tuple[str, int] | Temp, Buffer]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.k = Builder(self.name, scalar=self.scalar)
@@ -140,7 +140,10 @@ class Kernel:
         return tuple(self.dim(d) for d in shape)
 
     def input(self, i: int, shape: Sequence[Dim | Int] | None = None) -> Buffer:
-        """Input i of the node as a buffer, seen with its own or another row-major shape of as many elements."""
+        """Input i of the node as a buffer, seen with its own or another row-major shape of as many elements.
+
+        Without a shape, as it was seen first. Seen with two shapes it is two buffers of the kernel, on the same bytes.
+        """
         return self._place(("input", i), self.region.body.inputs[i].tensor, shape, "r")
 
     def output(self, i: int, shape: Sequence[Dim | Int] | None = None, mode: str = "w") -> Buffer:
@@ -152,15 +155,18 @@ class Kernel:
         return self._place(temp, temp.type, shape, mode)
 
     def _place(self, key: tuple[str, int] | Temp, type: TensorType, shape: Sequence[Dim | Int] | None, mode: str) -> Buffer:
-        if key not in self._places:
-            dims = tuple(d if isinstance(d, Int) else self.dim(d) for d in (type.shape if shape is None else shape))
-            name = f"t{len(self._places)}" if isinstance(key, Temp) else f"{key[0]}{key[1]}"
-            self._places[key] = self.k.buffer(name, type.dtype, dims, mode)
-        return self._places[key]
+        dims = None if shape is None else tuple(d if isinstance(d, Int) else self.dim(d) for d in shape)
+        for place, buffer in self._places:
+            if place == key and dims in (None, buffer.shape):
+                return buffer
+        name = f"t{len(self._places)}" if isinstance(key, Temp) else f"{key[0]}{key[1]}"
+        made = self.k.buffer(name, type.dtype, self.dims(type.shape) if dims is None else dims, mode)
+        self._places.append((key, made))
+        return made
 
     def built(self, why: str = "") -> KernelCall:
         """The finished kernel, bound to the region's buffers."""
-        return KernelCall(self.k.build(), tuple(self._places), tuple(self._sizes), why)
+        return KernelCall(self.k.build(), tuple(key for key, _ in self._places), tuple(self._sizes), why)
 
     # -- elements ------------------------------------------------------------------------------------------------------
 

@@ -5,26 +5,35 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from chainrule.backends.llvm.kernels.pointwise import pointwise
+from chainrule.backends.llvm.kernels.reduce import reduce
 from chainrule.backends.llvm.kernels.region import KernelCall, Region
 from chainrule.backends.llvm.kernels.scalar_ops import has_scalar
+from chainrule.backends.llvm.kernels.shaping import concat_copy, flip_copy, pad_copy, slice_copy
+from chainrule.backends.llvm.kernels.transpose import transpose
 from chainrule.backends.llvm.target import Target
 from chainrule.ir.graph import Get, Input, Value
 from chainrule.ir.op import Op
 from chainrule.ops.basic import Constant, Full, Fuse, SizeOf
 from chainrule.ops.elementwise import Elementwise
 from chainrule.ops.ranges import Iota
-from chainrule.ops.shaping import Expand, Reshape
+from chainrule.ops.reduce import All, AMax, AMin, Any, Mean, Prod, Sum
+from chainrule.ops.shaping import Concat, Expand, Flip, Pad, Reshape, Slice, Transpose
 from chainrule.passes.fuse import Anchors
 
 Template = Callable[[Region, Target], list[KernelCall]]
 
 # anchor op -> its template. Each lives in the file of its family.
-TEMPLATES: Mapping[type[Op], Template] = {}
+TEMPLATES: Mapping[type[Op], Template] = {
+    Sum: reduce, Mean: reduce, AMax: reduce, AMin: reduce, Prod: reduce, Any: reduce, All: reduce,
+    Slice: slice_copy, Concat: concat_copy, Pad: pad_copy, Flip: flip_copy, Transpose: transpose,
+}  # fmt: skip
+
+_FOLDS: frozenset[type[Op]] = frozenset({Sum, Mean, AMax, AMin, Prod, Any, All})
 
 # Ops that need no code: a reshape is another view of the same bytes.
 VIEWS: tuple[type[Op], ...] = (Reshape,)
 
-ANCHORS = Anchors(prologue=frozenset(), epilogue=frozenset(), chains={})
+ANCHORS = Anchors(prologue=_FOLDS, epilogue=_FOLDS, chains={})
 
 
 def keeps(node: Value) -> bool:
