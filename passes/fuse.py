@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from chainrule.ir.graph import Get, Graph, Input, Value, build, get, new_input, reachable, rebuild, remapped
+from chainrule.ir.graph import Get, Graph, Value, build, get, new_input, reachable, rebuild, remapped
 from chainrule.ir.op import Op
 from chainrule.ir.types import TensorType
 from chainrule.loc import Loc, using
@@ -159,9 +159,7 @@ class FuseRegions(Pass):
             if fits is None or not fits(node, region.anchor):
                 return False
             return node.shape == region.anchor.inputs[0].shape
-        return node.shape == region.root.shape and all(
-            is_pointwise(u) and u.shape == node.shape for u in users
-        )
+        return node.shape == region.root.shape and all(is_pointwise(u) and u.shape == node.shape for u in users)
 
 
 def _returns(graph: Graph, members: Mapping[Value, None], region_of: Mapping[Value, _Region]) -> bool:
@@ -209,7 +207,9 @@ def _build(graph: Graph, region_of: Mapping[Value, _Region], notes: Notes) -> Gr
 
 def _arguments(region: _Region) -> tuple[Value, ...]:
     """The values that a region takes from outside."""
-    return tuple(dict.fromkeys(v for m in region.members for v in m.inputs if v not in region.members and not _is_free(v)))
+    return tuple(
+        dict.fromkeys(v for m in region.members for v in m.inputs if v not in region.members and not _is_free(v))
+    )
 
 
 def _moved(node: Value, done: Mapping[Value, Value]) -> Value:
@@ -246,8 +246,9 @@ def _close(region: _Region, done: dict[Value, Value], notes: Notes) -> None:
 
 def _is_free(value: Value) -> bool:
     """A number or position that the kernel makes itself."""
-    return isinstance(value.op, Iota) or isinstance(value.op, Constant | Full | SizeOf) and (
-        scalar_of(value) is not None or isinstance(value.op, SizeOf)
+    return isinstance(value.op, Iota) or (
+        isinstance(value.op, Constant | Full | SizeOf)
+        and (scalar_of(value) is not None or isinstance(value.op, SizeOf))
     )
 
 

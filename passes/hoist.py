@@ -80,5 +80,3 @@ def _cut(graph: Graph, replaced: dict[Value, Value]) -> Graph:
     keep = tuple(v for v in graph.inputs if isinstance(v.op, Input) and (v.op.role == "input" or v in used or v in
                  {s for s, _ in graph.updates}))  # fmt: skip
     return cut.replace(inputs=keep + tuple(replaced.values()))
-
-

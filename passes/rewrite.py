@@ -145,7 +145,7 @@ def match(rule: Rule, node: Value, graph: Graph, outer: frozenset[Value], fixed:
 
 
 def _match(pattern: Pattern, value: Value, found: Match, graph: Graph, outer: frozenset[Value], root: bool) -> str:
-    """"" when the value fits the pattern, else why not. Patterns are a few levels deep, so this recurses."""
+    """ "" when the value fits the pattern, else why not. Patterns are a few levels deep, so this recurses."""
     if isinstance(pattern, Any):
         return _capture(pattern, value, found)
     if not isinstance(value.op, pattern.ops):
@@ -216,7 +216,9 @@ def explain(graph: Graph, rule_name: str, rules: Sequence[Rule]) -> str:
     assert named
     if best is None or best.matched == 0:
         return f"{rule_name}: nothing in the graph looks like {named[0].pattern}"
-    return f"{rule_name}: came to {best.matched} of {_size(best.rule.pattern)} nodes at {_place(best.node)}: {best.reason}"
+    return (
+        f"{rule_name}: came to {best.matched} of {_size(best.rule.pattern)} nodes at {_place(best.node)}: {best.reason}"
+    )
 
 
 def _size(pattern: Pattern) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 
 from chainrule.backends.llvm.frames import Bound, bind, make_frame
 from chainrule.backends.llvm.jit import Compiled, compile_functions
+from chainrule.backends.llvm.kernels.table import keeps
 from chainrule.backends.llvm.pipeline import pipeline
 from chainrule.backends.llvm.program import Program, Step, assemble
 from chainrule.backends.llvm.runtime import Frame, thread_count
@@ -27,7 +28,6 @@ from chainrule.ir.graph import Graph
 from chainrule.ir.op import Array
 from chainrule.passes.base import Check, PassReport, Pipeline
 from chainrule.passes.decompose import require_kept
-from chainrule.backends.llvm.kernels.table import keeps
 from chainrule.passes.hoist import hoist
 
 PROFILE_RUNS = 20

@@ -129,6 +129,7 @@ def make_frame(program: Program, bound: Bound, code: Compiled, weights: Sequence
 
 def _ports(program: Program, bound: Bound, kind: str) -> list[tuple[int, np.dtype, tuple[int, ...]]]:
     """(storage, dtype, shape) of the inputs or outputs, in the order of the call."""
-    found = [(s.index, i, s.type.dtype.numpy, bound.shapes[i]) for i, s in enumerate(program.storages) if s.kind == kind]
+    found = [
+        (s.index, i, s.type.dtype.numpy, bound.shapes[i]) for i, s in enumerate(program.storages) if s.kind == kind
+    ]
     return [(i, dtype, shape) for _, i, dtype, shape in sorted(found, key=lambda item: item[0])]
-

@@ -141,7 +141,9 @@ class _Assembler:
             if isinstance(user.op, Get):
                 self.at[user] = outputs[user.op.index]
 
-    def _placed(self, place: tuple[str, int] | Temp, node: Value, outputs: Sequence[int], temps: dict[Temp, int]) -> int:
+    def _placed(
+        self, place: tuple[str, int] | Temp, node: Value, outputs: Sequence[int], temps: dict[Temp, int]
+    ) -> int:
         if isinstance(place, Temp):
             if place not in temps:
                 temps[place] = self._storage("temp", place.type)
@@ -183,7 +185,9 @@ class _Assembler:
     def _copied(self, source: int, target: int) -> None:
         self.program.copies.append(Copy(source, target))
         end = len(self.program.steps)
-        self.readers.setdefault(source, []).append((end, self.graph.inputs[0] if self.graph.inputs else self.graph.outputs[0]))
+        self.readers.setdefault(source, []).append(
+            (end, self.graph.inputs[0] if self.graph.inputs else self.graph.outputs[0])
+        )
 
     def _safe_in_place(self, source: int, target: int) -> bool:
         """True if nothing reads the state after its new value is written, the writing sweep itself element by element."""
@@ -210,9 +214,13 @@ class _Assembler:
                 storage.last = max(storage.last, number)
 
 
-def _elementwise_reads(node: Value, program: Program, at: dict[Value, int], target: int, shape: Sequence[object]) -> bool:
+def _elementwise_reads(
+    node: Value, program: Program, at: dict[Value, int], target: int, shape: Sequence[object]
+) -> bool:
     region: Region = region_of(node)
-    if region.anchor is not None or any(not isinstance(n.op, Elementwise | Input) and n.inputs for n in region.body.nodes):
+    if region.anchor is not None or any(
+        not isinstance(n.op, Elementwise | Input) and n.inputs for n in region.body.nodes
+    ):
         return False
     return all(
         inner.tensor.shape == shape == region.body.outputs[0].tensor.shape

@@ -187,7 +187,9 @@ def as_input(given: object, value: Value) -> Array:
         if isinstance(dim, int) and dim != size:
             raise ShapeError(f"{name}: {type} was declared, an array of shape {list(array.shape)} was given",
                              help=f"axis {axis} must be {dim}")  # fmt: skip
-    return array if array.flags.c_contiguous and array.flags.aligned else np.ascontiguousarray(array).reshape(array.shape)
+    return (
+        array if array.flags.c_contiguous and array.flags.aligned else np.ascontiguousarray(array).reshape(array.shape)
+    )
 
 
 def _converted(given: object, name: str, type: TensorType) -> Array:
@@ -259,7 +261,6 @@ def traced_of(model: Any, specs: Sequence[Any], named_specs: Mapping[str, Any], 
 def _named(model: Callable[..., Any], specs: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
     names = list(inspect.signature(model).parameters)
     return dict(zip(names, specs, strict=False)) | dict(named)
-
 
 
 class StepLoss(float):

@@ -17,7 +17,9 @@ class Timing:
     calls: int
 
 
-def paired(candidates: Mapping[str, Callable[[], object]], *, rounds: int = 15, seconds: float = 1.0) -> dict[str, Timing]:
+def paired(
+    candidates: Mapping[str, Callable[[], object]], *, rounds: int = 15, seconds: float = 1.0
+) -> dict[str, Timing]:
     """The time of each candidate, measured round robin after a warm-up.
 
     rounds: how often each has its turn. seconds: about how long all turns of one candidate take together; a turn makes

@@ -16,7 +16,9 @@ from chainrule.timing import spelled
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Where to put the files, and how long to train."""
-    parser.add_argument("--out", default="chainrule-demo", metavar="FOLDER", help="where files go (default chainrule-demo)")
+    parser.add_argument(
+        "--out", default="chainrule-demo", metavar="FOLDER", help="where files go (default chainrule-demo)"
+    )
     parser.add_argument("--epochs", type=int, help="epochs of training (default: enough for 97.5 %%)")
     parser.add_argument("--threads", type=int, help="threads (default: all cores); the numbers do not depend on it")
 

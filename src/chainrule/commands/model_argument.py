@@ -24,10 +24,14 @@ _SPEC = re.compile(r"(?:(\w+)=)?(\w+)\[([^\]]*)\]\Z")
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """MODEL, --spec and --dim."""
-    parser.add_argument("model", metavar="MODEL", help="a model's name (lenet, mlp, digits, conv3x3), FILE.py:NAME, or FILE.onnx")
+    parser.add_argument(
+        "model", metavar="MODEL", help="a model's name (lenet, mlp, digits, conv3x3), FILE.py:NAME, or FILE.onnx"
+    )
     parser.add_argument("--spec", action="append", default=[], metavar="[NAME=]f32[N,1,28,28]",
                         help="the type of an input, once for each; needed for FILE.py:NAME")  # fmt: skip
-    parser.add_argument("--dim", action="append", default=[], metavar="N=8", help="a value for a symbolic size (else 1)")
+    parser.add_argument(
+        "--dim", action="append", default=[], metavar="N=8", help="a value for a symbolic size (else 1)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of random weights and inputs (default 0)")
 
 
@@ -76,7 +80,9 @@ def _find(text: str, specs: list[Any]) -> tuple[Any, Sequence[Any], str]:
         if not specs and not hasattr(found, "traced"):
             raise ArgumentError(f"{text} needs the types of its inputs", help="e.g. --spec 'f32[N,3,32,32]'")
         return found, tuple(specs), attribute
-    raise ArgumentError(f"{text} is not a model", help="give one of " + ", ".join(MODELS) + ", FILE.py:NAME or FILE.onnx")
+    raise ArgumentError(
+        f"{text} is not a model", help="give one of " + ", ".join(MODELS) + ", FILE.py:NAME or FILE.onnx"
+    )
 
 
 def _from_file(path: Path, attribute: str) -> Any:
@@ -89,7 +95,9 @@ def _from_file(path: Path, attribute: str) -> Any:
     spec.loader.exec_module(module)
     found = getattr(module, attribute, None)
     if found is None:
-        raise ArgumentError(f"{path} has no {attribute}", help="it has: " + ", ".join(n for n in vars(module) if n[0] != "_"))
+        raise ArgumentError(
+            f"{path} has no {attribute}", help="it has: " + ", ".join(n for n in vars(module) if n[0] != "_")
+        )
     return found() if isinstance(found, type) else found
 
 

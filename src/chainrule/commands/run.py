@@ -36,7 +36,10 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(rows))
         return 0
     for name, row in rows.items():
-        print(f"{name}: {row['dtype']}{row['shape']}  " + "  ".join(f"{k} {row[k]:.6g}" for k in ("min", "max", "mean") if k in row))
+        print(
+            f"{name}: {row['dtype']}{row['shape']}  "
+            + "  ".join(f"{k} {row[k]:.6g}" for k in ("min", "max", "mean") if k in row)
+        )
     return 0
 
 

@@ -16,9 +16,13 @@ from chainrule.passes.base import PassReport
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to show of the model."""
     add_model_arguments(parser)
-    parser.add_argument("--after", nargs="?", const="all", metavar="PASS", help="the graph after all passes, or after this one")
+    parser.add_argument(
+        "--after", nargs="?", const="all", metavar="PASS", help="the graph after all passes, or after this one"
+    )
     parser.add_argument("--passes", action="store_true", help="what each pass did, with times and counts")
-    parser.add_argument("--why", metavar="RULE", help='why a rule did not fire, e.g. "x * 1 = x"; "list" lists the rules')
+    parser.add_argument(
+        "--why", metavar="RULE", help='why a rule did not fire, e.g. "x * 1 = x"; "list" lists the rules'
+    )
     parser.add_argument("--kernels", action="store_true", help="the loops of every kernel")
     parser.add_argument("--no-places", action="store_true", help="leave the source lines out")
 

@@ -16,7 +16,9 @@ BACKENDS = ("llvm", "onnxruntime", "reference")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The inputs to compare on."""
     add_model_arguments(parser)
-    parser.add_argument("--input", "-i", action="append", default=[], metavar="[NAME=]FILE", help="as for chainrule run")
+    parser.add_argument(
+        "--input", "-i", action="append", default=[], metavar="[NAME=]FILE", help="as for chainrule run"
+    )
     parser.add_argument("--passes", action="store_true", help="also check every pass against the reference")
 
 
@@ -34,7 +36,9 @@ def run(arguments: argparse.Namespace) -> int:
         made = cr.compile(loaded.traced, backend=backend, verify=arguments.passes and backend == "llvm")
         outputs = made.run(inputs)
         rows[backend] = {
-            "largest_difference": max((largest_difference(a, b) for a, b in zip(precise, outputs, strict=False)), default=0.0),
+            "largest_difference": max(
+                (largest_difference(a, b) for a, b in zip(precise, outputs, strict=False)), default=0.0
+            ),
             "agrees": all(models_agree(np.asarray(o), p).ok for o, p in zip(outputs, precise, strict=False)),
         }
     if not rows["llvm"]["agrees"]:

@@ -53,7 +53,9 @@ def steps_agree(model: DigitsNet, digits: Digits) -> Agreement:
     found: dict[str, list[np.ndarray]] = {}
     for backend in BACKENDS:
         step = make_step(copy.deepcopy(model), 1000, backend)
-        losses = [step(digits.images[i * 48 : (i + 1) * 48], digits.labels[i * 48 : (i + 1) * 48]) for i in range(STEPS)]
+        losses = [
+            step(digits.images[i * 48 : (i + 1) * 48], digits.labels[i * 48 : (i + 1) * 48]) for i in range(STEPS)
+        ]
         found[backend] = [np.asarray(losses, np.float64)]
     return _compared(f"losses of {STEPS} steps", found)
 

@@ -14,7 +14,9 @@ from chainrule.models import DigitsNet
 from chainrule.pictures import Panel, Series, curves, graph_picture, image_panels
 
 
-def draw_all(folder: Path, model: DigitsNet, made: cr.Executable, losses: Sequence[float], image: np.ndarray) -> list[Path]:
+def draw_all(
+    folder: Path, model: DigitsNet, made: cr.Executable, losses: Sequence[float], image: np.ndarray
+) -> list[Path]:
     """Writes all pictures and returns their paths."""
     assert isinstance(made.program, LlvmExecutable)
     pictures: Mapping[str, str] = {

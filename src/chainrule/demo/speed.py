@@ -49,16 +49,18 @@ def compile_times() -> tuple[float, float]:
         environment = os.environ | {"CHAINRULE_CACHE_DIR": folder}
         environment.pop("CHAINRULE_NO_CACHE", None)
         times = [
-            float(subprocess.run([sys.executable, "-c", CHILD], env=environment, check=True, capture_output=True).stdout)
+            float(
+                subprocess.run([sys.executable, "-c", CHILD], env=environment, check=True, capture_output=True).stdout
+            )
             for _ in range(2)
         ]
     return times[0], times[1]
 
 
 # Imports are not compile time: the child loads everything by compiling another, tiny function first.
-CHILD = """
+CHILD = f"""
 import sys, time
-sys.path[:0] = {path!r}
+sys.path[:0] = {[p for p in sys.path if p]!r}
 import chainrule as cr
 from chainrule.models import DigitsNet
 cr.compile(lambda x: x + 1, cr.spec(2))
@@ -66,7 +68,7 @@ model = DigitsNet()
 start = time.perf_counter()
 cr.compile(model, cr.spec("N", 1, 8, 8))
 print(time.perf_counter() - start)
-""".format(path=[p for p in sys.path if p])
+"""
 
 
 def _seconds(make: Callable[[], object]) -> float:

@@ -59,7 +59,9 @@ def make_data(digits: Digits, epochs: int = EPOCHS) -> tuple[ArrayData, int]:
     return data, epochs * len(data)
 
 
-def train(step: cr.Step, data: ArrayData, epochs: int = EPOCHS, progress: bool | None = None) -> tuple[History, list[float]]:
+def train(
+    step: cr.Step, data: ArrayData, epochs: int = EPOCHS, progress: bool | None = None
+) -> tuple[History, list[float]]:
     """The history of the epochs, and the loss of every step."""
     losses: list[float] = []
 

@@ -333,7 +333,9 @@ def parse_dim(text: str) -> Dim:
         tree = ast.parse(text, mode="eval").body
         return _from_ast(tree)
     except (SyntaxError, RecursionError, ValueError) as error:
-        raise ArgumentError(f"{text!r} is not a dim", help='a dim is an int or an expression such as "2*H+1"') from error
+        raise ArgumentError(
+            f"{text!r} is not a dim", help='a dim is an int or an expression such as "2*H+1"'
+        ) from error
 
 
 def _from_ast(tree: ast.expr) -> Dim:

@@ -36,10 +36,16 @@ def curves(title: str, x_label: str, y_label: str, series: Sequence[Series], log
     body = [svg.text(LEFT, 26, title, size=15, weight="600")]
     for tick in _ticks(y0, y1):
         y = TOP + down * (y1 - tick) / (y1 - y0)
-        body += [svg.line(LEFT, y, WIDTH - RIGHT, y), svg.text(LEFT - 8, y + 4, _label(10**tick if log_y else tick), "end")]
+        body += [
+            svg.line(LEFT, y, WIDTH - RIGHT, y),
+            svg.text(LEFT - 8, y + 4, _label(10**tick if log_y else tick), "end"),
+        ]
     for tick in _ticks(x0, x1):
         x = LEFT + across * (tick - x0) / (x1 - x0)
-        body += [svg.line(x, HEIGHT - BOTTOM, x, HEIGHT - BOTTOM + 5, svg.INK), svg.text(x, HEIGHT - BOTTOM + 20, _label(tick), "middle")]
+        body += [
+            svg.line(x, HEIGHT - BOTTOM, x, HEIGHT - BOTTOM + 5, svg.INK),
+            svg.text(x, HEIGHT - BOTTOM + 20, _label(tick), "middle"),
+        ]
     body += [svg.line(LEFT, HEIGHT - BOTTOM, WIDTH - RIGHT, HEIGHT - BOTTOM, svg.INK),
              svg.text(LEFT + across / 2, HEIGHT - 10, x_label, "middle"), svg.text(LEFT, TOP - 6, y_label, "start", 11)]  # fmt: skip
     names = list(dict.fromkeys(s.name for s in series))

@@ -83,4 +83,6 @@ def _edge(upper: tuple[float, float, float], lower: tuple[float, float, float]) 
     x1, y1 = upper[0] + BOX / 2, upper[1] + upper[2]
     x2, y2 = lower[0] + BOX / 2, lower[1]
     bend = max(12.0, (y2 - y1) / 2)
-    return svg.path(f"M{x1:.1f} {y1:.1f} C{x1:.1f} {y1 + bend:.1f} {x2:.1f} {y2 - bend:.1f} {x2:.1f} {y2:.1f}", "#64748b", 1.4)
+    return svg.path(
+        f"M{x1:.1f} {y1:.1f} C{x1:.1f} {y1 + bend:.1f} {x2:.1f} {y2 - bend:.1f} {x2:.1f} {y2:.1f}", "#64748b", 1.4
+    )

@@ -21,7 +21,9 @@ def rect(x: float, y: float, w: float, h: float, fill: str, radius: float = 0, s
     return f'<rect x="{x:.2f}" y="{y:.2f}" width="{w:.2f}" height="{h:.2f}" rx="{radius:g}" fill="{fill}" stroke="{stroke}"/>'
 
 
-def text(x: float, y: float, content: str, anchor: str = "start", size: float = 12, fill: str = INK, weight: str = "normal") -> str:
+def text(
+    x: float, y: float, content: str, anchor: str = "start", size: float = 12, fill: str = INK, weight: str = "normal"
+) -> str:
     return (f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size:g}" fill="{fill}" '
             f'font-weight="{weight}">{escape(content)}</text>')  # fmt: skip
 
