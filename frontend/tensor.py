@@ -93,8 +93,9 @@ class Tensor:
 
     def __repr__(self) -> str:
         value = self._value
-        source = f'"{value.op.name_}"' if isinstance(value.op, Input) else value.op.mnemonic
-        return f"<Tensor {value.type} {source}{f' from {value.loc.short()}' if value.loc else ''}>"
+        if isinstance(value.op, Input):
+            return f'<Tensor {value.type} "{value.op.name_}">'
+        return f"<Tensor {value.type} {value.op.mnemonic}{f' from {value.loc.short()}' if value.loc else ''}>"
 
     def __len__(self) -> int:
         if self.ndim == 0:
