@@ -1,0 +1,164 @@
+"""Copies of rows: what slices, flips, concatenations, pads and gathers are made of.
+
+A copy never masks: a row's last vector overlaps the one before it, and a row shorter than a vector goes by powers of two
+(sizes known) or element by element. So the code is the same on every target, and writes each element of its own row only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from chainrule.backends.loops import Buffer, Builder, Int, as_int, ceil_div, imin
+from chainrule.backends.loops import Value as LoopValue
+from chainrule.ir.dims import Dim, lower_bound
+from chainrule.ir.types import DType
+
+VECTOR_BYTES = 64
+BLOCK = 4096  # elements of a long row that one parallel iteration takes
+SMALL = 4096  # elements of a copy that is not worth a second thread
+
+Body = Callable[[Int, int], None]
+Index = Sequence[Int]
+
+
+def lanes_of(dtype: DType) -> int:
+    """Elements in one vector of a copy."""
+    return VECTOR_BYTES // dtype.itemsize
+
+
+def sweep(k: Builder, count: Int, lanes: int, body: Body) -> None:
+    """body(at, n) for pieces of n elements that cover 0 .. count; pieces may overlap, so body must not accumulate."""
+    if count.is_const:
+        _known_sweep(k, count.const, lanes, body)
+        return
+    with k.when(k.cmp("ge", count, lanes)):
+        whole = count // lanes
+        with k.loop("v", 0, whole) as v:
+            body(v * lanes, lanes)
+        with k.when(k.cmp("gt", count - whole * lanes, 0)):
+            body(count - lanes, lanes)
+    with k.otherwise():
+        with k.loop("e", 0, count) as e:
+            body(e, 1)
+
+
+def _known_sweep(k: Builder, count: int, lanes: int, body: Body) -> None:
+    whole, rest = divmod(count, lanes)
+    if whole > 2:
+        with k.loop("v", 0, whole) as v:
+            body(v * lanes, lanes)
+    else:
+        for v in range(whole):
+            body(as_int(v * lanes), lanes)
+    if whole and rest:
+        body(as_int(count - lanes), lanes)
+        return
+    at = 0
+    while rest:
+        part = 1 << (rest.bit_length() - 1)
+        body(as_int(at), part)
+        at, rest = at + part, rest - part
+
+
+def blocks(k: Builder, count: Int, row: Callable[[Int, Int], None]) -> None:
+    """row(start, size) for the blocks of one long row, in parallel unless the row is short."""
+    if count.is_const and count.const <= SMALL:
+        row(as_int(0), count)
+        return
+    with k.loop("block", 0, ceil_div(count, BLOCK), parallel=True) as block:
+        row(block * BLOCK, imin(BLOCK, count - block * BLOCK))
+
+
+@contextmanager
+def spread(k: Builder, name: str, sizes: Sequence[Int]) -> Iterator[Int]:
+    """A loop over the first of the sizes, parallel unless all of them together are few elements."""
+    total = as_int(1)
+    for size in sizes:
+        total = total * size
+    with k.loop(name, 0, sizes[0], parallel=not (total.is_const and total.const <= SMALL)) as i:
+        yield i
+
+
+def nest(k: Builder, sizes: Sequence[Int], body: Callable[[tuple[Int, ...]], None], index: tuple[Int, ...] = ()) -> None:
+    """body(index) for every index of the sizes, the last fastest; not parallel."""
+    if len(index) == len(sizes):
+        body(index)
+        return
+    with k.loop(f"j{len(index)}", 0, sizes[len(index)]) as i:
+        nest(k, sizes, body, (*index, i))
+
+
+def fill_row(k: Builder, target: Buffer, at: Index, start: Int, count: Int, value: LoopValue) -> None:
+    """Puts a scalar at start .. start + count of a row."""
+    sweep(k, count, lanes_of(target.dtype), lambda j, n: k.store(target, (*at, start + j), k.splat(value, n)))
+
+
+def copy_row(k: Builder, source: Buffer, source_at: Index, target: Buffer, target_at: Index, count: Int,
+             step: int = 1) -> None:  # fmt: skip
+    """Copies `count` elements from an index of the source, by a step along its last axis (-1: backwards)."""
+    *source_row, first = source_at
+    *target_row, into = target_at
+
+    def piece(j: Int, n: int) -> None:
+        if step == -1:
+            loaded = k.load(source, (*source_row, first - j - (n - 1)), n)
+            value = loaded if n == 1 else k.shuffle(loaded, None, range(n)[::-1])
+        else:
+            value = k.load(source, (*source_row, first + j * step), n, stride=step if n > 1 else 1)
+        k.store(target, (*target_row, into + j), value)
+
+    sweep(k, count, lanes_of(source.dtype), piece)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of a view: `size` elements from `start` on by `step` (-1: backwards) of an axis of size `dim`."""
+
+    dim: Dim
+    start: Dim
+    size: Dim
+    step: int = 1
+
+    @property
+    def is_whole(self) -> bool:
+        return self.step == 1 and self.start == 0 and self.size == self.dim
+
+    @property
+    def is_flip(self) -> bool:
+        return self.step == -1 and self.size == self.dim
+
+    @property
+    def room(self) -> Dim:
+        """Non-negative where the view lies inside the axis."""
+        if self.step == -1:
+            return self.start - (self.size - 1)
+        return self.dim - 1 - self.start - (self.size - 1) * self.step
+
+    @property
+    def is_safe(self) -> bool:
+        """True when the view certainly lies inside."""
+        low, start = lower_bound(self.room), lower_bound(self.start)
+        return low is not None and low >= 0 and start is not None and start >= 0
+
+
+def flipped(dim: Dim) -> Axis:
+    """A whole axis backwards."""
+    return Axis(dim, dim - 1, dim, -1)
+
+
+def merged_axes(axes: Sequence[Axis]) -> tuple[Axis, ...]:
+    """The same view with as few axes as possible: an axis swallows a whole one behind it, flips swallow flips."""
+    found: list[Axis] = []
+    for axis in axes:
+        if axis.dim == 1 and axis.size == 1 and axis.start == 0:
+            continue
+        last = found[-1] if found else None
+        if last is not None and axis.is_whole and last.step == 1:
+            found[-1] = Axis(last.dim * axis.dim, last.start * axis.dim, last.size * axis.dim)
+        elif last is not None and axis.is_flip and last.is_flip:
+            found[-1] = flipped(last.dim * axis.dim)
+        else:
+            found.append(axis)
+    return tuple(found) or (Axis(1, 0, 1),)
