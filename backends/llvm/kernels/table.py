@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from chainrule.backends.llvm.kernels.indexing import gather, index_add, scatter, take_along_axis
+from chainrule.backends.llvm.kernels.matmul import matmul, panel_matmul
+from chainrule.backends.llvm.kernels.pack import pack_kernel, pack_panels
 from chainrule.backends.llvm.kernels.pointwise import pointwise
+from chainrule.backends.llvm.kernels.pool import avg_pool, avg_pool_grad, max_pool, max_pool_grad, max_pool_take
 from chainrule.backends.llvm.kernels.reduce import reduce
 from chainrule.backends.llvm.kernels.region import KernelCall, Region
 from chainrule.backends.llvm.kernels.scalar_ops import has_scalar
@@ -15,8 +19,12 @@ from chainrule.ir.graph import Get, Input, Value
 from chainrule.ir.op import Op
 from chainrule.ops.basic import Constant, Full, Fuse, SizeOf
 from chainrule.ops.elementwise import Elementwise
+from chainrule.ops.indexing import Gather, IndexAdd, Scatter, ScatterAdd, TakeAlongAxis
+from chainrule.ops.pool import AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad, MaxPoolTake
+from chainrule.ops.lowered import PackKernel, PackPanels, PanelMatMul
+from chainrule.ops.matmul import MatMul
 from chainrule.ops.ranges import Iota
-from chainrule.ops.reduce import All, AMax, AMin, Any, Mean, Prod, Sum
+from chainrule.ops.reduce import All, AMax, AMin, Any, ArgMax, ArgMin, Mean, Prod, Sum
 from chainrule.ops.shaping import Concat, Expand, Flip, Pad, Reshape, Slice, Transpose
 from chainrule.passes.fuse import Anchors
 
@@ -25,15 +33,19 @@ Template = Callable[[Region, Target], list[KernelCall]]
 # anchor op -> its template. Each lives in the file of its family.
 TEMPLATES: Mapping[type[Op], Template] = {
     Sum: reduce, Mean: reduce, AMax: reduce, AMin: reduce, Prod: reduce, Any: reduce, All: reduce,
+    ArgMax: reduce, ArgMin: reduce,
+    MatMul: matmul, PanelMatMul: panel_matmul, PackPanels: pack_panels, PackKernel: pack_kernel,
     Slice: slice_copy, Concat: concat_copy, Pad: pad_copy, Flip: flip_copy, Transpose: transpose,
+    Gather: gather, IndexAdd: index_add, TakeAlongAxis: take_along_axis, ScatterAdd: scatter, Scatter: scatter,
+    MaxPool: max_pool, MaxPoolGrad: max_pool_grad, MaxPoolTake: max_pool_take, AvgPool: avg_pool, AvgPoolGrad: avg_pool_grad,
 }  # fmt: skip
 
-_FOLDS: frozenset[type[Op]] = frozenset({Sum, Mean, AMax, AMin, Prod, Any, All})
+_FOLDS: frozenset[type[Op]] = frozenset({Sum, Mean, AMax, AMin, Prod, Any, All, ArgMax, ArgMin})
 
 # Ops that need no code: a reshape is another view of the same bytes.
 VIEWS: tuple[type[Op], ...] = (Reshape,)
 
-ANCHORS = Anchors(prologue=_FOLDS, epilogue=_FOLDS, chains={})
+ANCHORS = Anchors(prologue=_FOLDS, epilogue=_FOLDS | {MatMul, PanelMatMul}, chains={})
 
 
 def keeps(node: Value) -> bool:
