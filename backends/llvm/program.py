@@ -155,7 +155,7 @@ class _Assembler:
         for i, value in enumerate(self.graph.outputs):
             storage = self.program.storages[self.at[value]]
             if storage.kind == "temp":
-                storage.kind, storage.index = "output", i
+                storage.kind, storage.index, storage.type = "output", i, value.tensor  # the view that the caller sees
             else:
                 self._copied(self.at[value], self._storage("output", value.tensor, i))
 
