@@ -14,16 +14,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from chainrule.backends.llvm.failures import failure
 from chainrule.backends.llvm.frames import Bound, bind, make_frame
 from chainrule.backends.llvm.jit import Compiled, compile_functions
 from chainrule.backends.llvm.kernels.table import keeps
 from chainrule.backends.llvm.pipeline import pipeline
 from chainrule.backends.llvm.program import Program, Step, assemble
-from chainrule.backends.llvm.runtime import Frame, thread_count
+from chainrule.backends.llvm.runtime import Frame, StepFailed, thread_count
 from chainrule.backends.llvm.target import Target, host_target
 from chainrule.backends.loops import Function
 from chainrule.backends.reference import bind_sizes
-from chainrule.errors import ArgumentError, NumericsError
+from chainrule.errors import ArgumentError, ChainruleError
 from chainrule.ir.graph import Graph
 from chainrule.ir.op import Array
 from chainrule.passes.base import Check, PassReport, Pipeline
@@ -137,11 +138,12 @@ class LlvmExecutable:
         self.entry = frame.entry
         try:
             return self.main.run(arrays, dims)
-        except NumericsError as error:
-            raise self._explained(error) from None
+        except StepFailed as error:
+            raise self.explained(error, dims) from None
 
-    def _explained(self, error: NumericsError) -> NumericsError:
-        return error
+    def explained(self, error: StepFailed, dims: Mapping[str, int] | None = None) -> ChainruleError:
+        """What a failed call of `entry` or `run` means: the op, the user's line and what was wrong with the data."""
+        return failure(error.status, [step.node for step in self.main.program.steps], dims or {})
 
     def bound(self, dims: Mapping[str, int]) -> Bound:
         """The program bound to sizes: memory plan, extents, estimates."""

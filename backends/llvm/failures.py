@@ -6,22 +6,44 @@ step failed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from chainrule.errors import ArgumentError, ChainruleError, ShapeError
+from chainrule.ir.dims import dim_substitute
 from chainrule.ir.graph import Value
 
 INDEX_OUT_OF_RANGE = 1
 SLICE_LEAVES_AXIS = 2
 
 
-def failure(code: int, node: Value) -> ChainruleError:
-    """The error for a status code that a node's kernel gave."""
+def failure(status: int, nodes: Sequence[Value], dims: Mapping[str, int]) -> ChainruleError:
+    """The error for a frame's status: the code in its lower half, the step in its upper.
+
+    nodes: that of every step. dims: the sizes of the call, as far as they are known.
+    """
+    step, code = status >> 32, status & 0xFFFFFFFF
+    if step >= len(nodes):
+        return ChainruleError(f"step {step} failed with code {code}")
+    node = nodes[step]
     name = node.op.mnemonic
-    notes = [f"x{i}: {v.tensor}" for i, v in enumerate(node.inputs)]
-    match code:
-        case 1:
-            return ArgumentError(f"{name}: an index is out of range", loc=node.loc, notes=notes,
-                                 help="an index lies in [-size, size) of its axis")  # fmt: skip
-        case 2:
-            return ShapeError(f"{name}: a slice leaves its axis for these sizes", loc=node.loc, notes=notes,
-                              help="the slice must lie inside the axis")  # fmt: skip
+    notes = [f"{arg}: {v.tensor}" for arg, v in zip(_arguments(node), node.inputs, strict=False)]
+    if code == INDEX_OUT_OF_RANGE:
+        return ArgumentError(f"{name}: an index is out of range{_axis_text(node, dims)}", loc=node.loc, notes=notes,
+                             help="an index lies in [-size, size) of its axis")  # fmt: skip
+    if code == SLICE_LEAVES_AXIS:
+        return ShapeError(f"{name}: the slice leaves its axis for these sizes", loc=node.loc, notes=notes,
+                          help="the slice must lie inside the axis")  # fmt: skip
     return ChainruleError(f"{name}: the kernel failed with code {code}", loc=node.loc, notes=notes)
+
+
+def _arguments(node: Value) -> Sequence[str]:
+    return node.op.args if len(node.op.args) == len(node.inputs) else [f"x{i}" for i in range(len(node.inputs))]
+
+
+def _axis_text(node: Value, dims: Mapping[str, int]) -> str:
+    """Which axis the indices of a node count along, where the op says so."""
+    axis = getattr(node.op, "axis", None)
+    shape = getattr(node.op, "shape", None) or (node.inputs[0].shape if node.inputs else ())
+    if not isinstance(axis, int) or not -len(shape) <= axis < len(shape):
+        return ""
+    return f" for axis {axis} of size {dim_substitute(shape[axis], dict(dims))}"
