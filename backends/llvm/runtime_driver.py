@@ -114,15 +114,20 @@ def steps_name(parallel: bool, timed: bool) -> str:
     return f"steps_{'parallel' if parallel else 'serial'}{'_timed' if timed else ''}"
 
 
+_BARRIER = "  call void @barrier(ptr %pool, i64 %workers, ptr %open.at)"
+
+
 def _steps_text(parallel: bool, timed: bool) -> str:
-    """void (frame, buffers, worker, workers, failure, times): one thread's walk through all steps.
+    """void (frame, buffers, worker, workers, failure, times, arrived): one thread's walk through all steps.
 
     failure: three words, set at this thread's first failing step to (number of steps done so far, step, code); the
-    code is 0 before. times: two words per step, to which worker 0 adds nanoseconds and 1.
+    code is 0 before. times: two words per step, to which worker 0 adds nanoseconds and 1. arrived: the barrier's count
+    of arrivals before any thread of this run came.
     """
     name = steps_name(parallel, timed)
     return f"""
-define void @{name}(ptr %frame, ptr %buffers, i64 %worker, i64 %workers, ptr %failure, ptr %times) nounwind {{
+define void @{name}(ptr %frame, ptr %buffers, i64 %worker, i64 %workers,
+    ptr %failure, ptr %times, i64 %arrived) nounwind {{
 entry:
 {field("api", "api", "ptr")}
 {field("pool", "pool", "ptr")}
@@ -133,6 +138,8 @@ entry:
   %counters = alloca i64, i64 %n.counters, align 16
   %args = alloca ptr, i64 %n.args, align 16
   %status = alloca i64
+  %open.at = alloca i64
+  store i64 %arrived, ptr %open.at
   store i64 0, ptr %counters
   store i64 0, ptr %status
   br label %step
@@ -171,7 +178,7 @@ met:
 finish:
   br label %step
 end:
-{"  call void @barrier(ptr %pool, i64 %workers)" if parallel else ""}
+{_BARRIER if parallel else ""}
   ret void
 }}
 """
@@ -351,12 +358,12 @@ advance:
 def _meet_text(timed: bool) -> str:
     """Text: the barrier after a step that has one; after every step when times are taken, which hold the wait."""
     if timed:
-        return "  call void @barrier(ptr %pool, i64 %workers)\n  br label %met"
+        return f"{_BARRIER}\n  br label %met"
     return f"""  %meet = and i64 %word, {BARRIER}
   %meet.not = icmp eq i64 %meet, 0
   br i1 %meet.not, label %met, label %meeting
 meeting:
-  call void @barrier(ptr %pool, i64 %workers)
+{_BARRIER}
   br label %met"""
 
 
@@ -394,7 +401,7 @@ define internal i64 @run_serial(ptr %frame, ptr %buffers, ptr %times) nounwind {
   store [3 x i64] zeroinitializer, ptr %failure
   %plain = icmp eq ptr %times, null
   %steps = select i1 %plain, ptr @{steps_name(False, False)}, ptr @{steps_name(False, True)}
-  call void %steps(ptr %frame, ptr %buffers, i64 0, i64 1, ptr %failure, ptr %times)
+  call void %steps(ptr %frame, ptr %buffers, i64 0, i64 1, ptr %failure, ptr %times, i64 0)
   %result = call i64 @status(ptr %failure)
   ret i64 %result
 }}

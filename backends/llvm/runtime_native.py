@@ -9,8 +9,9 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -21,13 +22,24 @@ from chainrule.backends.llvm.jit import compile_text
 from chainrule.backends.llvm.runtime_driver import API_FIELDS, driver_text
 from chainrule.backends.llvm.runtime_entry import bind_entry, entry_text, method_definition
 from chainrule.backends.llvm.runtime_numpy import layout_is_known, numpy_functions
-from chainrule.backends.llvm.runtime_pool import API, POOL_BYTES, has_pool, pool_text
+from chainrule.backends.llvm.runtime_pool import (
+    API,
+    BARRIER_NS,
+    BARRIER_PAUSES,
+    IDLE_NS,
+    IDLE_PAUSES,
+    POOL_BYTES,
+    has_pool,
+    pool_text,
+)
 from chainrule.backends.llvm.target import host_target
 from chainrule.errors import ChainruleError
 
 # call_frame: i64 (frame, addresses, times or null). run: i64 (frame, buffers, threads, times or null). entry: fastcall.
-EXPORTS = ("call_frame", "run", "entry")
+# pauses: void (count).
+EXPORTS = ("call_frame", "run", "entry", "pauses")
 _PAGE = 4096
+_TIMED_PAUSES = 1000
 _lock = threading.RLock()
 _frames: weakref.WeakValueDictionary[int, FrameWords] = weakref.WeakValueDictionary()
 
@@ -92,9 +104,11 @@ def _native() -> Native:
     pool_address = -(-pool.ctypes.data // _PAGE) * _PAGE
     for thing in (library, api, pool):
         _keep_for_ever(thing)
-    _reset_pool(pool_address, api.ctypes.data)
+    pause = _pause_ns(library.address("pauses"))
+    header = {API: api.ctypes.data, BARRIER_PAUSES: int(BARRIER_NS / pause), IDLE_PAUSES: int(IDLE_NS / pause)}
+    _reset_pool(pool_address, header)
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=lambda: _after_fork(pool_address, api.ctypes.data))
+        os.register_at_fork(after_in_child=lambda: _after_fork(pool_address, header))
     call_type = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
     call = call_type(library.address("call_frame"))
     usable = layout_is_known() and all(outside.get(name) for name in API_FIELDS)
@@ -107,16 +121,28 @@ def _keep_for_ever(thing: object) -> None:
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
-def _reset_pool(pool: int, api: int) -> None:
+def _pause_ns(address: int) -> float:
+    """Nanoseconds of one pause of a spinning thread."""
+    pauses = ctypes.CFUNCTYPE(None, ctypes.c_int64)(address)
+    taken: list[int] = []
+    for _ in range(3):
+        start = time.perf_counter_ns()
+        pauses(_TIMED_PAUSES)
+        taken.append(time.perf_counter_ns() - start)
+    return max(0.5, min(taken) / _TIMED_PAUSES)
+
+
+def _reset_pool(pool: int, header: Mapping[int, int]) -> None:
     ctypes.memset(pool, 0, POOL_BYTES)
-    ctypes.c_int64.from_address(pool + API).value = api
+    for offset, word in header.items():
+        ctypes.c_int64.from_address(pool + offset).value = word
 
 
-def _after_fork(pool: int, api: int) -> None:
+def _after_fork(pool: int, header: Mapping[int, int]) -> None:
     """The child has one thread: the pool has no workers and nobody runs a frame, whatever the copied memory says."""
     global _lock
     _lock = threading.RLock()
-    _reset_pool(pool, api)
+    _reset_pool(pool, header)
     for words in list(_frames.values()):
         words[0] = 0
 

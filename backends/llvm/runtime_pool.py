@@ -13,17 +13,17 @@ from __future__ import annotations
 from chainrule.backends.llvm.runtime_driver import api, field, load, steps_name
 
 MAX_THREADS = 256
-# Times to pause before a thread sleeps, about 20 ns to 40 ns each. At a barrier: with a busy neighbour on two cores,
-# spinning without end had a 90th percentile of 60 ms on a job of 5 ms, and 1000 pauses had 14 ms. When idle: long
-# enough to be awake for the next call of a loop in Python, and short beside what waking costs (30 us).
-BARRIER_PAUSES = 1000
-IDLE_PAUSES = 3000
+# How long a thread spins before it sleeps. At a barrier: just longer than waking a sleeper takes (30 us in a virtual
+# machine), or else threads that once lost step would sleep in turns at every barrier from then on; but no longer: with
+# a busy neighbour on two cores, spinning without end had a 90th percentile of 60 ms on a job of 5 ms, and 40 us had
+# 14 ms. When idle: to be awake for the next call of a loop in Python.
+BARRIER_NS, IDLE_NS = 40_000, 120_000
 
 # The pool's memory in bytes; words written by several threads have cache lines of their own.
-LOCK, API, CREATED = 0, 8, 16
-JOB_STEPS, JOB_FRAME, JOB_BUFFERS, JOB_WORKERS, JOB_TIMES, JOB_CONTROL = 64, 72, 80, 88, 96, 104
-ARRIVED, GENERATION, SLEEPERS = 128, 192, 256
-SLOTS, SLOT_BYTES = 320, 128
+LOCK, API, CREATED, BARRIER_PAUSES, IDLE_PAUSES = range(0, 40, 8)
+JOB_STEPS, JOB_FRAME, JOB_BUFFERS, JOB_WORKERS, JOB_TIMES, JOB_CONTROL, JOB_ARRIVED = range(64, 120, 8)
+ARRIVED, SLEEPERS = 128, 192
+SLOTS, SLOT_BYTES = 256, 128
 # Within a slot: what calls the worker, whether it sleeps, its pool and number, its first failure (3 words).
 CALLED, ASLEEP, SLOT_POOL, SLOT_INDEX, FAILURE = 0, 4, 8, 16, 64
 POOL_BYTES = SLOTS + SLOT_BYTES * MAX_THREADS
@@ -43,7 +43,7 @@ def pool_text(triple: str) -> str:
         return _RUN_WITHOUT_POOL
     arch = triple.split("-")[0]
     number = {"x86_64": 202, "aarch64": 98}[arch]
-    return "\n".join([_ARCHITECTURES[arch], _futex_text(number), _BARRIER, _WORKER, _HIRE, _RUN_POOL, _RUN])
+    return "\n".join([_ARCHITECTURES[arch], _PAUSES, _futex_text(number), _BARRIER, _WORKER, _HIRE, _RUN_POOL, _RUN])
 
 
 # pause, and the register that holds the rounding mode and the treatment of subnormals: a run's threads all use what its
@@ -88,6 +88,23 @@ define internal void @use_control(ptr %from) nounwind {
 }
 
 
+# void (count): what the spinning loops do, to be timed: a pause takes from 3 ns to 50 ns, by the kind of CPU.
+_PAUSES = """
+define void @pauses(i64 %count) nounwind {
+entry:
+  br label %next
+next:
+  %left = phi i64 [ %count, %entry ], [ %left.next, %next ]
+  call void @pause()
+  %left.next = sub i64 %left, 1
+  %done = icmp eq i64 %left.next, 0
+  br i1 %done, label %end, label %next
+end:
+  ret void
+}
+"""
+
+
 def _futex_text(number: int) -> str:
     """Sleeping on a word while it has a value, and waking its sleepers. Both may return early: callers look again."""
     return f"""
@@ -104,55 +121,55 @@ define internal void @futex_wake(ptr %api, ptr %word, i64 %count) nounwind {{
 """
 
 
-# The last to arrive opens the barrier by raising its generation. A sleeper counts itself before it looks at the
-# generation again (inside the futex call), and the last one raises the generation before it looks for sleepers: one of
-# the two sees the other. A late leaver only leaves the count of sleepers too high for a moment, which costs a needless
-# wake. Nobody can be a whole round of the generation behind, because every thread takes part in every barrier.
+# A count of arrivals that never goes back; each thread knows at which count a barrier opens (its own word, %open.at,
+# raised by the number of threads each time), so that the last arrival itself opens it, and one cache line is all that
+# moves. A sleeper counts itself before it looks at the arrivals again (at last inside the futex call), and the last
+# arrival is counted before it looks for sleepers: all are sequentially consistent, so one of the two sees the other.
+# A late leaver only leaves the count of sleepers too high for a moment, which costs a needless wake.
 _BARRIER = f"""
-define internal void @barrier(ptr %pool, i64 %workers) nounwind {{
+define internal void @barrier(ptr %pool, i64 %workers, ptr %open.at) nounwind {{
 entry:
-{load("api", "ptr", "pool", API)}
+{load("patience", "i64", "pool", BARRIER_PAUSES)}
   %arrived = getelementptr i8, ptr %pool, i64 {ARRIVED}
-  %generation = getelementptr i8, ptr %pool, i64 {GENERATION}
   %sleepers = getelementptr i8, ptr %pool, i64 {SLEEPERS}
-  %count = trunc i64 %workers to i32
-  %before = load atomic i32, ptr %generation acquire, align 4
-  %others = atomicrmw add ptr %arrived, i32 1 acq_rel
-  %present = add i32 %others, 1
-  %last = icmp eq i32 %present, %count
-  br i1 %last, label %open, label %spin
-open:
-  store atomic i32 0, ptr %arrived monotonic, align 4
-  %raised = atomicrmw add ptr %generation, i32 1 seq_cst
-  fence seq_cst
+  %opened.last = load i64, ptr %open.at
+  %open = add i64 %opened.last, %workers
+  store i64 %open, ptr %open.at
+  %before = atomicrmw add ptr %arrived, i64 1 seq_cst
+  %present = add i64 %before, 1
+  %last = icmp eq i64 %present, %open
+  br i1 %last, label %opened, label %spin
+opened:
   %asleep = load atomic i32, ptr %sleepers seq_cst, align 4
   %none = icmp eq i32 %asleep, 0
   br i1 %none, label %through, label %wake
 wake:
-  call void @futex_wake(ptr %api, ptr %generation, i64 2147483647)
+{load("api.wake", "ptr", "pool", API)}
+  call void @futex_wake(ptr %api.wake, ptr %arrived, i64 2147483647)
   ret void
 spin:
-  %left = phi i32 [ {BARRIER_PAUSES}, %entry ], [ %left.next, %again ]
-  %now = load atomic i32, ptr %generation acquire, align 4
-  %opened = icmp ne i32 %now, %before
-  br i1 %opened, label %through, label %patient
+  %left = phi i64 [ %patience, %entry ], [ %left.next, %again ]
+  %now = load atomic i64, ptr %arrived acquire, align 8
+  %complete = icmp uge i64 %now, %open
+  br i1 %complete, label %through, label %patient
 patient:
-  %tired = icmp eq i32 %left, 0
+  %tired = icmp eq i64 %left, 0
   br i1 %tired, label %doze, label %again
 again:
   call void @pause()
-  %left.next = sub i32 %left, 1
+  %left.next = sub i64 %left, 1
   br label %spin
 doze:
+{load("api", "ptr", "pool", API)}
   %more = atomicrmw add ptr %sleepers, i32 1 seq_cst
-  fence seq_cst
   br label %look
 look:
-  %then = load atomic i32, ptr %generation seq_cst, align 4
-  %wait = icmp eq i32 %then, %before
-  br i1 %wait, label %sleep, label %rise
+  %then = load atomic i64, ptr %arrived seq_cst, align 8
+  %enough = icmp uge i64 %then, %open
+  br i1 %enough, label %rise, label %sleep
 sleep:
-  call void @futex_wait(ptr %api, ptr %generation, i32 %before)
+  %value = trunc i64 %then to i32
+  call void @futex_wait(ptr %api, ptr %arrived, i32 %value)
   br label %look
 rise:
   %fewer = atomicrmw sub ptr %sleepers, i32 1 seq_cst
@@ -168,6 +185,7 @@ entry:
 {load("pool", "ptr", "slot", SLOT_POOL)}
 {load("index", "i64", "slot", SLOT_INDEX)}
 {load("api", "ptr", "pool", API)}
+{load("patience", "i64", "pool", IDLE_PAUSES)}
   %asleep = getelementptr i8, ptr %slot, i64 {ASLEEP}
   %failure = getelementptr i8, ptr %slot, i64 {FAILURE}
   br label %idle
@@ -175,20 +193,19 @@ idle:
   %seen = phi i32 [ 0, %entry ], [ %called, %work ]
   br label %spin
 spin:
-  %left = phi i32 [ {IDLE_PAUSES}, %idle ], [ %left.next, %again ]
+  %left = phi i64 [ %patience, %idle ], [ %left.next, %again ]
   %now = load atomic i32, ptr %slot acquire, align 4
   %new = icmp ne i32 %now, %seen
   br i1 %new, label %work, label %patient
 patient:
-  %tired = icmp eq i32 %left, 0
+  %tired = icmp eq i64 %left, 0
   br i1 %tired, label %doze, label %again
 again:
   call void @pause()
-  %left.next = sub i32 %left, 1
+  %left.next = sub i64 %left, 1
   br label %spin
 doze:
   %was = atomicrmw xchg ptr %asleep, i32 1 seq_cst
-  fence seq_cst
   br label %look
 look:
   %then = load atomic i32, ptr %slot seq_cst, align 4
@@ -207,9 +224,10 @@ work:
 {load("buffers", "ptr", "pool", JOB_BUFFERS)}
 {load("workers", "i64", "pool", JOB_WORKERS)}
 {load("times", "ptr", "pool", JOB_TIMES)}
+{load("arrived", "i64", "pool", JOB_ARRIVED)}
   %control = getelementptr i8, ptr %pool, i64 {JOB_CONTROL}
   call void @use_control(ptr %control)
-  call void %steps(ptr %frame, ptr %buffers, i64 %index, i64 %workers, ptr %failure, ptr %times)
+  call void %steps(ptr %frame, ptr %buffers, i64 %index, i64 %workers, ptr %failure, ptr %times, i64 %arrived)
   br label %idle
 }}
 """
@@ -291,6 +309,9 @@ entry:
   store ptr %times, ptr %job.times
   %job.control = getelementptr i8, ptr %pool, i64 {JOB_CONTROL}
   call void @save_control(ptr %job.control)
+{load("arrived", "i64", "pool", ARRIVED)}
+  %job.arrived = getelementptr i8, ptr %pool, i64 {JOB_ARRIVED}
+  store i64 %arrived, ptr %job.arrived
   %slots = getelementptr i8, ptr %pool, i64 {SLOTS}
   %own = getelementptr i8, ptr %slots, i64 {FAILURE}
   store [3 x i64] zeroinitializer, ptr %own
@@ -302,7 +323,6 @@ call:
   %failure = getelementptr i8, ptr %slot, i64 {FAILURE}
   store [3 x i64] zeroinitializer, ptr %failure
   %before = atomicrmw add ptr %slot, i32 1 seq_cst
-  fence seq_cst
   %asleep.at = getelementptr i8, ptr %slot, i64 {ASLEEP}
   %asleep = load atomic i32, ptr %asleep.at seq_cst, align 4
   %awake = icmp eq i32 %asleep, 0
@@ -315,7 +335,7 @@ called:
   %more = icmp ult i64 %w.next, %workers
   br i1 %more, label %call, label %work
 work:
-  call void %steps(ptr %frame, ptr %buffers, i64 0, i64 %workers, ptr %own, ptr %times)
+  call void %steps(ptr %frame, ptr %buffers, i64 0, i64 %workers, ptr %own, ptr %times, i64 %arrived)
   br label %compare
 compare:
   %k = phi i64 [ 1, %work ], [ %k.next, %compare ]
@@ -373,7 +393,10 @@ alone:
 """
 
 _RUN_WITHOUT_POOL = """
-define internal void @barrier(ptr %pool, i64 %workers) nounwind {
+define void @pauses(i64 %count) nounwind {
+  ret void
+}
+define internal void @barrier(ptr %pool, i64 %workers, ptr %open.at) nounwind {
   ret void
 }
 define i64 @run(ptr %frame, ptr %buffers, i64 %threads, ptr %times) nounwind {
