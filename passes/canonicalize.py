@@ -57,6 +57,24 @@ def _along_one_axis(m: Match) -> str:
     return "" if m["inner"].tensor.dtype.is_float else "softmax of integers"
 
 
+def _moves_no_axis(m: Match) -> str:
+    op = m.root.op
+    assert isinstance(op, Transpose)
+    return "" if op.perm == tuple(range(m.root.rank)) else "the axes move"
+
+
+def _has_no_axes(m: Match) -> str:
+    op = m.root.op
+    assert isinstance(op, Sum | Mean)
+    return same_type(m) or ("" if op.axes == () else "it has axes")
+
+
+def _steps_by_one(m: Match) -> str:
+    op = m.root.op
+    assert isinstance(op, Slice)
+    return same_type(m) or ("" if set(op.steps) <= {1} else "it steps")
+
+
 def _log_softmax(m: Match) -> Value:
     inner = m["inner"].op
     assert isinstance(inner, Softmax)
@@ -80,14 +98,14 @@ RULES: tuple[Rule, ...] = (
     Rule("reshape of reshape = one reshape", of(Reshape, of(Reshape, X)),
          lambda m: reshape(m["x"], m.root.tensor.shape)),
     Rule("transpose by no change = x", of(Transpose, X), lambda m: m["x"],
-         lambda m: "" if m.root.op.perm == tuple(range(m.root.rank)) else "the axes move"),
+         _moves_no_axis),
     Rule("transpose of transpose = one transpose", of(Transpose, of(Transpose, X, name="inner")), _composed),
     Rule("expand to the same shape = x", of(Expand, X), lambda m: m["x"], same_type),
     Rule("slice of everything = x", of(Slice, X), lambda m: m["x"],
-         lambda m: same_type(m) or ("" if set(getattr(m.root.op, "steps", ())) <= {1} else "it steps")),
+         _steps_by_one),
     Rule("concat of one = x", of(Concat, X), lambda m: m["x"], same_type),
     Rule("sum over no axes = x", of((Sum, Mean), X), lambda m: m["x"],
-         lambda m: same_type(m) or ("" if m.root.op.axes == () else "it has axes")),
+         _has_no_axes),
     Rule("log(softmax(x)) = log_softmax(x)", of(Log, of(Softmax, X, name="inner")), _log_softmax, _along_one_axis,
          exact=False),
 )  # fmt: skip

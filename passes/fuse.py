@@ -86,7 +86,7 @@ class FuseRegions(Pass):
     def _fusable(self, node: Value) -> bool:
         return is_pointwise(node) or type(node.op) in self.anchors.prologue | self.anchors.epilogue
 
-    def _joined(self, graph: Graph, node: Value, region_of: Mapping[Value, _Region], is_output: bool) -> _Region | None:
+    def _joined(self, graph: Graph, node: Value, region_of: dict[Value, _Region], is_output: bool) -> _Region | None:
         """The region that the node joins, None if it starts its own."""
         users = graph.users[node]
         regions = list(dict.fromkeys(r for u in users if (r := region_of.get(u)) is not None))

@@ -25,8 +25,10 @@ from chainrule.backends.llvm.target import Target, host_target
 from chainrule.backends.loops import Function
 from chainrule.backends.reference import bind_sizes
 from chainrule.errors import ArgumentError, ChainruleError
+from chainrule.ir.dims import dim_value
 from chainrule.ir.graph import Graph
 from chainrule.ir.op import Array
+from chainrule.ir.types import TensorType
 from chainrule.passes.base import Check, PassReport, Pipeline
 from chainrule.passes.decompose import require_kept
 from chainrule.passes.hoist import hoist
@@ -88,8 +90,10 @@ def as_list(result: object) -> list[Array]:
 class LlvmExecutable:
     """A graph as native code. weights: one array per param and state input, in order; updates are written into them."""
 
-    def __init__(self, graph: Graph, weights: Sequence[Array], *, threads: int | None = None,
-                 target: Target | None = None, passes: Pipeline | None = None, check: Check | None = None) -> None:  # fmt: skip
+    def __init__(
+        self, graph: Graph, weights: Sequence[Array], *, threads: int | None = None, target: Target | None = None,
+        passes: Pipeline | None = None, check: Check | None = None,
+    ) -> None:  # fmt: skip
         self.source = graph
         self.target = target or host_target()
         self.threads = thread_count() if threads is None else threads
@@ -105,7 +109,7 @@ class LlvmExecutable:
         places = {v: i for i, v in enumerate(graph.by_role("param", "state"))}
         main = assemble(split.main, self.target)
         self._prepare: Unit | None = None
-        prepared: list[Array] = [np.empty([int(d) for d in v.tensor.shape], v.dtype.numpy) for v in split.prepared]  # type: ignore[arg-type]
+        prepared: list[Array] = [np.empty(static_shape(v.tensor), v.dtype.numpy) for v in split.prepared]
         own = [self.weights[places[v]] for v in split.main.by_role("param", "state") if v in places]
         programs = [main]
         if split.prepared:
@@ -170,6 +174,11 @@ class LlvmExecutable:
             for time in frame.profile(addresses):
                 least[time.step] = min(least.get(time.step, math.inf), time.ns * 1e-9)
         return [_profile_row(step, least.get(i, 0.0)) for i, step in enumerate(self.steps)]
+
+
+def static_shape(type: TensorType) -> tuple[int, ...]:
+    """The shape of a type without symbols."""
+    return tuple(dim_value(d, {}) for d in type.shape)
 
 
 def _profile_row(step: Step, seconds: float) -> dict[str, object]:

@@ -32,7 +32,7 @@ MAX_ARENA_BYTES = 1 << 44
 
 @dataclass(frozen=True)
 class BoundStep:
-    """A step with numbers: how many parallel iterations, which sizes, how long it is estimated to take on one thread."""
+    """A step with numbers: parallel iterations, sizes, and how long it is estimated to take on one thread."""
 
     extent: int
     sizes: tuple[int, ...]

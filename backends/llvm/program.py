@@ -190,7 +190,7 @@ class _Assembler:
         )
 
     def _safe_in_place(self, source: int, target: int) -> bool:
-        """True if nothing reads the state after its new value is written, the writing sweep itself element by element."""
+        """True if nothing reads the state after its new value is written, and the writing sweep reads it in step."""
         if self.program.storages[source].kind != "temp" or source not in self.writer:
             return False
         written = self.writer[source]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
@@ -97,8 +97,7 @@ class Executable:
             if result is not NotImplemented and self._bare:
                 return result
             if result is not NotImplemented:
-                outputs = list(result) if isinstance(result, tuple) else ([] if result is None else [result])
-                return self.traced.structure.build(outputs)
+                return self.traced.structure.build(as_list(result))
         leaves = self.traced.arguments.flatten(arrays, named)
         return self.traced.structure.build(self._run(leaves))
 
@@ -146,6 +145,13 @@ class Executable:
         return profile([as_input(leaf, value) for leaf, value in zip(leaves, self._inputs, strict=True)])
 
 
+def as_list(result: object) -> list[Any]:
+    """What a native entry returns, as a list: nothing, one array, or a tuple of them."""
+    if result is None:
+        return []
+    return list(cast("tuple[Any, ...]", result)) if isinstance(result, tuple) else [result]
+
+
 def _refuse(*arrays: object) -> object:
     return NotImplemented
 
@@ -170,7 +176,7 @@ def as_input(given: object, value: Value) -> Array:
     if given is None:
         raise ArgumentError(f"{name}: no array was given", help=f"it takes {type}")
     if isinstance(given, np.ndarray):
-        array = given
+        array: Array = given
     elif hasattr(given, "__dlpack__"):
         array = np.from_dlpack(given)  # type: ignore[arg-type]
     elif hasattr(given, "__array__"):
@@ -316,7 +322,7 @@ class Step:
         if not named:
             result = self._entry(*batch)
             if result is not NotImplemented:
-                return self._loss(list(result) if isinstance(result, tuple) else [result])
+                return self._loss(as_list(result))
         leaves = self.made.arguments.flatten(batch, named)
         outputs = self.program.run([as_input(leaf, v) for leaf, v in zip(leaves, self._inputs, strict=True)])
         self._entry = getattr(self.program, "entry", _refuse)

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cache
 from types import CodeType, FrameType, TracebackType
-
-_PACKAGE_ROOTS: tuple[str, ...] = ()
-
 
 @dataclass(frozen=True, slots=True)
 class Loc:
@@ -44,7 +42,7 @@ _current: ContextVar[tuple[Loc, ...] | None] = ContextVar("chainrule_loc", defau
 
 
 @contextmanager
-def using(locs: tuple[Loc, ...]) -> Iterator[None]:
+def using(locs: tuple[Loc, ...]) -> Generator[None]:
     """Within this context, nodes are built at these places instead of at the caller's line."""
     token = _current.set(locs)
     try:
@@ -58,7 +56,7 @@ def here() -> tuple[Loc, ...]:
     fixed = _current.get()
     if fixed is not None:
         return fixed
-    frame: FrameType | None = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]  # the only way to a caller
     while frame is not None and _is_ours(frame.f_code.co_filename):
         frame = frame.f_back
     return () if frame is None else (of_frame(frame),)
@@ -114,10 +112,9 @@ def _is_ours(filename: str) -> bool:
     return known
 
 
+@cache
 def _roots() -> tuple[str, ...]:
-    global _PACKAGE_ROOTS
-    if not _PACKAGE_ROOTS:
-        package = os.path.dirname(os.path.abspath(__file__))
-        folders = [package, *(os.path.join(package, name) for name in ("frontend", "passes", "backends"))]
-        _PACKAGE_ROOTS = tuple(os.path.realpath(folder) + os.sep for folder in folders)
-    return _PACKAGE_ROOTS
+    """The real folders of this package: its own and those that links lead to."""
+    package = os.path.dirname(os.path.abspath(__file__))
+    folders = [package, *(os.path.join(package, name) for name in ("frontend", "passes", "backends"))]
+    return tuple(os.path.realpath(folder) + os.sep for folder in folders)

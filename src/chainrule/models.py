@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import chainrule as cr
@@ -52,7 +53,7 @@ class DigitsNet(nn.Module):
 def mlp(*sizes: int) -> nn.Module:
     """Linear layers of these sizes with ReLU between them. x: [N, sizes[0]] -> [N, sizes[-1]]."""
     layers: list[nn.Module] = []
-    for i, (inner, outer) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for i, (inner, outer) in enumerate(pairwise(sizes)):
         layers += [nn.Linear(inner, outer)] + ([nn.ReLU()] if i < len(sizes) - 2 else [])
     return nn.Sequential(*layers)
 

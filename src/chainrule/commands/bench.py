@@ -1,4 +1,4 @@
-"""`chainrule bench`: times a model against onnxruntime on the same inputs with the same threads, and kernel by kernel."""
+"""`chainrule bench`: times a model against onnxruntime on the same inputs and threads, and kernel by kernel."""
 
 from __future__ import annotations
 

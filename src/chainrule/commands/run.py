@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The inputs, the backend and where to put the outputs."""
     add_model_arguments(parser)
     parser.add_argument("--input", "-i", action="append", default=[], metavar="[NAME=]FILE",
-                        help="an .npy file, or an .npz file with the inputs by name; random where none is given")  # fmt: skip
+                        help="an .npy file, or an .npz file of inputs by name; else random")  # fmt: skip
     parser.add_argument("--output", "-o", metavar="FILE", help="write the outputs to an .npz file")
     parser.add_argument("--backend", default="llvm", help="llvm (default), reference or onnxruntime")
     parser.add_argument("--threads", type=int, help="threads of one call (default: all cores)")

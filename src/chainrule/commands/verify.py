@@ -1,4 +1,4 @@
-"""`chainrule verify`: runs a model on every backend, compares with float64, and finds the first node where one parts."""
+"""`chainrule verify`: runs a model on every backend, compares with float64, finds the first node where one parts."""
 
 from __future__ import annotations
 

@@ -38,7 +38,11 @@ def outputs_agree(model: DigitsNet, images: np.ndarray) -> Agreement:
 def gradients_agree(model: DigitsNet, digits: Digits) -> Agreement:
     """The gradients of the loss with respect to every parameter, on one batch, without dropout."""
     specs = (cr.spec("N", 1, 8, 8), cr.spec("N", dtype="i64"))
-    traced = cr.trace(lambda x, y: cr.cross_entropy(model(x), y), specs)
+
+    def loss(x: cr.Tensor, y: cr.Tensor) -> cr.Tensor:
+        return cr.cross_entropy(model(x), y)
+
+    traced = cr.trace(loss, specs)
     graph = traced.graph
     grads = gradients(graph.outputs, graph.by_role("param"))
     whole = Graph("gradients", graph.inputs, tuple(g for g in grads if g is not None))

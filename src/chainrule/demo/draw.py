@@ -26,7 +26,7 @@ def draw_all(
         "graph_after.svg": graph_picture("After layout and fusion: each box is one kernel", _main(made.program)),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
+    paths: list[Path] = []
     for name, content in pictures.items():
         path = folder / name
         path.write_text(content, encoding="utf-8")

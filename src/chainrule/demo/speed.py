@@ -34,7 +34,7 @@ def measure(model: DigitsNet, images: np.ndarray, threads: int | None) -> list[R
     ours = cr.compile(model, spec, threads=threads)
     theirs = cr.compile(model, spec, backend="onnxruntime", threads=threads)
     one, many = np.ascontiguousarray(images[:1]), np.ascontiguousarray(np.resize(images, (BATCH, 1, 8, 8)))
-    rows = []
+    rows: list[Row] = []
     for what, x in (("latency of one image", one), (f"a batch of {BATCH} images", many)):
         times = paired({"ours": lambda x=x: ours(x), "theirs": lambda x=x: theirs(x)}, seconds=0.4)
         rows.append(Row(what, times["ours"].median, times["theirs"].median))

@@ -2,7 +2,7 @@
 
 A dim is a plain int, or a DimExpr: a polynomial with integer coefficients over atoms, where an atom is a symbol or an
 opaque operation (floor division, remainder, min, max) on dims. The form is canonical, so equal polynomials are equal
-objects: 2*H+1-H == H+1. Symbols stand for sizes, so they are >= 0; results are plain ints where nothing symbolic is left.
+objects: 2*H+1-H == H+1. Symbols stand for sizes, so they are >= 0; results are plain ints where no symbol is left.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 import numpy as np
 
@@ -72,11 +72,13 @@ AnyOp = TypeVar("AnyOp", bound=Op)
 
 def bind_dims(op: AnyOp, env: Mapping[str, int]) -> AnyOp:
     """The op with the symbolic sizes in its attributes replaced by numbers."""
-    changes = {}
+    changes: dict[str, object] = {}
     for item in fields(op):
         value = getattr(op, item.name)
         if isinstance(value, DimExpr):
             changes[item.name] = dim_value(value, env)
-        elif isinstance(value, tuple) and any(isinstance(part, DimExpr) for part in value):
-            changes[item.name] = tuple(dim_value(p, env) if isinstance(p, DimExpr) else p for p in value)
+        elif isinstance(value, tuple):
+            parts = cast("tuple[object, ...]", value)
+            if any(isinstance(part, DimExpr) for part in parts):
+                changes[item.name] = tuple(dim_value(p, env) if isinstance(p, DimExpr) else p for p in parts)
     return replace(op, **changes) if changes else op

@@ -223,7 +223,8 @@ def _is_enclosed(source: str) -> bool:
 
 def _split(source: str) -> list[str]:
     """The parts of a comma-separated text, where commas inside brackets and quotes do not count."""
-    parts, depth, start, in_string = [], 0, 0, False
+    parts: list[str] = []
+    depth, start, in_string = 0, 0, False
     for i, c in enumerate(source):
         if c == '"' and (i == 0 or source[i - 1] != "\\"):
             in_string = not in_string

@@ -18,9 +18,11 @@ import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
+from typing import cast
 
 import numpy as np
 
+from chainrule.ir.data import Data
 from chainrule.ir.dims import DimExpr
 from chainrule.ir.graph import Get, Graph, Input, Value, input_name
 from chainrule.ir.op import Op
@@ -95,12 +97,12 @@ def attribute_text(value: object) -> str:
         case str():
             return json.dumps(value).replace(" ", "\\u0020")
         case tuple():
-            inner = ",".join(attribute_text(part) for part in value)
-            return f"({inner},)" if len(value) == 1 else f"({inner})"
+            parts = cast("tuple[object, ...]", value)
+            inner = ",".join(map(attribute_text, parts))
+            return f"({inner},)" if len(parts) == 1 else f"({inner})"
         case _:
-            array = getattr(value, "array", None)
-            assert isinstance(array, np.ndarray), f"{type(value).__name__} is not an attribute type"
-            return data_text(array)
+            assert isinstance(value, Data), f"{type(value).__name__} is not an attribute type"
+            return data_text(value.array)
 
 
 def data_text(array: np.ndarray) -> str:

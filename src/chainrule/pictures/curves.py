@@ -47,7 +47,8 @@ def curves(title: str, x_label: str, y_label: str, series: Sequence[Series], log
             svg.text(x, HEIGHT - BOTTOM + 20, _label(tick), "middle"),
         ]
     body += [svg.line(LEFT, HEIGHT - BOTTOM, WIDTH - RIGHT, HEIGHT - BOTTOM, svg.INK),
-             svg.text(LEFT + across / 2, HEIGHT - 10, x_label, "middle"), svg.text(LEFT, TOP - 6, y_label, "start", 11)]  # fmt: skip
+             svg.text(LEFT + across / 2, HEIGHT - 10, x_label, "middle"),
+             svg.text(LEFT, TOP - 6, y_label, "start", 11)]  # fmt: skip
     names = list(dict.fromkeys(s.name for s in series))
     for s in series:
         colour = svg.COLOURS[names.index(s.name) % len(svg.COLOURS)]

@@ -44,7 +44,7 @@ def _image(image: np.ndarray, x: float, y: float) -> str:
     height, width = image.shape
     h, w = CELL / height, CELL / width
     cells = [
-        f'<rect x="{x + c * w:.2f}" y="{y + r * h:.2f}" width="{w + 0.15:.2f}" height="{h + 0.15:.2f}" fill="{_grey(shade)}"/>'
+        svg.rect(x + c * w, y + r * h, w + 0.15, h + 0.15, _grey(shade))
         for r, row in enumerate(shades.tolist())
         for c, shade in enumerate(row)
         if shade > 3

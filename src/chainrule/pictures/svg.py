@@ -18,7 +18,8 @@ def document(width: float, height: float, body: Sequence[str], title: str) -> st
 
 
 def rect(x: float, y: float, w: float, h: float, fill: str, radius: float = 0, stroke: str = "none") -> str:
-    return f'<rect x="{x:.2f}" y="{y:.2f}" width="{w:.2f}" height="{h:.2f}" rx="{radius:g}" fill="{fill}" stroke="{stroke}"/>'
+    more = (f' rx="{radius:g}"' if radius else "") + (f' stroke="{stroke}"' if stroke != "none" else "")
+    return f'<rect x="{x:.2f}" y="{y:.2f}" width="{w:.2f}" height="{h:.2f}" fill="{fill}"{more}/>'
 
 
 def text(
