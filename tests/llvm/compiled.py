@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,11 +10,10 @@ from chainrule.backends.llvm.executable import LlvmExecutable
 from chainrule.backends.llvm.pipeline import pipeline
 from chainrule.backends.llvm.target import Target, host_target
 from chainrule.backends.loops import verify
-from chainrule.backends.reference import run as run_reference
 from chainrule.ir.dims import Dim, symbol
 from chainrule.ir.graph import Graph, Value, build, new_input, results
 from chainrule.ir.types import TensorType, as_dtype
-from chainrule.ops.tolerance import Verdict, judge
+from chainrule.ops.tolerance import judge
 from tests.ops.sample import Sample
 
 Array = np.ndarray

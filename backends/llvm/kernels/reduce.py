@@ -21,7 +21,7 @@ from chainrule.backends.loops import Builder, Int, Reg, as_int, ceil_div, imin
 from chainrule.backends.loops import Value as V
 from chainrule.ir.dims import Dim, dim_max, dim_product, floordiv
 from chainrule.ir.types import TensorType, i64
-from chainrule.ops.reduce import Reduction
+from chainrule.ops.reduce import Position, Reduction
 from chainrule.ops.shape_rules import axes_of
 
 SIDE = 4  # vectors side by side: enough to hide an addition's latency
@@ -30,22 +30,23 @@ PART = 32768  # elements of one part of a reduction that is cut
 WORTH_CUTTING = 65536  # reduced elements per result from which the second kernel pays
 FEW = 64  # kept elements from which there is enough to share without cutting
 
-At = Callable[[Int, int, Int | int | None], V]
+At = Callable[[Int, int, Int | None], V]
+Element = Callable[[Sequence[Int], int, Int | None], V]
 
 
 def reduce(region: Region, target: Target) -> list[KernelCall]:
-    """The kernels of a sum, mean, product, extremum, any or all: one, or two where it is cut into parts."""
+    """The kernels of a sum, mean, product, extremum or its place, any or all: one, or two where it is cut into parts."""
     anchor = region.anchor
-    assert anchor is not None and isinstance(anchor.op, Reduction)
+    assert anchor is not None and isinstance(anchor.op, Reduction | Position)
     op = anchor.op
     x = anchor.inputs[0].tensor
-    reduced = axes_of(op.axes, x.rank)
+    reduced = axes_of(op.axes if isinstance(op, Reduction) else (op.axis,), x.rank)
     kept = [a for a in range(x.rank) if a not in reduced]
     axes = [Axis(a, x.shape[a], a in reduced,
                  None if a in reduced else a if op.keepdims else kept.index(a)) for a in range(x.rank)]  # fmt: skip
     space = space_of(region, axes)
-    fold = fold_of(op, x.dtype)
     count = dim_product(x.shape[a] for a in reduced)
+    fold = fold_of(op, x.dtype, space.along[-1], isinstance(count, int) and count < 2**31)
     made = _Reduce(region, target, space, fold, count)
     return made.cut() if _worth_cutting(space) else [made.whole()]
 
@@ -246,10 +247,14 @@ def column_tile(kernel: Kernel, space: Space, place: Sequence[Int]) -> Iterator[
         yield [*index[:-1], at], 1, size - at
 
 
-def fold_rows(kernel: Kernel, space: Space, fold: Fold, index: Sequence[Int],
-              ranges: dict[int, tuple[Int, Int]]) -> State:  # fmt: skip
-    """The wide state, LANES lanes, of all elements in the ranges of the reduced groups, the last group one of them."""
+def fold_rows(kernel: Kernel, space: Space, fold: Fold, index: Sequence[Int], ranges: dict[int, tuple[Int, Int]],
+              element: Element | None = None) -> State:  # fmt: skip
+    """The wide state, LANES lanes, of all elements in the ranges of the reduced groups, the last group one of them.
+
+    element: what is folded at an index (with lanes and mask); the anchor's operand without it.
+    """
     k = kernel.k
+    get = element or (lambda at, lanes, valid: space.read(kernel, at, lanes, valid))
     regs = registers(k, fold.wide_start(k, LANES))
     *outer, last = ranges
     with nest(k, [ranges[g] for g in outer]) as place:
@@ -257,10 +262,10 @@ def fold_rows(kernel: Kernel, space: Space, fold: Fold, index: Sequence[Int],
         for g, i in zip(outer, place, strict=True):
             at[g] = i
 
-        def element(i: Int, lanes: int, mask: Int | int | None) -> V:
-            return space.read(kernel, [*at[:-1], i], lanes, mask)
+        def along(i: Int, lanes: int, mask: Int | None) -> V:
+            return kernel.fit(get([*at[:-1], i], lanes, mask), lanes)
 
-        fold_line(k, fold, element, *ranges[last], regs)
+        fold_line(k, fold, along, *ranges[last], regs)
     return current(regs)
 
 
@@ -288,14 +293,14 @@ def _fold_block(k: Builder, fold: Fold, at: At, start: Int, stop: Int, regs: Seq
     if known is None or known >= tile:
         with k.loop("round", start, stop - (tile - 1), tile) as i:
             for u, side in enumerate(sides):
-                assign(side, fold.step(k, current(side), at(i + u * LANES, LANES, None)))
+                assign(side, fold.step(k, current(side), at(i + u * LANES, LANES, None), i + u * LANES))
     if known is None or known % tile >= LANES:
         with k.loop("single", stop // tile * tile, stop - (LANES - 1), LANES) as i:
-            assign(sides[0], fold.step(k, current(sides[0]), at(i, LANES, None)))
+            assign(sides[0], fold.step(k, current(sides[0]), at(i, LANES, None), i))
     if known is None or known % LANES:
         with k.loop("tail", stop // LANES * LANES, stop, LANES) as i:
             x = masked(k, at(i, LANES, stop - i), stop - i, fold.neutral)
-            assign(sides[-1], fold.step(k, current(sides[-1]), x))
+            assign(sides[-1], fold.step(k, current(sides[-1]), x, i))
     while len(sides) > 1:
         for a, b in zip(sides[: len(sides) // 2], sides[len(sides) // 2 :], strict=True):
             assign(a, fold.merge(k, current(a), current(b)))
@@ -305,18 +310,21 @@ def _fold_block(k: Builder, fold: Fold, at: At, start: Int, stop: Int, regs: Seq
 
 def masked(k: Builder, x: V, count: Int | int, neutral: float | int | bool) -> V:
     """x in the first count lanes, the neutral number in the others."""
-    lanes = max(x.lanes, LANES)
-    valid = k.cmp("lt", k.iota(i64, lanes), k.splat(k.value(count, i64), lanes))
-    return k.select(valid, x, k.const(neutral, x.dtype, lanes))
+    valid = k.cmp("lt", k.iota(i64, x.lanes), k.splat(k.value(count, i64), x.lanes))
+    return k.select(valid, x, k.const(neutral, x.dtype, x.lanes))
 
 
 def fold_columns(kernel: Kernel, space: Space, fold: Fold, index: Sequence[Int], ranges: dict[int, tuple[Int, Int]],
-                 width: int, mask: Int | None) -> list[State]:  # fmt: skip
-    """The wide states of `width` vectors of columns, side by side, over the ranges of the reduced groups."""
+                 width: int, mask: Int | None, element: Element | None = None) -> list[State]:  # fmt: skip
+    """The wide states of `width` vectors of columns, side by side, over the ranges of the reduced groups.
+
+    element: what is folded at an index (with lanes and mask); the anchor's operand without it.
+    """
+    get = element or (lambda at, lanes, valid: space.read(kernel, at, lanes, valid))
     k = kernel.k
     totals = [registers(k, fold.wide_start(k, LANES)) for _ in range(width)]
     if not ranges:
-        _fold_places(kernel, space, fold, index, [], mask, totals)
+        _fold_places(kernel, get, fold, index, [], mask, totals)
         return [current(t) for t in totals]
     *outer, last = ranges
     with nest(k, [ranges[g] for g in outer]) as place:
@@ -325,15 +333,15 @@ def fold_columns(kernel: Kernel, space: Space, fold: Fold, index: Sequence[Int],
             at[g] = i
         start, stop = ranges[last]
         if not fold.blocked:
-            _fold_places(kernel, space, fold, at, [(last, start, stop)], mask, totals)
+            _fold_places(kernel, get, fold, at, [(last, start, stop)], mask, totals)
         else:
             with k.loop("block", 0, ceil_div(stop - start, STEPS)) as block:
                 first = start + block * STEPS
-                _fold_places(kernel, space, fold, at, [(last, first, imin(first + STEPS, stop))], mask, totals)
+                _fold_places(kernel, get, fold, at, [(last, first, imin(first + STEPS, stop))], mask, totals)
     return [current(t) for t in totals]
 
 
-def _fold_places(kernel: Kernel, space: Space, fold: Fold, index: Sequence[Int], along: Sequence[tuple[int, Int, Int]],
+def _fold_places(kernel: Kernel, get: Element, fold: Fold, index: Sequence[Int], along: Sequence[tuple[int, Int, Int]],
                  mask: Int | None, totals: Sequence[Sequence[Reg]]) -> None:  # fmt: skip
     k = kernel.k
     states = [registers(k, fold.start(k, LANES)) for _ in totals]
@@ -342,8 +350,8 @@ def _fold_places(kernel: Kernel, space: Space, fold: Fold, index: Sequence[Int],
         for (g, _, _), i in zip(along, place, strict=True):
             at[g] = i
         for u, state in enumerate(states):
-            x = kernel.fit(space.read(kernel, moved(at, u * LANES), LANES, mask), LANES)
-            assign(state, fold.step(k, current(state), x))
+            x = kernel.fit(get(moved(at, u * LANES), LANES, mask), LANES)
+            assign(state, fold.step(k, current(state), x, place[0] if place else as_int(0)))
     for total, state in zip(totals, states, strict=True):
         assign(total, fold.wide_merge(k, current(total), fold.widen(k, current(state))))
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chainrule.backends.loops import Builder
+from chainrule.backends.loops import Builder, Int
 from chainrule.backends.loops import Value as V
 from chainrule.ir.op import Op
-from chainrule.ir.types import DType, bool_, f32, f64, u8
+from chainrule.ir.types import DType, bool_, f32, f64, i32, i64, u8
 from chainrule.ops import reduce as ops
 
 State = tuple[V, ...]
@@ -39,8 +39,8 @@ class Fold:
         """The narrow state of no elements."""
         raise NotImplementedError
 
-    def step(self, k: Builder, state: State, x: V) -> State:
-        """The narrow state with one more element in every lane."""
+    def step(self, k: Builder, state: State, x: V, at: Int) -> State:
+        """The narrow state with one more element in every lane. at: the (first) element's place along the line."""
         raise NotImplementedError
 
     def merge(self, k: Builder, a: State, b: State) -> State:
@@ -85,7 +85,7 @@ class Total(Fold):
     def start(self, k: Builder, lanes: int) -> State:
         return (k.const(0, self.dtype, lanes),)
 
-    def step(self, k: Builder, state: State, x: V) -> State:
+    def step(self, k: Builder, state: State, x: V, at: Int) -> State:
         return (k.add(state[0], x),)
 
     def merge(self, k: Builder, a: State, b: State) -> State:
@@ -139,7 +139,7 @@ class Product(Fold):
     def start(self, k: Builder, lanes: int) -> State:
         return (k.const(1, f64 if self.dtype.is_float else self.dtype, lanes),)
 
-    def step(self, k: Builder, state: State, x: V) -> State:
+    def step(self, k: Builder, state: State, x: V, at: Int) -> State:
         return (k.mul(state[0], k.cast(x, state[0].dtype)),)
 
     def merge(self, k: Builder, a: State, b: State) -> State:
@@ -163,7 +163,7 @@ class Extremum(Fold):
     def _better(self, k: Builder, a: V, b: V) -> V:
         return k.max(a, b) if self.largest else k.min(a, b)
 
-    def step(self, k: Builder, state: State, x: V) -> State:
+    def step(self, k: Builder, state: State, x: V, at: Int) -> State:
         best = self._better(k, x, state[0])  # keeps the best where x is NaN
         return (best, k.select(k.cmp("ne", x, x), x, state[1])) if self.dtype.is_float else (best,)
 
@@ -190,14 +190,58 @@ class Truth(Fold):
     def start(self, k: Builder, lanes: int) -> State:
         return (k.const(int(self.every), u8, lanes),)
 
-    def step(self, k: Builder, state: State, x: V) -> State:
-        return self.merge(k, state, (k.cast(x, u8),))
+    def step(self, k: Builder, state: State, x: V, at: Int) -> State:
+        byte = k.cast(x, u8)
+        return (k.and_(state[0], byte) if self.every else k.or_(state[0], byte),)
 
     def merge(self, k: Builder, a: State, b: State) -> State:
         return (k.and_(a[0], b[0]) if self.every else k.or_(a[0], b[0]),)
 
     def finish(self, k: Builder, state: State, count: V) -> V:
         return k.cast(state[0], bool_)
+
+
+@dataclass(frozen=True)
+class Place(Fold):
+    """Where the largest or smallest is: the first of equals, the first NaN if there is one.
+
+    rows: lanes are neighbours along the line, else they are lines of their own. index: i32 where the line is short.
+    """
+
+    largest: bool = True
+    rows: bool = True
+    index: DType = i64
+
+    @property
+    def neutral(self) -> float | int:
+        return lowest(self.dtype) if self.largest else highest(self.dtype)
+
+    def start(self, k: Builder, lanes: int) -> State:
+        # Where nothing beats the neutral element, all elements are equal to it, and the first is at 0.
+        return k.const(self.neutral, self.dtype, lanes), k.const(0, self.index, lanes)
+
+    def _beats(self, k: Builder, a: V, b: V) -> V:
+        better = k.cmp("gt" if self.largest else "lt", a, b)
+        if not self.dtype.is_float:
+            return better
+        return k.or_(better, k.and_(k.cmp("ne", a, a), k.cmp("eq", b, b)))
+
+    def step(self, k: Builder, state: State, x: V, at: Int) -> State:
+        place = k.splat(k.value(at, self.index), x.lanes)
+        if self.rows and x.lanes > 1:
+            place = k.add(place, k.iota(self.index, x.lanes))
+        better = self._beats(k, x, state[0])
+        return k.select(better, x, state[0]), k.select(better, place, state[1])
+
+    def merge(self, k: Builder, a: State, b: State) -> State:
+        worse = self._beats(k, a[0], b[0])
+        better = self._beats(k, b[0], a[0])
+        earlier = k.and_(k.not_(worse), k.cmp("lt", b[1], a[1]))
+        taken = k.or_(better, earlier)
+        return k.select(taken, b[0], a[0]), k.select(taken, b[1], a[1])
+
+    def finish(self, k: Builder, state: State, count: V) -> V:
+        return k.cast(state[1], i64)
 
 
 def lowest(dtype: DType) -> float | int:
@@ -210,8 +254,8 @@ def highest(dtype: DType) -> float | int:
     return math.inf if dtype.is_float else int(np.iinfo(dtype.numpy).max)
 
 
-def fold_of(op: Op, dtype: DType) -> Fold:
-    """The fold of a reduction over elements of a type."""
+def fold_of(op: Op, dtype: DType, rows: bool, short: bool) -> Fold:
+    """The fold of a reduction over elements of a type. rows: lanes lie along the line; short: i32 counts its places."""
     core = f32 if dtype.is_float and dtype.bits == 16 else dtype
     match op:
         case ops.Sum():
@@ -224,5 +268,7 @@ def fold_of(op: Op, dtype: DType) -> Fold:
             return Extremum(core, isinstance(op, ops.AMax))
         case ops.Any() | ops.All():
             return Truth(core, isinstance(op, ops.All))
+        case ops.ArgMax() | ops.ArgMin():
+            return Place(core, isinstance(op, ops.ArgMax), rows, i32 if short else i64)
         case _:
             raise AssertionError(f"{op.name} is not a reduction")

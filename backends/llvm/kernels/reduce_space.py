@@ -133,8 +133,8 @@ def rounded_to(kernel: Kernel, result: LoopValue, node: Value) -> LoopValue:
     return kernel.k.cast(result, dtype)
 
 
-def space_of(region: Region, axes: Sequence[Axis], trailing: Sequence[int] = ()) -> Space:
-    """The space of a region over these axes, merged.
+def space_of(region: Region, axes: Sequence[Axis], trailing: Sequence[int] = (), lines: bool = False) -> Space:
+    """The space of a region over these axes, merged. lines: where the anchor works along none, a group of 1 is added.
 
     trailing: for each operand of the anchor after the first, how many axes of the first come behind its last one (0:
     it broadcasts as numpy has it; rank - 2: it lies along the channels).
@@ -150,7 +150,11 @@ def space_of(region: Region, axes: Sequence[Axis], trailing: Sequence[int] = ())
             rank = ranks[1] if side == BEHIND else ranks[0]
             padded = (*(1,) * (rank - len(shape)), *shape)
             found[leaf, side] = [_has(padded, axis, side) for axis in axes]
-    return _merged(region, axes, found)
+    space = _merged(region, axes, found)
+    if not lines or any(space.along):
+        return space
+    more = {key: (*has, False) for key, has in space.lines.items()}
+    return Space(region, (*space.dims, 1), (*space.along, True), (*space.results, True), more)
 
 
 def _has(padded: Sequence[Dim], axis: Axis, side: int) -> bool:
@@ -171,7 +175,7 @@ def _merged(region: Region, axes: Sequence[Axis], found: Mapping[tuple[Value, in
                 continue
         groups.append([a])
     if not groups:
-        return Space(region, (1,), (True,), (False,), {key: (False,) for key in found})
+        return Space(region, (1,), (True,), (False,), dict.fromkeys(found, (False,)))
     return Space(
         region,
         tuple(dim_product(axes[a].size for a in g) for g in groups),

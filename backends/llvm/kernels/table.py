@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from chainrule.backends.llvm.kernels.indexing import gather, index_add, scatter, take_along_axis
 from chainrule.backends.llvm.kernels.matmul import matmul, panel_matmul
+from chainrule.backends.llvm.kernels.norm import norm
 from chainrule.backends.llvm.kernels.pack import pack_kernel, pack_panels
 from chainrule.backends.llvm.kernels.pointwise import pointwise
 from chainrule.backends.llvm.kernels.pool import avg_pool, avg_pool_grad, max_pool, max_pool_grad, max_pool_take
@@ -13,6 +14,7 @@ from chainrule.backends.llvm.kernels.reduce import reduce
 from chainrule.backends.llvm.kernels.region import KernelCall, Region
 from chainrule.backends.llvm.kernels.scalar_ops import has_scalar
 from chainrule.backends.llvm.kernels.shaping import concat_copy, flip_copy, pad_copy, slice_copy
+from chainrule.backends.llvm.kernels.softmax import softmax
 from chainrule.backends.llvm.kernels.transpose import transpose
 from chainrule.backends.llvm.target import Target
 from chainrule.ir.graph import Get, Input, Value
@@ -20,12 +22,14 @@ from chainrule.ir.op import Op
 from chainrule.ops.basic import Constant, Full, Fuse, SizeOf
 from chainrule.ops.elementwise import Elementwise
 from chainrule.ops.indexing import Gather, IndexAdd, Scatter, ScatterAdd, TakeAlongAxis
-from chainrule.ops.pool import AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad, MaxPoolTake
 from chainrule.ops.lowered import PackKernel, PackPanels, PanelMatMul
 from chainrule.ops.matmul import MatMul
+from chainrule.ops.norm import GroupNorm, InstanceNorm, LayerNorm, RMSNorm
+from chainrule.ops.pool import AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad, MaxPoolTake
 from chainrule.ops.ranges import Iota
 from chainrule.ops.reduce import All, AMax, AMin, Any, ArgMax, ArgMin, Mean, Prod, Sum
 from chainrule.ops.shaping import Concat, Expand, Flip, Pad, Reshape, Slice, Transpose
+from chainrule.ops.softmax import LogSoftmax, Softmax
 from chainrule.passes.fuse import Anchors
 
 Template = Callable[[Region, Target], list[KernelCall]]
@@ -33,7 +37,8 @@ Template = Callable[[Region, Target], list[KernelCall]]
 # anchor op -> its template. Each lives in the file of its family.
 TEMPLATES: Mapping[type[Op], Template] = {
     Sum: reduce, Mean: reduce, AMax: reduce, AMin: reduce, Prod: reduce, Any: reduce, All: reduce,
-    ArgMax: reduce, ArgMin: reduce,
+    ArgMax: reduce, ArgMin: reduce, Softmax: softmax, LogSoftmax: softmax,
+    LayerNorm: norm, RMSNorm: norm, GroupNorm: norm, InstanceNorm: norm,
     MatMul: matmul, PanelMatMul: panel_matmul, PackPanels: pack_panels, PackKernel: pack_kernel,
     Slice: slice_copy, Concat: concat_copy, Pad: pad_copy, Flip: flip_copy, Transpose: transpose,
     Gather: gather, IndexAdd: index_add, TakeAlongAxis: take_along_axis, ScatterAdd: scatter, Scatter: scatter,
@@ -41,11 +46,12 @@ TEMPLATES: Mapping[type[Op], Template] = {
 }  # fmt: skip
 
 _FOLDS: frozenset[type[Op]] = frozenset({Sum, Mean, AMax, AMin, Prod, Any, All, ArgMax, ArgMin})
+_LINES: frozenset[type[Op]] = frozenset({Softmax, LogSoftmax, LayerNorm, RMSNorm, GroupNorm, InstanceNorm})
 
 # Ops that need no code: a reshape is another view of the same bytes.
 VIEWS: tuple[type[Op], ...] = (Reshape,)
 
-ANCHORS = Anchors(prologue=_FOLDS, epilogue=_FOLDS | {MatMul, PanelMatMul}, chains={})
+ANCHORS = Anchors(prologue=_FOLDS | _LINES, epilogue=_FOLDS | _LINES | {MatMul, PanelMatMul}, chains={})
 
 
 def keeps(node: Value) -> bool:
@@ -57,5 +63,11 @@ def keeps(node: Value) -> bool:
 
 
 def template_of(region: Region) -> Template:
-    """The template of a region: that of its anchor, or the elementwise sweep."""
+    """The template of a region: that of its anchor, or the elementwise sweep. Results without elements need none."""
+    if all(0 in output.tensor.shape for output in region.body.outputs):
+        return _nothing
     return pointwise if region.anchor is None else TEMPLATES[type(region.anchor.op)]
+
+
+def _nothing(region: Region, target: Target) -> list[KernelCall]:
+    return []

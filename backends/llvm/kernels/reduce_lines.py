@@ -1,0 +1,265 @@
+"""Ops that gather a few numbers from each line of elements and then map the line by them: softmax, norms.
+
+A recipe is a list of phases, each a fold over the line that gives one number, and a last map. Lines along the last group
+(rows) of up to REGISTERS vectors of known length stay in registers from the first load to the store. Longer ones are
+swept once per phase and once more, which the first-level cache serves; what a phase computes for every element (the
+powers of a softmax, a costly prologue) is kept in the result's own place, or on the stack where the result has another
+type or more ops follow, or is computed again where neither is possible. Lines along another group (columns) are taken
+LANES or SIDE * LANES at a time, in vectors across them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from chainrule.backends.llvm.kernels.reduce import (
+    SIDE,
+    column_tile,
+    fold_columns,
+    fold_rows,
+    masked,
+    moved,
+    nest,
+    placed,
+)
+from chainrule.backends.llvm.kernels.reduce_folds import Fold
+from chainrule.backends.llvm.kernels.reduce_space import Space, grid
+from chainrule.backends.llvm.kernels.region import LANES, Kernel, KernelCall, Region
+from chainrule.backends.llvm.target import Target
+from chainrule.backends.loops import Buffer, Builder, Int, as_int, ceil_div
+from chainrule.backends.loops import Value as V
+from chainrule.ir.dims import dim_product
+from chainrule.ir.graph import Input
+from chainrule.ir.types import DType, f32, i64
+
+REGISTERS = 8  # vectors of a line that stay in registers
+SCRATCH = 64 * 1024  # bytes of a line that may go to the stack
+
+Numbers = Sequence[V]
+Index = Sequence[Int]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One fold over a line. element(k, value, numbers): what is folded, from the line's value and the numbers so far.
+
+    keeps: the element stands for the value from now on. number(k, folded): the number that the fold's result gives.
+    """
+
+    fold: Fold
+    element: Callable[[Builder, V, Numbers], V]
+    number: Callable[[Builder, V], V]
+    keeps: bool = False
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """phases, then result(value, numbers, read) for every element; read(i): operand i of the anchor there."""
+
+    phases: Sequence[Phase]
+    result: Callable[[Builder, V, Numbers, Callable[[int], V]], V]
+
+
+def map_lines(region: Region, target: Target, space: Space, recipe: Recipe) -> list[KernelCall]:
+    """The kernel of a recipe over all lines of the space."""
+    kernel = Kernel(region, target, f"lines_{region.name}"[:80])
+    made = _Lines(kernel, space, recipe)
+    if not space.along[-1]:
+        made.columns()
+    elif made.short:
+        made.in_registers()
+    else:
+        made.rows()
+    kernel.k.flops = kernel.dim(dim_product(space.dims)) * (8 + 2 * len(region.body.nodes))
+    return [kernel.built("rows" if space.along[-1] else "columns")]
+
+
+@dataclass
+class _Lines:
+    kernel: Kernel
+    space: Space
+    recipe: Recipe
+    store: Buffer | None = field(init=False, default=None)
+    in_output: bool = field(init=False, default=False)
+
+    @property
+    def k(self) -> Builder:
+        return self.kernel.k
+
+    @property
+    def dtype(self) -> DType:
+        """The type that is computed in."""
+        assert self.kernel.region.anchor is not None
+        dtype = self.kernel.region.anchor.inputs[0].tensor.dtype
+        return dtype if dtype.bits > 16 else f32
+
+    @property
+    def plain(self) -> bool:
+        """True when the line's values are loaded as they are."""
+        assert self.kernel.region.anchor is not None
+        return isinstance(self.kernel.region.anchor.inputs[0].op, Input)
+
+    @property
+    def short(self) -> bool:
+        inner = [self.space.dims[g] for g in self.space.inner]
+        return len(inner) == 1 and isinstance(inner[0], int) and inner[0] <= REGISTERS * LANES
+
+    def count(self) -> V:
+        """The number of elements of a line."""
+        return self.k.value(self.kernel.dim(self.space.count(self.space.inner)), i64)
+
+    # -- rows in registers ---------------------------------------------------------------------------------------------
+
+    def in_registers(self) -> None:
+        space, k = self.space, self.k
+        (length,) = (space.dims[g] for g in space.inner)
+        assert isinstance(length, int)
+        masks = [min(LANES, length - i) for i in range(0, length, LANES)]
+        with grid(self.kernel, [self.kernel.dim(space.dims[g]) for g in space.kept]) as place:
+            index = placed(space, place)
+            spots = [(moved(index, i * LANES), as_int(m) if m < LANES else None) for i, m in enumerate(masks)]
+            values = [self.kernel.fit(space.read(self.kernel, at, LANES, mask), LANES) for at, mask in spots]
+            numbers: list[V] = []
+            for phase in self.recipe.phases:
+                elements = [phase.element(k, v, numbers) for v in values]
+                numbers.append(self._folded(phase, elements, [mask for _, mask in spots]))
+                values = elements if phase.keeps else values
+            for (at, mask), value in zip(spots, values, strict=True):
+                self._write(at, value, numbers, mask)
+
+    def _folded(self, phase: Phase, elements: Sequence[V], masks: Sequence[Int | None]) -> V:
+        k, fold = self.k, phase.fold
+        states = []
+        for i, (x, mask) in enumerate(zip(elements, masks, strict=True)):
+            x = x if mask is None else masked(k, x, mask, fold.neutral)
+            states.append(fold.step(k, fold.start(k, LANES), x, as_int(i * LANES)))
+        while len(states) > 1:
+            pairs = [fold.merge(k, a, b) for a, b in zip(states[::2], states[1::2], strict=False)]
+            states = pairs + states[2 * len(pairs) :]
+        state = fold.across(k, fold.widen(k, states[0]))
+        return phase.number(k, fold.finish(k, state, self.count()))
+
+    # -- longer rows ---------------------------------------------------------------------------------------------------
+
+    def rows(self) -> None:
+        space, k = self.space, self.k
+        ranges = {g: (as_int(0), self.kernel.dim(space.dims[g])) for g in space.inner}
+        self._choose_store()
+        with grid(self.kernel, [self.kernel.dim(space.dims[g]) for g in space.kept]) as place:
+            index = placed(space, place)
+            numbers: list[V] = []
+            value = self._first
+            for i, phase in enumerate(self.recipe.phases):
+                element, value = self._steps(i, phase, value, list(numbers))
+                state = phase.fold.across(k, fold_rows(self.kernel, space, phase.fold, index, ranges, element))
+                numbers.append(phase.number(k, phase.fold.finish(k, state, self.count())))
+            *outer, last = ranges
+            with nest(k, [ranges[g] for g in outer]) as inner:
+                at = list(index)
+                for g, i in zip(outer, inner, strict=True):
+                    at[g] = i
+                self._mapped(at, ranges[last][1], value, numbers)
+
+    def _mapped(self, index: list[Int], stop: Int, value: Element, numbers: Numbers) -> None:
+        """The last sweep, over one stretch of the last group."""
+        k = self.k
+        whole = stop // (SIDE * LANES) * (SIDE * LANES)
+        with k.loop("i", 0, stop - (SIDE * LANES - 1), SIDE * LANES) as i:
+            for u in range(SIDE):
+                at = [*index[:-1], i + u * LANES]
+                self._write(at, value(at, LANES, None), numbers, None)
+        if stop.is_const and stop.const % (SIDE * LANES) == 0:
+            return
+        with k.loop("i", whole, stop - (LANES - 1), LANES) as i:
+            at = [*index[:-1], i]
+            self._write(at, value(at, LANES, None), numbers, None)
+        if stop.is_const and stop.const % LANES == 0:
+            return
+        with k.loop("i", stop // LANES * LANES, stop, LANES) as i:
+            at = [*index[:-1], i]
+            self._write(at, value(at, LANES, stop - i), numbers, stop - i)
+
+    def _choose_store(self) -> None:
+        """Where kept values go: the result, the stack, or nowhere."""
+        kernel, space = self.kernel, self.space
+        if self.plain and not any(phase.keeps for phase in self.recipe.phases):
+            return
+        outputs = kernel.region.body.outputs
+        if outputs == (kernel.region.anchor,) and outputs[0].tensor.dtype == self.dtype:
+            self.store = space.output(kernel, 0, "rw")
+            self.in_output = True
+            return
+        inner = [space.dims[g] for g in space.inner]
+        size = dim_product(inner)
+        if isinstance(size, int) and size * self.dtype.itemsize <= SCRATCH:
+            self.store = self.k.scratch("line", self.dtype, [int(d) if isinstance(d, int) else 0 for d in inner])
+
+    def _steps(self, i: int, phase: Phase, value: Element, numbers: Numbers) -> tuple[Element, Element]:
+        """(what this phase folds, the line's value after it)."""
+        first = i == 0 and not self.plain and self.store is not None
+
+        def computed(at: Index, lanes: int, mask: Int | None) -> V:
+            x = self.kernel.fit(value(at, lanes, mask), lanes)
+            if first and not phase.keeps:
+                self._keep(at, x, mask)
+            x = phase.element(self.k, x, numbers)
+            if phase.keeps and self.store is not None:
+                self._keep(at, x, mask)
+            return x
+
+        if self.store is not None and (first or phase.keeps):
+            return computed, self._kept
+        return computed, computed if phase.keeps else value
+
+    def _first(self, at: Index, lanes: int, mask: Int | None) -> V:
+        return self.space.read(self.kernel, at, lanes, mask)
+
+    def _keep(self, at: Index, x: V, mask: Int | None) -> None:
+        assert self.store is not None
+        self.k.store(self.store, self._spot(at), x, mask=mask)
+
+    def _kept(self, at: Index, lanes: int, mask: Int | None) -> V:
+        assert self.store is not None
+        return self.k.load(self.store, self._spot(at), lanes, mask=mask)
+
+    def _spot(self, at: Index) -> tuple[Int, ...]:
+        return tuple(at) if self.in_output else tuple(at[g] for g in self.space.inner)
+
+    def _write(self, at: Index, value: V, numbers: Numbers, mask: Int | None) -> None:
+        def read(operand: int) -> V:
+            return self.space.read(self.kernel, at, LANES, mask, operand)
+
+        self.space.write(self.kernel, at, self.recipe.result(self.k, value, numbers, read), LANES, mask)
+
+    # -- columns -------------------------------------------------------------------------------------------------------
+
+    def columns(self) -> None:
+        space, kernel = self.space, self.kernel
+        tiles = ceil_div(kernel.dim(space.dims[-1]), SIDE * LANES)
+        outer = [kernel.dim(space.dims[g]) for g in space.kept[:-1]]
+        self._choose_store()
+        self.store = self.store if self.in_output else None
+        with grid(kernel, [*outer, tiles]) as place:
+            for index, width, mask in column_tile(kernel, space, place):
+                for u in range(width):
+                    self._column(moved(index, u * LANES), mask)
+
+    def _column(self, index: list[Int], mask: Int | None) -> None:
+        """LANES lines side by side."""
+        space, k = self.space, self.k
+        ranges = {g: (as_int(0), self.kernel.dim(space.dims[g])) for g in space.inner}
+        numbers: list[V] = []
+        value = self._first
+        for i, phase in enumerate(self.recipe.phases):
+            element, value = self._steps(i, phase, value, list(numbers))
+            (state,) = fold_columns(self.kernel, space, phase.fold, index, ranges, 1, mask, element)
+            numbers.append(phase.number(k, phase.fold.finish(k, state, self.count())))
+        with nest(k, list(ranges.values())) as place:
+            at = list(index)
+            for g, i in zip(ranges, place, strict=True):
+                at[g] = i
+            self._write(at, self.kernel.fit(value(at, LANES, mask), LANES), numbers, mask)
+
+
+Element = Callable[[Sequence[Int], int, Int | None], V]
