@@ -10,8 +10,9 @@ import numpy as np
 
 from chainrule.errors import ArgumentError
 from chainrule.frontend.places import error, located
-from chainrule.frontend.tensor import Axes, Operand, Tensor, unpacked, value_of, values_of, wrap
+from chainrule.frontend.tensor import Axes, Operand, Tensor, number_value, unpacked, value_of, values_of, wrap
 from chainrule.ir.dims import Dim, dim_product
+from chainrule.ir.types import as_dtype
 from chainrule.ops import elementwise, repeating, shaping
 from chainrule.ops.shape_rules import axis_of
 
@@ -20,8 +21,11 @@ def asarray(x: Any, dtype: object = None) -> Tensor:
     """A tensor of an array, a number or a nested list of numbers. Python floats become f32, integers i64."""
     if isinstance(x, list | tuple):
         array = np.asarray(x)
-        x = array.astype(np.float32) if array.dtype == np.float64 and not _has_arrays(x) else array
+        weak = array.dtype == np.float64 and not _has_arrays(x) and dtype is None
+        x = array.astype(np.float32) if weak else array
     with located():
+        if dtype is not None and isinstance(x, float | int):
+            return wrap(number_value(x, as_dtype(dtype), "asarray"))
         value = value_of(x, "asarray")
         return wrap(value if dtype is None else elementwise.cast(value, dtype))
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from chainrule.errors import ArgumentError, NotSupported, ShapeError
 from chainrule.frontend.functions import norms
+from chainrule.frontend.functions.elementwise import astype
 from chainrule.frontend.nn import init
 from chainrule.frontend.nn.linear import empty_parameter
 from chainrule.frontend.nn.module import Module
@@ -74,7 +75,7 @@ class BatchNorm(Module):
         many = scalar_like(count, var)
         unbiased = elementwise.mul(var, elementwise.div(many, elementwise.sub(many, scalar_like(1, var))))
         for buffer, batch in ((self.running_mean, wrap(mean)), (self.running_var, wrap(unbiased))):
-            share = 1.0 / seen.astype(as_dtype(buffer.data.dtype)) if self.momentum is None else self.momentum
+            share = 1.0 / astype(seen, buffer.data.dtype) if self.momentum is None else self.momentum
             buffer.assign((1 - share) * buffer + share * batch)
 
     def extra_repr(self) -> str:

@@ -117,6 +117,7 @@ def test_arrays_and_tensors_are_made() -> None:
     assert_same(create.linspace(0, 1, 5), np.linspace(0, 1, 5, dtype=np.float32))
     assert_same(create.eye(2, 3, 1), np.eye(2, 3, 1, np.float32))
     assert shapes.asarray([1.5, 2]).dtype == np.float32 and shapes.asarray([1, 2]).dtype == np.int64
+    assert shapes.asarray(0.1, "f64") == 0.1 and shapes.asarray([0.1], "f64")[0] == 0.1
     traced = trace(lambda x: (create.zeros(x.shape), create.size(x), create.size(x, 0)), spec("N", 3))
     zeros, total, rows = run_traced(traced, np.ones((5, 3), np.float32))
     assert zeros.shape == (5, 3) and total == 15 and rows == 5
