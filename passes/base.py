@@ -1,7 +1,7 @@
 """What a pass is, and how a list of them runs.
 
 A pass is a frozen dataclass whose fields are its options; `run` maps a Graph to a Graph. A pipeline is a tuple of
-passes that prints as text and parses back: "fold-constants{max-bytes=1048576} fuse plan-memory{align=64}". Running one times
+passes that prints as text and parses back: "fold-constants{max-bytes=1048576} fuse". Running one times
 every pass, counts what it did, says which left the graph unchanged, and can check each against the reference.
 """
 

@@ -13,11 +13,13 @@ from chainrule.passes.decompose import Decompose
 from chainrule.passes.fold import FoldConstants
 from chainrule.passes.fold_norm import FoldNorm
 from chainrule.passes.fuse import FuseRegions
+from chainrule.passes.lower_conv import LowerConv
 
 
 def pipeline() -> Pipeline:
     """The pipeline of native code."""
     return Pipeline("llvm", (
         Canonicalize(), FoldConstants(), Decompose(keeps), FoldConstants(), Canonicalize(), FoldNorm(),
+        LowerConv(keeps),
         FuseRegions(ANCHORS),
     ))  # fmt: skip
