@@ -35,7 +35,7 @@ Element = Callable[[Sequence[Int], int, Int | None], V]
 
 
 def reduce(region: Region, target: Target) -> list[KernelCall]:
-    """The kernels of a sum, mean, product, extremum or its place, any or all: one, or two where it is cut into parts."""
+    """The kernels of a sum, mean, product, extremum or its place, any or all: one, or two where it is cut."""
     anchor = region.anchor
     assert anchor is not None and isinstance(anchor.op, Reduction | Position)
     op = anchor.op
@@ -107,7 +107,8 @@ class _Reduce:
 
     def part_size(self, cut: int) -> Dim:
         """How many places of the outermost reduced group make a part."""
-        inner = self.space.count([g for g in range(len(self.space.dims)) if g != cut and (self.space.along[g] or g > cut)])
+        along = self.space.along
+        inner = self.space.count([g for g in range(len(along)) if g != cut and (along[g] or g > cut)])
         if isinstance(inner, int):
             return max(STEPS, PART // max(inner, 1)) if inner > 1 else PART
         return dim_max(1, floordiv(PART, dim_max(1, inner)))

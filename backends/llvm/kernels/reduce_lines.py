@@ -1,8 +1,8 @@
 """Ops that gather a few numbers from each line of elements and then map the line by them: softmax, norms.
 
-A recipe is a list of phases, each a fold over the line that gives one number, and a last map. Lines along the last group
-(rows) of up to REGISTERS vectors of known length stay in registers from the first load to the store. Longer ones are
-swept once per phase and once more, which the first-level cache serves; what a phase computes for every element (the
+A recipe is a list of phases, each a fold over the line that gives one number, and a last map. Lines along the last
+group (rows) of up to REGISTERS vectors of known length stay in registers from the first load to the store. Longer ones
+are swept once per phase and once more, which the first-level cache serves; what a phase computes for every element (the
 powers of a softmax, a costly prologue) is kept in the result's own place, or on the stack where the result has another
 type or more ops follow, or is computed again where neither is possible. Lines along another group (columns) are taken
 LANES or SIDE * LANES at a time, in vectors across them.
@@ -164,17 +164,17 @@ class _Lines:
     def _mapped(self, index: list[Int], stop: Int, value: Element, numbers: Numbers) -> None:
         """The last sweep, over one stretch of the last group."""
         k = self.k
-        whole = stop // (SIDE * LANES) * (SIDE * LANES)
-        with k.loop("i", 0, stop - (SIDE * LANES - 1), SIDE * LANES) as i:
-            for u in range(SIDE):
-                at = [*index[:-1], i + u * LANES]
+        tile, known = SIDE * LANES, stop.const if stop.is_const else None
+        if known is None or known >= tile:
+            with k.loop("i", 0, stop - (tile - 1), tile) as i:
+                for u in range(SIDE):
+                    at = [*index[:-1], i + u * LANES]
+                    self._write(at, value(at, LANES, None), numbers, None)
+        if known is None or known % tile >= LANES:
+            with k.loop("i", stop // tile * tile, stop - (LANES - 1), LANES) as i:
+                at = [*index[:-1], i]
                 self._write(at, value(at, LANES, None), numbers, None)
-        if stop.is_const and stop.const % (SIDE * LANES) == 0:
-            return
-        with k.loop("i", whole, stop - (LANES - 1), LANES) as i:
-            at = [*index[:-1], i]
-            self._write(at, value(at, LANES, None), numbers, None)
-        if stop.is_const and stop.const % LANES == 0:
+        if known is not None and known % LANES == 0:
             return
         with k.loop("i", stop // LANES * LANES, stop, LANES) as i:
             at = [*index[:-1], i]

@@ -67,7 +67,8 @@ class Space:
         shape = [kernel.dim(d) if has else as_int(1) for d, has in zip(self.dims, self.results, strict=True)]
         return kernel.output(i, shape, mode)
 
-    def read(self, kernel: Kernel, index: Sequence[Int], lanes: int = 1, mask: Mask = None, operand: int = 0) -> LoopValue:
+    def read(self, kernel: Kernel, index: Sequence[Int], lanes: int = 1, mask: Mask = None,
+             operand: int = 0) -> LoopValue:  # fmt: skip
         """The elements of an operand of the anchor; half precision comes as f32."""
         assert self.region.anchor is not None
         return self.values(kernel, (self.region.anchor.inputs[operand],), operand, index, lanes, mask, {})[0]
@@ -107,7 +108,8 @@ class Space:
             stack.pop()
         return [done[v] for v in wanted]
 
-    def _loaded(self, kernel: Kernel, value: Value, side: int, index: Sequence[Int], lanes: int, mask: Mask) -> LoopValue:
+    def _loaded(self, kernel: Kernel, value: Value, side: int, index: Sequence[Int], lanes: int,
+                mask: Mask) -> LoopValue:  # fmt: skip
         has = self.lines[value, side]
         dims = [kernel.dim(d) if real else as_int(1) for d, real in zip(self.dims, has, strict=True)]
         buffer = kernel.input(self.region.body.inputs.index(value), dims)

@@ -68,10 +68,11 @@ def _recipe(dtype: DType) -> Recipe:
     return Recipe(
         (
             Phase(Peak(dtype), lambda k, x, n: x, lambda k, peak: peak),
-            Phase(Total(dtype), lambda k, x, n: vm.exp(k, k.sub(x, n[0])), lambda k, total: _inverse(k, total, dtype), True),
+            Phase(Total(dtype), lambda k, x, n: vm.exp(k, k.sub(x, n[0])),
+                  lambda k, total: _inverse(k, total, dtype), keeps=True),
         ),
         lambda k, power, n, read: k.mul(power, n[1]),
-    )
+    )  # fmt: skip
 
 
 def _inverse(k: Builder, total: V, dtype: DType) -> V:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from chainrule.backends.llvm.kernels.cumulative import cumulative
 from chainrule.backends.llvm.kernels.indexing import gather, index_add, scatter, take_along_axis
 from chainrule.backends.llvm.kernels.matmul import matmul, panel_matmul
 from chainrule.backends.llvm.kernels.norm import norm
@@ -15,11 +16,13 @@ from chainrule.backends.llvm.kernels.region import KernelCall, Region
 from chainrule.backends.llvm.kernels.scalar_ops import has_scalar
 from chainrule.backends.llvm.kernels.shaping import concat_copy, flip_copy, pad_copy, slice_copy
 from chainrule.backends.llvm.kernels.softmax import softmax
+from chainrule.backends.llvm.kernels.sort import sort
 from chainrule.backends.llvm.kernels.transpose import transpose
 from chainrule.backends.llvm.target import Target
 from chainrule.ir.graph import Get, Input, Value
 from chainrule.ir.op import Op
 from chainrule.ops.basic import Constant, Full, Fuse, SizeOf
+from chainrule.ops.cumulative import CumProd, CumSum
 from chainrule.ops.elementwise import Elementwise
 from chainrule.ops.indexing import Gather, IndexAdd, Scatter, ScatterAdd, TakeAlongAxis
 from chainrule.ops.lowered import PackKernel, PackPanels, PanelMatMul
@@ -30,6 +33,7 @@ from chainrule.ops.ranges import Iota
 from chainrule.ops.reduce import All, AMax, AMin, Any, ArgMax, ArgMin, Mean, Prod, Sum
 from chainrule.ops.shaping import Concat, Expand, Flip, Pad, Reshape, Slice, Transpose
 from chainrule.ops.softmax import LogSoftmax, Softmax
+from chainrule.ops.sorting import Argsort, Sort, TopK
 from chainrule.passes.fuse import Anchors
 
 Template = Callable[[Region, Target], list[KernelCall]]
@@ -39,6 +43,7 @@ TEMPLATES: Mapping[type[Op], Template] = {
     Sum: reduce, Mean: reduce, AMax: reduce, AMin: reduce, Prod: reduce, Any: reduce, All: reduce,
     ArgMax: reduce, ArgMin: reduce, Softmax: softmax, LogSoftmax: softmax,
     LayerNorm: norm, RMSNorm: norm, GroupNorm: norm, InstanceNorm: norm,
+    CumSum: cumulative, CumProd: cumulative, Argsort: sort, Sort: sort, TopK: sort,
     MatMul: matmul, PanelMatMul: panel_matmul, PackPanels: pack_panels, PackKernel: pack_kernel,
     Slice: slice_copy, Concat: concat_copy, Pad: pad_copy, Flip: flip_copy, Transpose: transpose,
     Gather: gather, IndexAdd: index_add, TakeAlongAxis: take_along_axis, ScatterAdd: scatter, Scatter: scatter,
@@ -46,7 +51,7 @@ TEMPLATES: Mapping[type[Op], Template] = {
 }  # fmt: skip
 
 _FOLDS: frozenset[type[Op]] = frozenset({Sum, Mean, AMax, AMin, Prod, Any, All, ArgMax, ArgMin})
-_LINES: frozenset[type[Op]] = frozenset({Softmax, LogSoftmax, LayerNorm, RMSNorm, GroupNorm, InstanceNorm})
+_LINES: frozenset[type[Op]] = frozenset({Softmax, LogSoftmax, LayerNorm, RMSNorm, GroupNorm, InstanceNorm, CumSum, CumProd})
 
 # Ops that need no code: a reshape is another view of the same bytes.
 VIEWS: tuple[type[Op], ...] = (Reshape,)
