@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from types import TracebackType
 from typing import TypeVar
 
 from chainrule import loc as locations
@@ -18,15 +18,26 @@ def error(kind: type[SomeError], cause: str, *, notes: Sequence[str] = (), help:
     return kind(cause, loc=places[0] if places else None, notes=notes, help=help)
 
 
-@contextmanager
-def located() -> Iterator[None]:
-    """Within this context, an error that was raised without a place gets the innermost user line of its traceback.
+class _Located:
+    """What `located` gives. It has no state: one object serves every use."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None,
+                 traceback: TracebackType | None) -> None:  # fmt: skip
+        if isinstance(problem, ChainruleError) and problem.loc is None:
+            places = locations.here()
+            problem.loc = locations.of_traceback(traceback) or (places[0] if places else None)
+
+
+_LOCATED = _Located()
+
+
+def located() -> _Located:
+    """Within this context, an error that was raised without a place gets the innermost line that is not chainrule's own:
+    one below the context (in the function that is traced) or else the one that led here.
 
     Builders that refuse an argument before any node is built raise such errors.
     """
-    try:
-        yield
-    except ChainruleError as problem:
-        if problem.loc is None:
-            problem.loc = locations.of_traceback(problem.__traceback__)
-        raise
+    return _LOCATED

@@ -103,6 +103,7 @@ def trace(fn: Callable[..., Any], specs: object = (), *, training: bool = False,
     An exception of the function passes unchanged. Raises ArgumentError for a result that is not made of tensors and
     for tensors of other traces. Traces in different threads do not disturb each other.
     """
+    require_function("trace", fn)
     scope = Scope(name or name_of(fn), training=training, names=stored_names(fn))
     inputs = declare(scope, fn, specs)
     with scopes.entered(scope), located():
@@ -141,6 +142,7 @@ def declare(scope: Scope, fn: Callable[..., Any], specs: object) -> Declared:
 def _arguments(fn: Callable[..., Any], specs: object) -> tuple[dict[str, object], set[str]]:
     """The specs by argument name, and which of them are passed by keyword."""
     if isinstance(specs, dict):
+        _check_names(fn, [str(key) for key in specs])
         return {str(key): value for key, value in specs.items()}, set(map(str, specs))
     parts = list(specs) if isinstance(specs, tuple | list) else [specs]
     names = _parameter_names(fn, len(parts))
@@ -149,10 +151,8 @@ def _arguments(fn: Callable[..., Any], specs: object) -> tuple[dict[str, object]
 
 def _parameter_names(fn: Callable[..., Any], count: int) -> list[str]:
     """Names for `count` positional arguments. Raises ArgumentError when the function takes another number."""
-    try:
-        called = getattr(fn, "called", None)  # a module's own method tells its inputs
-        parameters = list(inspect.signature(called() if callable(called) else fn).parameters.values())
-    except (TypeError, ValueError):
+    parameters = parameters_of(fn)
+    if parameters is None:
         return [f"x{i}" if count > 1 else "x" for i in range(count)]
     fixed = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), None)
@@ -162,6 +162,19 @@ def _parameter_names(fn: Callable[..., Any], count: int) -> list[str]:
                     help="give one spec for each argument: (" + ", ".join(p.name for p in fixed) + ")")  # fmt: skip
     names = [p.name for p in fixed[:count]]
     return names + [f"{rest}{i}" for i in range(count - len(names))]
+
+
+def _check_names(fn: Callable[..., Any], names: Sequence[str]) -> None:
+    """Raises ArgumentError for a name that is none of the function's arguments, and for an argument without spec."""
+    parameters = parameters_of(fn)
+    if parameters is None or any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return
+    known = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    unknown = [name for name in names if name not in known]
+    missing = [p.name for p in parameters if p.name in known and p.default is p.empty and p.name not in names]
+    if unknown or missing:
+        what = f"has no argument {unknown[0]!r}" if unknown else f"needs a spec for {', '.join(missing)}"
+        raise error(ArgumentError, f"{name_of(fn)} {what}", help="its arguments: " + (", ".join(known) or "none"))
 
 
 def _counted(needed: Sequence[str], fixed: Sequence[inspect.Parameter]) -> str:
@@ -232,6 +245,25 @@ def output_names(scope: Scope, paths: Iterable[str]) -> list[str]:
     """One free name for each output: its path in the result, "output" for a bare tensor, "output0" for an index."""
     wanted = (f"output{path}" if not path or path[0].isdigit() else path for path in paths)
     return [scope.take_name(name) for name in wanted]
+
+
+def parameters_of(fn: Callable[..., Any]) -> list[inspect.Parameter] | None:
+    """The parameters of a function, or of the method that computes a module; None where Python does not know them."""
+    called = getattr(fn, "called", None)
+    try:
+        return list(inspect.signature(called() if callable(called) else fn).parameters.values())
+    except (TypeError, ValueError):
+        return None
+
+
+def require_function(what: str, fn: object) -> None:
+    """Raises ArgumentError for what cannot be traced: a class in the place of its object, or no function at all."""
+    if isinstance(fn, type):
+        raise error(ArgumentError, f"{what}: {fn.__name__} is a class", help=f"make an object of it: {fn.__name__}(...)")
+    if not callable(fn):
+        shown = repr(fn) if isinstance(fn, str | int | float) else type(fn).__name__
+        raise error(ArgumentError, f"{what}: {shown} is neither a module nor a function",
+                    help="give an nn.Module or a function of tensors")  # fmt: skip
 
 
 def name_of(fn: object) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,17 @@ from chainrule.frontend.places import error, located
 from chainrule.frontend.scope import Scope, Stored
 from chainrule.frontend.stored import Parameter
 from chainrule.frontend.tensor import Tensor
-from chainrule.frontend.trace import Arguments, Traced, declare, finish, graph_of, name_of, stored_names
+from chainrule.frontend.trace import (
+    Arguments,
+    Traced,
+    declare,
+    finish,
+    graph_of,
+    name_of,
+    parameters_of,
+    require_function,
+    stored_names,
+)
 from chainrule.ir.graph import Graph, Value, input_name, new_input
 from chainrule.ir.op import Array
 from chainrule.ir.types import type_of
@@ -78,6 +87,7 @@ def build_step(model: Callable[..., Any], loss: Loss, optimizer: Optimizer, spec
     clip_norm: gradients are scaled so that their joint Euclidean norm is at most this. seed: of the random key.
     Raises ArgumentError, ShapeError or NotSupported (what has no gradient), with the user's line.
     """
+    _require_optimizer(optimizer)
     problem = posed(model, loss, specs, metrics)
     label = name or f"{name_of(model)}_step"
     scope = Scope(label, training=True, names=problem.names())
@@ -141,9 +151,18 @@ class Problem:
         return {"loss": loss, **further}
 
 
+def _require_optimizer(optimizer: object) -> None:
+    """Raises ArgumentError for a class in the place of its object, a name, or anything else that does not update."""
+    shown = optimizer.__name__ + " is a class" if isinstance(optimizer, type) else f"{optimizer!r:.60} is no optimiser"
+    if isinstance(optimizer, type) or not all(hasattr(optimizer, name) for name in ("of", "slots", "update")):
+        raise error(ArgumentError, f"optimizer: {shown}", help="make one: optim.Adam(1e-3)")
+
+
 def posed(model: Callable[..., Any], loss: Loss, specs: object,
           metrics: Sequence[Metric] | Mapping[str, Metric]) -> Problem:  # fmt: skip
     """The problem that these arguments of `build_step` pose. Raises ArgumentError where they do not fit together."""
+    require_function("model", model)
+    require_function("loss", loss)
     named = named_metrics(metrics)
     first, *rest = _positional_names(loss) or [""]
     if first == "model":
@@ -173,11 +192,7 @@ def _named(names: Sequence[str], specs: object, fallback: str) -> dict[str, obje
 
 
 def _positional_names(fn: Callable[..., Any]) -> list[str]:
-    called = getattr(fn, "called", None)
-    try:
-        parameters = inspect.signature(called() if callable(called) else fn).parameters.values()
-    except (TypeError, ValueError):
-        return []
+    parameters = parameters_of(fn) or []
     return [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
 
 
