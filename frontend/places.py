@@ -35,8 +35,9 @@ _LOCATED = _Located()
 
 
 def located() -> _Located:
-    """Within this context, an error that was raised without a place gets the innermost line that is not chainrule's own:
-    one below the context (in the function that is traced) or else the one that led here.
+    """Within this context, an error that was raised without a place gets the innermost line that is not chainrule's.
+
+    That is one below the context, in the function that is traced, or else the line that led here.
 
     Builders that refuse an argument before any node is built raise such errors.
     """

@@ -249,7 +249,7 @@ def output_names(scope: Scope, paths: Iterable[str]) -> list[str]:
 
 def parameters_of(fn: Callable[..., Any]) -> list[inspect.Parameter] | None:
     """The parameters of a function, or of the method that computes a module; None where Python does not know them."""
-    called = getattr(fn, "called", None)
+    called: Any = getattr(fn, "called", None)
     try:
         return list(inspect.signature(called() if callable(called) else fn).parameters.values())
     except (TypeError, ValueError):
@@ -259,7 +259,9 @@ def parameters_of(fn: Callable[..., Any]) -> list[inspect.Parameter] | None:
 def require_function(what: str, fn: object) -> None:
     """Raises ArgumentError for what cannot be traced: a class in the place of its object, or no function at all."""
     if isinstance(fn, type):
-        raise error(ArgumentError, f"{what}: {fn.__name__} is a class", help=f"make an object of it: {fn.__name__}(...)")
+        raise error(
+            ArgumentError, f"{what}: {fn.__name__} is a class", help=f"give an object of it: {fn.__name__}(...)"
+        )
     if not callable(fn):
         shown = repr(fn) if isinstance(fn, str | int | float) else type(fn).__name__
         raise error(ArgumentError, f"{what}: {shown} is neither a module nor a function",

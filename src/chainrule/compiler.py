@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 
 from chainrule.errors import ArgumentError, DTypeError, ShapeError
-from chainrule.frontend.trace import Traced, trace
-from chainrule.ir.graph import Graph, Input, Value
+from chainrule.frontend.places import located
+from chainrule.frontend.trace import Traced, require_function, trace
+from chainrule.ir.graph import Graph, Input, Value, input_name
 from chainrule.ir.types import TensorType
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Options:
         if self.backend not in BACKENDS:
             raise ArgumentError(f"there is no backend {self.backend!r}", help="use one of " + ", ".join(BACKENDS))
         if self.threads is not None and self.threads < 1:
-            raise ArgumentError(f"threads is {self.threads}", help="give at least 1, or None for all cores")
+            raise ArgumentError(f"threads is {self.threads}", help="give 1 or more, or None for all cores")
 
 
 class Executable:
@@ -98,22 +99,31 @@ class Executable:
                 return result
             if result is not NotImplemented:
                 return self.traced.structure.build(as_list(result))
-        leaves = self.traced.arguments.flatten(arrays, named)
-        return self.traced.structure.build(self._run(leaves))
+        with located():
+            return self.traced.structure.build(self._run(self.traced.arguments.flatten(arrays, named)))
 
     def run(self, arrays: Sequence[object] | Mapping[str, object]) -> list[Array]:
         """The outputs as a list, for the inputs as a list or by name."""
+        with located():
+            return self._run(self._in_order(arrays))
+
+    def _in_order(self, arrays: Sequence[object] | Mapping[str, object]) -> list[object]:
+        """One array for each input. Raises ArgumentError for a wrong count or name."""
+        notes = [f"input {name}: {type}" for name, type in zip(self.input_names, self.input_types, strict=True)]
         if isinstance(arrays, Mapping):
-            unknown = arrays.keys() - set(self.input_names)
-            missing = [n for n in self.input_names if n not in arrays]
+            unknown = [str(name) for name in arrays if name not in self.input_names]
+            missing = [name for name in self.input_names if name not in arrays]
             if unknown or missing:
-                raise ArgumentError(f"{sorted(unknown)[0]} is not an input" if unknown else f"missing: {missing[0]}",
-                                    help="the inputs are " + ", ".join(self.input_names))  # fmt: skip
-            arrays = [arrays[n] for n in self.input_names]
+                what = f"{unknown[0]} is not an input" if unknown else f"missing: {', '.join(missing)}"
+                raise ArgumentError(what, notes=notes, help="give one array for each input, by name")
+            return [arrays[name] for name in self.input_names]
+        if not isinstance(arrays, list | tuple):
+            raise ArgumentError(f"run takes a list or a dict of arrays, {type(arrays).__name__} was given", notes=notes,
+                                help="run([x]), or call the executable itself: net(x)")  # fmt: skip
         if len(arrays) != len(self._inputs):
-            raise ArgumentError(f"{len(arrays)} arrays were given, there are {len(self._inputs)} inputs",
-                                help="the inputs are " + ", ".join(self.input_names))  # fmt: skip
-        return self._run(list(arrays))
+            raise ArgumentError(f"{len(arrays)} arrays were given, there are {len(self._inputs)} inputs", notes=notes,
+                                help="give one array for each input, in order")  # fmt: skip
+        return list(arrays)
 
     def _run(self, leaves: Sequence[object]) -> list[Array]:
         checked = [as_input(leaf, value) for leaf, value in zip(leaves, self._inputs, strict=True)]
@@ -141,8 +151,9 @@ class Executable:
         profile = getattr(self.program, "profile", None)
         if profile is None:
             raise NotSupported(f"the {self.options.backend} backend does not profile", help='use backend="llvm"')
-        leaves = self.traced.arguments.flatten(arrays, {})
-        return profile([as_input(leaf, value) for leaf, value in zip(leaves, self._inputs, strict=True)])
+        with located():
+            leaves = self.traced.arguments.flatten(arrays, {})
+            return profile([as_input(leaf, value) for leaf, value in zip(leaves, self._inputs, strict=True)])
 
 
 def as_list(result: object) -> list[Any]:
@@ -171,41 +182,56 @@ def as_input(given: object, value: Value) -> Array:
 
     Numbers and lists take the declared element type; arrays must have it. Raises DTypeError and ShapeError.
     """
-    assert isinstance(value.op, Input)
-    name, type = value.op.name_, value.tensor
+    name, type = input_name(value), value.tensor
     if given is None:
-        raise ArgumentError(f"{name}: no array was given", help=f"it takes {type}")
-    if isinstance(given, np.ndarray):
-        array: Array = given
-    elif hasattr(given, "__dlpack__"):
-        array = np.from_dlpack(given)  # type: ignore[arg-type]
-    elif hasattr(given, "__array__"):
-        array = np.asarray(given)
-    else:
-        array = _converted(given, name, type)
+        raise ArgumentError(f"{name}: None was given", notes=[f"declared: {type}"], help="give a numpy array")
+    array = _as_array(given, name, type)
+    notes = [f"declared: {type}", f"given:    {_described(array)}"]
     if array.dtype != type.dtype.numpy:
-        raise DTypeError(f"{name}: {type} was declared, an array of {array.dtype} was given",
+        raise DTypeError(f"{name}: the array is of {array.dtype}, {type.dtype} was declared", notes=notes,
                          help=f"convert it: {name}.astype({type.dtype.numpy.name!r})")  # fmt: skip
     if array.ndim != type.rank:
-        raise ShapeError(f"{name}: {type} was declared, an array of shape {list(array.shape)} was given",
-                         help=f"it has {type.rank} axes")  # fmt: skip
+        raise ShapeError(f"{name}: the array has {array.ndim} axes, {type.rank} were declared", notes=notes,
+                         help="one image or sample as a batch of one: x[None]" if array.ndim == type.rank - 1 else
+                         "reshape the array, or declare another spec")  # fmt: skip
     for axis, (dim, size) in enumerate(zip(type.shape, array.shape, strict=True)):
         if isinstance(dim, int) and dim != size:
-            raise ShapeError(f"{name}: {type} was declared, an array of shape {list(array.shape)} was given",
-                             help=f"axis {axis} must be {dim}")  # fmt: skip
+            raise ShapeError(f"{name}: axis {axis} is {size}, {dim} was declared", notes=notes,
+                             help='a size that varies is declared by name: cr.spec("N", ...)')  # fmt: skip
     return (
         array if array.flags.c_contiguous and array.flags.aligned else np.ascontiguousarray(array).reshape(array.shape)
     )
 
 
+def _as_array(given: Any, name: str, type: TensorType) -> Array:
+    """The argument as a plain array, where it lies if it is one or shares its memory."""
+    if isinstance(given, np.ndarray):
+        return np.asarray(given)  # of memory-mapped ones and matrices the array itself
+    if hasattr(given, "__dlpack__"):
+        try:
+            return np.from_dlpack(given)
+        except (BufferError, RuntimeError, TypeError) as problem:  # on another device, or part of a gradient tape
+            raise ArgumentError(f"{name}: {given.__class__.__name__} gives no array: {problem}",
+                                notes=[f"declared: {type}"], help="give a numpy array") from problem  # fmt: skip
+    if hasattr(given, "__array__"):
+        return np.asarray(given)
+    return _converted(given, name, type)
+
+
+def _described(array: Array) -> str:
+    return f"{array.dtype}[{','.join(map(str, array.shape))}]"
+
+
 def _converted(given: object, name: str, type: TensorType) -> Array:
+    """Numbers and nested lists of them in the declared element type."""
     try:
         array = np.asarray(given)
         if array.dtype.kind not in "fiub":
             raise TypeError
         return array.astype(type.dtype.numpy)
     except (TypeError, ValueError):
-        raise DTypeError(f"{name}: {type} was declared, {given!r:.60} was given", help="give a numpy array") from None
+        raise DTypeError(f"{name}: {given!r:.60} is not an array", notes=[f"declared: {type}"],
+                         help="give a numpy array, or a number or nested list of equal lengths") from None  # fmt: skip
 
 
 def make_program(graph: Graph, weights: Sequence[Array], options: Options) -> Program:
@@ -246,8 +272,9 @@ def compile(model: Any, *specs: Any, backend: str = "llvm", threads: int | None 
     threads: how many may work on one call; the result does not depend on it. verify: run the reference after every
     pass and name the first that changes a result. target: "x86-64-v2", "x86-64-v3", "x86-64-v4", or this machine's.
     """
-    options = Options(backend, threads, verify, target)
-    return Executable(traced_of(model, specs, named_specs, name), options)
+    with located():
+        options = Options(backend, threads, verify, target)
+        return Executable(traced_of(model, specs, named_specs, name), options)
 
 
 def traced_of(model: Any, specs: Sequence[Any], named_specs: Mapping[str, Any], name: str | None = None) -> Traced:
@@ -257,8 +284,7 @@ def traced_of(model: Any, specs: Sequence[Any], named_specs: Mapping[str, Any], 
     own = getattr(model, "traced", None)
     if isinstance(own, Traced) and not specs and not named_specs:
         return own
-    if not callable(model):
-        raise ArgumentError(f"{type(model).__name__} is not a model", help="give an nn.Module or a function of tensors")
+    require_function("compile", model)
     if specs and named_specs:
         specs, named_specs = (), _named(model, specs, named_specs)
     return trace(model, dict(named_specs) if named_specs else tuple(specs), name=name)
@@ -323,8 +349,9 @@ class Step:
             result = self._entry(*batch)
             if result is not NotImplemented:
                 return self._loss(as_list(result))
-        leaves = self.made.arguments.flatten(batch, named)
-        outputs = self.program.run([as_input(leaf, v) for leaf, v in zip(leaves, self._inputs, strict=True)])
+        with located():
+            leaves = self.made.arguments.flatten(batch, named)
+            outputs = self.program.run([as_input(leaf, v) for leaf, v in zip(leaves, self._inputs, strict=True)])
         self._entry = getattr(self.program, "entry", _refuse)
         return self._loss(outputs)
 
@@ -362,9 +389,10 @@ def training_step(model: Callable[..., Any], loss: Callable[..., Any], optimizer
     """
     from chainrule.frontend.training import build_step
 
-    options = Options(backend, threads, verify, target)
-    made = build_step(model, loss, optimizer, specs, metrics=metrics, clip_norm=clip_norm, seed=seed, name=name)
-    return Step(made, options)
+    with located():
+        options = Options(backend, threads, verify, target)
+        made = build_step(model, loss, optimizer, specs, metrics=metrics, clip_norm=clip_norm, seed=seed, name=name)
+        return Step(made, options)
 
 
 __all__ = ["Executable", "Options", "Step", "StepLoss", "as_input", "compile", "make_program", "training_step"]

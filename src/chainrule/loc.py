@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from types import CodeType, FrameType, TracebackType
 
+
 @dataclass(frozen=True, slots=True)
 class Loc:
     """One place in a source file. line counts from 1; columns count from 0, end_column is one past the last.
@@ -57,7 +58,7 @@ def here() -> tuple[Loc, ...]:
     if fixed is not None:
         return fixed
     frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]  # the only way to a caller
-    while frame is not None and _is_ours(frame.f_code.co_filename):
+    while frame is not None and _is_our_frame(frame):
         frame = frame.f_back
     return () if frame is None else (of_frame(frame),)
 
@@ -74,7 +75,7 @@ def of_traceback(traceback: TracebackType | None) -> Loc | None:
     found: Loc | None = None
     while traceback is not None:
         code = traceback.tb_frame.f_code
-        if not _is_ours(code.co_filename):
+        if not _is_our_frame(traceback.tb_frame):
             line, column, end = _position(code, traceback.tb_lasti)
             found = Loc(code.co_filename, line or traceback.tb_lineno, column, end)
         traceback = traceback.tb_next
@@ -101,6 +102,14 @@ def _position(code: CodeType, lasti: int) -> tuple[int, int, int]:
 
 
 _ours: dict[str, bool] = {}
+
+
+def _is_our_frame(frame: FrameType) -> bool:
+    """True for a frame of chainrule's own code, that which dataclasses made for it included."""
+    filename = frame.f_code.co_filename
+    if filename == "<string>":
+        return str(frame.f_globals.get("__name__")).partition(".")[0] == "chainrule"
+    return _is_ours(filename)
 
 
 def _is_ours(filename: str) -> bool:
