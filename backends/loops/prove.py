@@ -64,11 +64,15 @@ def _eliminate(atom: Atom, c: Int, rest: Int, sign: int, facts: tuple[Int, ...],
             return proved(atom.a) or proved(atom.b)
         case Pair(kind="%"):
             if sign > 0:
-                return proved(as_int(0))
+                return proved(as_int(0)) or _from_facts(atom, c, rest, facts, effort)
             below = bounds(atom.a)[0]
-            return proved(atom.b - 1) or (below is not None and below >= 0 and proved(atom.a))
+            if proved(atom.b - 1) or (below is not None and below >= 0 and proved(atom.a)):
+                return True
+            return _from_facts(atom, c, rest, facts, effort)
         case Pair():
-            return _eliminate_division(atom, c, rest, sign, facts, effort)
+            return _eliminate_division(atom, c, rest, sign, facts, effort) or _from_facts(
+                atom, c, rest, facts, effort
+            )
         case Size():
             end = atom.low if sign > 0 else atom.high
             if end is not None and proved(as_int(end)):
