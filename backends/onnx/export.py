@@ -1,0 +1,200 @@
+"""Writes a graph as an ONNX model of standard ops."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx
+from onnx import ModelProto, ValueInfoProto, helper, numpy_helper
+
+from chainrule.backends.onnx.dtypes import ONNX_OF
+from chainrule.backends.onnx.forms.form import Numbers
+from chainrule.backends.onnx.lower import form_of, lowered
+from chainrule.backends.onnx.writer import Writer
+from chainrule.errors import ArgumentError, ModelError
+from chainrule.ir.dims import DimExpr
+from chainrule.ir.graph import Get, Graph, Input, Value, input_name
+from chainrule.ir.op import Array
+from chainrule.ir.types import TensorType, TupleType
+from chainrule.ops.basic import Constant, SizeOf
+from chainrule.passes.base import Pipeline
+from chainrule.passes.canonicalize import Canonicalize
+from chainrule.passes.fold import FoldConstants
+
+DEFAULT_OPSET = 18  # the first with the bitwise ops that random numbers need; every runtime of the last years has it
+LEAST_OPSET = 17
+ROLES = "chainrule.roles"  # metadata: the role of each stored input by name
+NEW = ".new"  # what the name of a state's next value adds to its own
+
+_BEFORE = Pipeline("onnx", (Canonicalize(strict=True), FoldConstants()))
+
+
+def export_graph(graph: Graph, weights: Sequence[Array], *, opset: int = DEFAULT_OPSET, ir_version: int | None = None,
+                 name: str | None = None, metadata: Mapping[str, str] | None = None,
+                 check: bool = True) -> ModelProto:  # fmt: skip
+    """The graph as a checked ONNX model made of standard ops.
+
+    weights: one array for each param and state input, in the order of graph.by_role("param", "state"). Those that no
+    update changes become initializers. State that is updated becomes an input whose initial value stands in the
+    initializer of the same name, and its next value an output "<name>.new": a loop feeds these back. Symbolic sizes
+    stay symbolic. opset: 17 to the newest that the installed onnx knows. ir_version: default, the lowest that has the
+    opset. metadata: further entries of the model's metadata_props.
+
+    Raises ArgumentError for an unknown opset, NotSupported naming all ops that have no form in it, ModelError when the
+    result does not pass onnx.checker.
+    """
+    version = _ir_version(opset, ir_version)
+    ready = _prepared(graph, opset)
+    exporter = _Exporter(ready, opset, version)
+    proto = exporter.graph(name or graph.name, weights)
+    model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", opset)], ir_version=version,
+                              producer_name="chainrule")  # fmt: skip
+    roles = {input_name(v): v.op.role for v in graph.by_role("param", "state") if isinstance(v.op, Input)}
+    helper.set_model_props(model, {ROLES: json.dumps(roles), **(metadata or {})})
+    if check and model.ByteSize() < 1 << 31:
+        _check(model)
+    return model
+
+
+def _ir_version(opset: int, wanted: int | None) -> int:
+    newest = onnx.defs.onnx_opset_version()
+    if not LEAST_OPSET <= opset <= newest:
+        raise ArgumentError(f"opset {opset} is not built", help=f"give {LEAST_OPSET} to {newest}")
+    least = helper.find_min_ir_version_for([helper.make_opsetid("", opset)])
+    if wanted is None:
+        return least
+    if not least <= wanted <= onnx.IR_VERSION:
+        raise ArgumentError(f"ir_version {wanted} does not go with opset {opset}",
+                            help=f"give {least} to {onnx.IR_VERSION}, or leave it out")  # fmt: skip
+    return wanted
+
+
+def _prepared(graph: Graph, opset: int) -> Graph:
+    simple, _ = _BEFORE.run(graph)
+    small, _ = _BEFORE.run(lowered(simple, opset))
+    return small
+
+
+def _check(model: ModelProto) -> None:
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ModelError(f"{model.graph.name}: the exported model does not pass onnx.checker: {error}") from error
+
+
+class _Exporter:
+    """One export: names for the values of a lowered graph."""
+
+    def __init__(self, graph: Graph, opset: int, ir_version: int) -> None:
+        self.source = graph
+        self.opset = opset
+        self.inputs = _distinct([input_name(v) for v in graph.inputs])
+        self.outputs = _output_names(graph, self.inputs)
+        self.writer = Writer(_size_sources(graph, self.inputs), [*self.inputs, *self.outputs], ir_version)
+        self.names: dict[Value, tuple[str, ...]] = {v: (n,) for v, n in zip(graph.inputs, self.inputs, strict=True)}
+        self.wanted = self._wanted()
+
+    def _wanted(self) -> dict[Value, str]:
+        """The values that get the name of an output; one that is an input, a constant or a second output does not."""
+        found: dict[Value, str] = {}
+        for value, name in zip(self.source.results, self.outputs, strict=True):
+            if not isinstance(value.op, Input | Constant | SizeOf):
+                found.setdefault(value, name)
+        return found
+
+    def graph(self, name: str, weights: Sequence[Array]) -> onnx.GraphProto:
+        """The graph with its inputs, outputs and initializers."""
+        for node in self.source.nodes:
+            if node not in self.names:
+                self._write(node)
+        outputs = [self._output(v, n) for v, n in zip(self.source.results, self.outputs, strict=True)]
+        stored = dict(zip(self.source.by_role("param", "state"), weights, strict=True))
+        changing = {state for state, _ in self.source.updates}
+        inputs = [_info(n, v.tensor) for v, n in zip(self.source.inputs, self.inputs, strict=True)
+                  if v not in stored or v in changing]  # fmt: skip
+        used = {name for node in self.writer.nodes for name in node.input}
+        arrays = {self.names[v][0]: array for v, array in stored.items()}
+        initializers = [numpy_helper.from_array(np.ascontiguousarray(a).reshape(a.shape), n)
+                        for n, a in {**arrays, **self.writer.constants}.items()
+                        if n in used or n in arrays]  # fmt: skip
+        return helper.make_graph(self.writer.nodes, name, inputs, outputs, initializers)
+
+    def _write(self, node: Value) -> None:
+        match node.op:
+            case Constant(data=data):
+                self.names[node] = (self.writer.constant(data.array),)
+            case SizeOf(dim=dim):
+                self.names[node] = (self.writer.size(dim),)
+            case Get(index=index):
+                self.names[node] = (self.names[node.inputs[0]][index],)
+            case _:
+                self._write_op(node)
+
+    def _write_op(self, node: Value) -> None:
+        form = form_of(node, self.opset)
+        assert form is not None, f"{node.op.mnemonic} was not lowered"
+        call = form.call(node, self.opset)
+        inputs = [self._input(v) for v in call.inputs]
+        while inputs and not inputs[-1]:
+            inputs.pop()
+        outputs = self._result_names(node)
+        self.writer.node(form.name, inputs, call.attributes, outputs, locs=node.locs)
+        self.names[node] = outputs
+
+    def _input(self, value: Value | Numbers | None) -> str:
+        if value is None:
+            return ""
+        return self.writer.numbers(value) if isinstance(value, Numbers) else self.names[value][0]
+
+    def _result_names(self, node: Value) -> tuple[str, ...]:
+        if isinstance(node.type, TensorType):
+            return (self.wanted.get(node) or self.writer.name(node.op.mnemonic),)
+        assert isinstance(node.type, TupleType)
+        taken = {u.op.index: self.wanted[u] for u in self.source.users[node]
+                 if isinstance(u.op, Get) and u in self.wanted}  # fmt: skip
+        return tuple(taken.get(i) or self.writer.name(node.op.mnemonic) for i in range(len(node.type.items)))
+
+    def _output(self, value: Value, name: str) -> ValueInfoProto:
+        if self.names[value][0] != name:
+            self.writer.node("Identity", [self.names[value][0]], outputs=[name])
+        return _info(name, value.tensor)
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """The names, with a number added to one that occurs again."""
+    found: list[str] = []
+    taken: set[str] = set()
+    for wanted in names:
+        name, count = wanted or "x", 1
+        while name in taken:
+            count += 1
+            name = f"{wanted}_{count}"
+        taken.add(name)
+        found.append(name)
+    return found
+
+
+def _output_names(graph: Graph, inputs: Sequence[str]) -> list[str]:
+    wanted = list(graph.output_names) or [f"output{i}" for i in range(len(graph.outputs))]
+    states = [input_name(state) + NEW for state, _ in graph.updates]
+    return _distinct([*inputs, *wanted, *states])[len(inputs) :]
+
+
+def _size_sources(graph: Graph, names: Sequence[str]) -> dict[str, tuple[str, int]]:
+    """For each symbol an input and its axis of just that size, arguments of the call first."""
+    found: dict[str, tuple[str, int]] = {}
+    for value, name in zip(graph.inputs, names, strict=True):
+        for axis, dim in enumerate(value.shape):
+            symbol = dim.symbol_name() if isinstance(dim, DimExpr) else None
+            if symbol is not None:
+                found.setdefault(symbol, (name, axis))
+    return found
+
+
+def _info(name: str, type: TensorType) -> ValueInfoProto:
+    shape = [d if isinstance(d, int) else str(d) for d in type.shape]
+    return helper.make_tensor_value_info(name, ONNX_OF[type.dtype], shape)
+
+

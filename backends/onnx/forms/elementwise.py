@@ -1,0 +1,128 @@
+"""Forms of elementwise ops: arithmetic, comparisons, functions, activations."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from chainrule.backends.onnx.forms.form import Attr, Call, Fixed, Form, Given, Numbers, same
+from chainrule.backends.onnx.raw import RawCast, RawDiv, RawMod, RawShift
+from chainrule.ir.graph import Value, build
+from chainrule.ir.op import Array
+from chainrule.ir.types import f64
+from chainrule.ops import activations as act
+from chainrule.ops import activations_smooth as smooth
+from chainrule.ops import arithmetic as ar
+from chainrule.ops import compare as cmp
+from chainrule.ops import elementwise as el
+from chainrule.ops import transcendental as tr
+from chainrule.ops import trigonometric as tri
+
+
+def _is_float(node: Value) -> bool:
+    return node.inputs[0].dtype.is_float
+
+
+def _not_f64(node: Value) -> bool:
+    return node.dtype != f64
+
+
+def _widens_or_wraps(node: Value) -> bool:
+    """A cast whose meaning ONNX fixes; from float to integer it leaves what does not fit open."""
+    assert isinstance(node.op, el.Cast)
+    return not (node.inputs[0].dtype.is_float and node.op.dtype.is_int)
+
+
+def _stretches_weight_only(node: Value) -> bool:
+    return node.shape == node.inputs[0].shape
+
+
+def _is_common_softplus(node: Value) -> bool:
+    """Above 20, log(1 + e^x) is x to the last bit of f32."""
+    assert isinstance(node.op, smooth.Softplus)
+    return node.op.beta == 1.0 and node.op.threshold == (math.inf if node.dtype == f64 else 20.0)
+
+
+def _read_softplus(given: Given) -> Value:
+    x = given.value(0)
+    return build(smooth.Softplus(1.0, math.inf if x.dtype == f64 else 20.0), x)
+
+
+def _write_clip(node: Value, opset: int) -> Call:
+    assert isinstance(node.op, ar.Clip)
+    low, high = node.op.bounds(node.dtype.numpy)
+    return Call((node.inputs[0], _bound(node.op.low, low), _bound(node.op.high, high)), {})
+
+
+def _bound(given: float, bound: Array) -> Numbers | None:
+    return None if math.isinf(given) and bound.dtype.kind not in "iu" else Numbers(array=np.asarray(bound))
+
+
+def _read_clip(given: Given) -> Value:
+    x = given.value(0)
+    if given.opset < 11:
+        low, high = given.attribute("min", -math.inf), given.attribute("max", math.inf)
+        assert isinstance(low, float) and isinstance(high, float)
+        return build(ar.Clip(low, high), x)
+    known = [not given.has(i) or given.contents[i] is not None for i in (1, 2)]
+    if all(known):
+        low, high = (given.number(i) if given.has(i) else side for i, side in ((1, -math.inf), (2, math.inf)))
+        return build(ar.Clip(_or_none(low, x, -1), _or_none(high, x, 1)), x)
+    raised = el.maximum(x, given.value(1)) if given.has(1) else x
+    return el.minimum(raised, given.value(2)) if given.has(2) else raised
+
+
+def _or_none(bound: float, x: Value, side: int) -> float:
+    """An integer's own limit is no bound."""
+    if x.dtype.is_int:
+        limits = np.iinfo(x.dtype.numpy)
+        if bound == (limits.max if side > 0 else limits.min):
+            return side * math.inf
+    return float(bound)
+
+
+FORMS: tuple[Form, ...] = (
+    *same([
+        (el.Neg, "Neg"), (el.Abs, "Abs"), (ar.Sign, "Sign"), (ar.Reciprocal, "Reciprocal"),
+        (ar.Floor, "Floor"), (ar.Ceil, "Ceil"), (ar.IsNaN, "IsNaN"),
+        (tr.Exp, "Exp"), (tr.Log, "Log"), (tr.Sqrt, "Sqrt"), (tr.Tanh, "Tanh"), (tr.Sigmoid, "Sigmoid"), (tr.Erf, "Erf"),
+        (tri.Sin, "Sin"), (tri.Cos, "Cos"), (tri.Tan, "Tan"), (tri.ASin, "Asin"), (tri.ACos, "Acos"), (tri.ATan, "Atan"),
+        (tri.SinH, "Sinh"), (tri.CosH, "Cosh"), (tri.ASinH, "Asinh"), (tri.ACosH, "Acosh"), (tri.ATanH, "Atanh"),
+        (act.Relu, "Relu"), (smooth.Softsign, "Softsign"),
+        (cmp.LogicalAnd, "And"), (cmp.LogicalOr, "Or"), (cmp.LogicalXor, "Xor"), (cmp.LogicalNot, "Not"),
+        (cmp.Eq, "Equal"), (cmp.Lt, "Less"), (cmp.Gt, "Greater"),
+        (el.Add, "Add"), (el.Sub, "Sub"), (el.Mul, "Mul"), (el.Maximum, "Max"), (el.Minimum, "Min"),
+    ]),
+    *same([(cmp.Le, "LessOrEqual"), (cmp.Ge, "GreaterOrEqual")], since=12),
+    *same([(cmp.BitAnd, "BitwiseAnd"), (cmp.BitOr, "BitwiseOr"), (cmp.BitXor, "BitwiseXor"),
+           (cmp.BitNot, "BitwiseNot")], since=18),  # fmt: skip
+    Form(ar.Round, "Round", since=11),
+    Form(ar.IsInf, "IsInf", (Fixed("detect_negative", 1, 1), Fixed("detect_positive", 1, 1)), since=10),
+    Form(el.Div, "Div", when=_is_float),
+    Form(RawDiv, "Div", reads=False),
+    Form(ar.FMod, "Mod", (Fixed("fmod", 1, 0),), since=10, when=_is_float),
+    Form(RawMod, "Mod", (Attr("fmod", "fmod", 0),), since=10, reads=False),
+    Form(ar.Remainder, "Mod", (Fixed("fmod", 0, 0),), since=10, when=lambda node: False),
+    Form(RawShift, "BitShift", (Attr("direction", "direction"),), since=11, reads=False),
+    Form(cmp.ShiftLeft, "BitShift", (Fixed("direction", "LEFT"),), since=11, when=lambda node: False),
+    Form(cmp.ShiftRight, "BitShift", (Fixed("direction", "RIGHT"),), since=11, when=lambda node: False),
+    Form(tr.Pow, "Pow", when=_is_float),
+    Form(el.Where, "Where", since=9, typed=1),
+    Form(el.Cast, "Cast", (Attr("dtype", "to"),), when=_widens_or_wraps),
+    Form(RawCast, "Cast", (Attr("dtype", "to"),), reads=False),
+    Form(el.BitCast, "BitCast", (Attr("dtype", "to"),), since=26),
+    Form(ar.Clip, "Clip", write=_write_clip, read=_read_clip),
+    Form(act.LeakyRelu, "LeakyRelu", (Attr("slope", "alpha", 0.01),)),
+    Form(act.PRelu, "PRelu", when=_stretches_weight_only),
+    Form(act.HardSigmoid, "HardSigmoid", (Fixed("alpha", 1.0 / 6.0, 0.2), Fixed("beta", 0.5, 0.5)), when=_not_f64),
+    Form(act.HardSwish, "HardSwish", since=14, when=_not_f64),
+    Form(smooth.Elu, "Elu", (Attr("alpha", "alpha", 1.0),)),
+    Form(smooth.Celu, "Celu", (Attr("alpha", "alpha", 1.0),), since=12, when=_not_f64),
+    Form(smooth.Selu, "Selu", (Fixed("alpha", smooth.SELU_ALPHA, smooth.SELU_ALPHA),
+                               Fixed("gamma", smooth.SELU_SCALE, smooth.SELU_SCALE)), when=_not_f64),  # fmt: skip
+    Form(smooth.Gelu, "Gelu", (Attr("approximate", "approximate", "none"),), since=20),
+    Form(smooth.Mish, "Mish", since=18),
+    Form(smooth.Softplus, "Softplus", when=_is_common_softplus, read=_read_softplus, write=lambda node, opset:
+         Call(node.inputs, {})),
+)  # fmt: skip

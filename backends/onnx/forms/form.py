@@ -1,0 +1,304 @@
+"""What an entry of the mapping between ops and ONNX is: data, read forwards by the exporter, backwards by the importer.
+
+A Form says that one op class is one ONNX op type. Its parts say where each field of the op stands: in an attribute
+(Attr), in an input that holds numbers (Operand), or nowhere because the form is for one value of it (Fixed). What one
+version of the operator set changed is one line: `since` of a form, `attribute_before` of an operand. A Form whose parts
+are not enough has a pair of functions, `write` and `read`, in the file of its family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Literal
+
+import numpy as np
+
+from chainrule.errors import ModelError, NotSupported
+from chainrule.ir.dims import Dim, DimExpr
+from chainrule.ir.graph import Value, build
+from chainrule.ir.op import Array, Op
+from chainrule.ir.types import DType
+
+Attribute = int | float | str | tuple[int, ...] | tuple[float, ...] | DType | Array
+Vector = tuple[Dim, ...]
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """An input of an ONNX node that is known when the graph is built: sizes as i64, or an array.
+
+    scalar: a single size as i64[] instead of i64[1].
+    """
+
+    dims: Vector = ()
+    array: Array | None = None
+    scalar: bool = False
+
+
+@dataclass(frozen=True)
+class Call:
+    """One ONNX node without its names: what a form writes. inputs: None for one that is left out."""
+
+    inputs: tuple[Value | Numbers | None, ...]
+    attributes: Mapping[str, Attribute]
+
+
+@dataclass(frozen=True)
+class Given:
+    """One ONNX node as the importer sees it: what a form reads.
+
+    inputs: values, None for one that is absent. contents: what is known of each input when the model is loaded: an
+    object array of dims, a number array, or None. outputs: how many of its outputs are named.
+    """
+
+    op_type: str
+    opset: int
+    inputs: tuple[Value | None, ...]
+    contents: tuple[Array | None, ...]
+    attributes: Mapping[str, object]
+    outputs: int = 1
+
+    def value(self, position: int) -> Value:
+        """The input at a position. Raises ModelError when it is absent."""
+        found = self.inputs[position] if position < len(self.inputs) else None
+        if found is None:
+            raise ModelError(f"{self.op_type}: input {position} is missing")
+        return found
+
+    def has(self, position: int) -> bool:
+        """True when the node has an input there."""
+        return position < len(self.inputs) and self.inputs[position] is not None
+
+    def content(self, position: int) -> Array:
+        """What is known of an input. Raises NotSupported when it depends on data."""
+        found = self.contents[position] if position < len(self.contents) else None
+        if found is None:
+            raise NotSupported(f"{self.op_type}: input {position} is not known when the model is loaded",
+                               help="fold the shape arithmetic of the model into constants, or give fixed sizes")  # fmt: skip
+        return found
+
+    def dims(self, position: int) -> Vector:
+        """An input as sizes."""
+        return tuple(d if isinstance(d, DimExpr) else int(d) for d in self.content(position).reshape(-1).tolist())
+
+    def ints(self, position: int) -> tuple[int, ...]:
+        """An input as whole numbers. Raises NotSupported when one is symbolic."""
+        found = self.dims(position)
+        if any(isinstance(d, DimExpr) for d in found):
+            raise NotSupported(f"{self.op_type}: input {position} depends on symbolic sizes: {found}")
+        return tuple(int(d) for d in found)  # type: ignore[arg-type]
+
+    def number(self, position: int) -> float:
+        """An input as one number."""
+        found = self.content(position)
+        if found.size != 1:
+            raise ModelError(f"{self.op_type}: input {position} holds {found.size} numbers, not one")
+        return found.reshape(-1)[0].item() if found.dtype != object else int(found.reshape(-1)[0])
+
+    def attribute(self, name: str, default: object = None) -> object:
+        """An attribute, or what the operator set says where it is left out."""
+        return self.attributes.get(name, default)
+
+
+Default = object
+REQUIRED: object = object()  # an attribute without default
+
+
+@dataclass(frozen=True)
+class Attr:
+    """A field that is an attribute. default: what ONNX takes where it is left out.
+
+    A default of "ones" or "zeros" is a tuple as long as the spatial axes of the first input ("zeros2": twice that).
+    """
+
+    field: str
+    name: str
+    default: Default = REQUIRED
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A field that is an input of its own: "dims" (sizes), "axes" (whole numbers), "axis" (one), all as i64.
+
+    attribute_before: before this opset it was an attribute of the same meaning, called `name`.
+    """
+
+    field: str
+    position: int
+    kind: Literal["dims", "axes", "axis"]
+    name: str = ""
+    attribute_before: int = 0
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """An attribute that this form always has, and by which the importer knows it. default: ONNX's own."""
+
+    name: str
+    value: Attribute
+    default: Default = REQUIRED
+
+
+@dataclass(frozen=True)
+class Derived:
+    """An attribute that repeats what the inputs say: written for other readers, not read."""
+
+    name: str
+    of: Callable[[Value], Attribute]
+
+
+Part = Attr | Operand | Fixed | Derived
+When = Callable[[Value], bool]
+
+
+@dataclass(frozen=True)
+class Form:
+    """One op class as one ONNX op type.
+
+    since: the first opset in which it can be written so. typed: the input whose element type must have a kernel.
+    when(node): whether this node of the op has this form. write, read: instead of the parts.
+    reads: False for a form whose ONNX op is read as another op. kinds: element types ("fiub") of the input `typed` for
+    which the importer takes this form. state: the inputs that are running statistics, not trained.
+    """
+
+    op: type[Op]
+    name: str
+    parts: tuple[Part, ...] = ()
+    since: int = 1
+    typed: int = 0
+    when: When | None = None
+    write: Callable[[Value, int], Call] | None = None
+    read: Callable[[Given], Value] | None = None
+    reads: bool = True
+    kinds: str = "fiub"
+    state: tuple[int, ...] = ()
+
+    def fits(self, node: Value, opset: int) -> bool:
+        """True when the node can be written in this form."""
+        if opset < self.since or (self.when is not None and not self.when(node)):
+            return False
+        return all(_exact(node, part) for part in self.parts)
+
+    def call(self, node: Value, opset: int) -> Call:
+        """The node in this form."""
+        if self.write is not None:
+            return self.write(node, opset)
+        attributes: dict[str, Attribute] = {}
+        inputs: list[Value | Numbers | None] = list(node.inputs)
+        for part in self.parts:
+            match part:
+                case Fixed(name, value):
+                    attributes[name] = value
+                case Derived(name, of):
+                    attributes[name] = of(node)
+                case Attr(field, name):
+                    attributes[name] = getattr(node.op, field)
+                case Operand(field, position, kind, name, attribute_before):
+                    numbers = getattr(node.op, field)
+                    if opset < attribute_before:
+                        attributes[name] = numbers
+                        continue
+                    inputs += [None] * (position - len(inputs))
+                    inputs.insert(position, Numbers((numbers,), scalar=True) if kind == "axis" else Numbers(numbers))
+        return Call(tuple(inputs), attributes)
+
+    def matches(self, given: Given) -> bool:
+        """True when the importer can take this form for the node."""
+        if not self.reads or given.opset < self.since:
+            return False
+        if self.kinds != "fiub" and given.value(self.typed).dtype.kind not in self.kinds:
+            return False
+        fixed = [part for part in self.parts if isinstance(part, Fixed)]
+        return all(_same(given.attribute(p.name, p.default), p.value) for p in fixed)
+
+    def value(self, given: Given) -> Value:
+        """The op that a node of this form means, on its inputs."""
+        if self.read is not None:
+            return self.read(given)
+        taken: dict[str, object] = {}
+        numbers: set[int] = set()
+        for part in self.parts:
+            match part:
+                case Attr(field, name, default):
+                    taken[field] = _as_field(self.op, field, _filled(given, name, default))
+                case Operand(field, position, kind, name, attribute_before):
+                    if given.opset < attribute_before:
+                        taken[field] = given.attribute(name, _all_axes(given))
+                        continue
+                    numbers.add(position)
+                    if given.has(position):
+                        taken[field] = _operand(given, position, kind)
+                    elif kind == "axes":
+                        taken[field] = _all_axes(given)
+                case Fixed() | Derived():
+                    pass
+        inputs = [v for i, v in enumerate(given.inputs) if i not in numbers and v is not None]
+        return build(self.op(**taken), *inputs)
+
+
+def _exact(node: Value, part: Part) -> bool:
+    """ONNX keeps floats of attributes in f32: one that needs more digits cannot be written for an f64 op."""
+    if not isinstance(part, Attr):
+        return True
+    value = getattr(node.op, part.field)
+    if not isinstance(value, float) or not np.isfinite(value):
+        return True
+    wide = any(v.dtype.name == "f64" for v in node.inputs)
+    return shortest(np.float32(value)) == value or (not wide and bool(np.isfinite(np.float32(value))))
+
+
+def shortest(value: np.floating) -> float:
+    """The number with the fewest digits that a float stands for: 1e-5 for f32's 9.99999974e-06."""
+    return float(str(value))
+
+
+def _same(given: object, wanted: Attribute) -> bool:
+    if isinstance(wanted, float) and isinstance(given, float | int):
+        return float(np.float32(given)) == float(np.float32(wanted))
+    return given == wanted
+
+
+def _filled(given: Given, name: str, default: Default) -> object:
+    found = given.attribute(name)
+    if found is not None:
+        return found
+    rank = max(1, given.value(0).rank - 2)
+    match default:
+        case "ones":
+            return (1,) * rank
+        case "zeros":
+            return (0,) * rank
+        case "zeros2":
+            return (0,) * (2 * rank)
+        case _:
+            if default is REQUIRED:
+                raise ModelError(f"{given.op_type}: the attribute {name} is missing")
+            return default
+
+
+def _as_field(op: type[Op], field: str, value: object) -> object:
+    """An attribute as the field's type: ONNX has 0 and 1 for bool, f32 for float."""
+    annotation = next(str(item.type) for item in fields(op) if item.name == field)
+    if annotation == "bool":
+        return bool(value)
+    if annotation == "float" and isinstance(value, float | int):
+        return shortest(np.float32(value))
+    return value
+
+
+def _all_axes(given: Given) -> tuple[int, ...]:
+    """What a reduction without axes reduces."""
+    return () if given.attribute("noop_with_empty_axes", 0) else tuple(range(given.value(0).rank))
+
+
+def _operand(given: Given, position: int, kind: str) -> object:
+    if kind == "dims":
+        return given.dims(position)
+    numbers = given.ints(position)
+    return numbers[0] if kind == "axis" else numbers
+
+
+def same(names: Sequence[tuple[type[Op], str]], **options: object) -> tuple[Form, ...]:
+    """Forms of ops without fields, or whose fields ONNX has no say in."""
+    return tuple(Form(op, name, **options) for op, name in names)  # type: ignore[arg-type]

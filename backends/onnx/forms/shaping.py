@@ -1,0 +1,227 @@
+"""Forms of ops that make, rearrange and look up elements."""
+
+from __future__ import annotations
+
+
+import numpy as np
+
+from chainrule.backends.onnx.forms.form import Attr, Call, Fixed, Form, Given, Numbers, Operand
+from chainrule.errors import ModelError, NotSupported
+from chainrule.ir.dims import Dim, DimExpr
+from chainrule.ir.graph import Value, build
+from chainrule.ir.types import as_dtype, i64
+from chainrule.ops import indexing as ix
+from chainrule.ops import shaping as sh
+from chainrule.ops.basic import Full, full
+from chainrule.ops.indexing_nd import GatherND, ScatterND, gather_nd
+from chainrule.ops.ranges import Iota, Trilu, arange
+from chainrule.ops.repeating import PadBorder, Tile, pad
+from chainrule.ops.shape_rules import broadcast_shapes
+from chainrule.ops.sorting import TopK
+
+FAR = 2**63 - 1  # "to the end" of a slice; -FAR is "to the front" of a reversed one
+
+
+def _write_full(node: Value, opset: int) -> Call:
+    assert isinstance(node.op, Full)
+    return Call((Numbers(node.op.shape),), {"value": np.full(1, node.op.value, node.op.dtype.numpy)})
+
+
+def _read_full(given: Given) -> Value:
+    value = given.attribute("value")
+    filler = np.zeros(1, np.float32) if value is None else np.asarray(value).reshape(-1)
+    if filler.size != 1:
+        raise ModelError(f"{given.op_type}: the value holds {filler.size} numbers, not one")
+    return full(filler[0].item(), given.dims(0), as_dtype(filler.dtype))
+
+
+def _write_iota(node: Value, opset: int) -> Call:
+    assert isinstance(node.op, Iota)
+    zero, one = (Numbers(array=np.asarray(n, np.int64)) for n in (0, 1))
+    return Call((zero, Numbers(node.op.shape, scalar=True), one), {})
+
+
+def _is_count(node: Value) -> bool:
+    assert isinstance(node.op, Iota)
+    return node.op.dtype == i64 and len(node.op.shape) == 1
+
+
+def _read_range(given: Given) -> Value:
+    dtype = given.value(0).dtype
+    if dtype.is_float:
+        start, stop, step = (given.number(i) for i in range(3))
+        return arange(float(start), float(stop), float(step), dtype)
+    (start,), (stop,), (step,) = (given.dims(i) for i in range(3))
+    if isinstance(step, DimExpr):
+        raise NotSupported(f"Range: the step {step} is a symbolic size")
+    return arange(start, stop, step, dtype)
+
+
+def _write_reshape(node: Value, opset: int) -> Call:
+    assert isinstance(node.op, sh.Reshape)
+    x, wanted = node.inputs[0], node.op.shape
+    if any(d == 0 for d in wanted):
+        return Call((x, Numbers(wanted)), {"allowzero": 1})
+    # 0 copies an axis, which keeps the shape a constant for any batch size; -1 stands for the one size that is left.
+    shape: list[Dim] = [0 if isinstance(d, DimExpr) and i < x.rank and d == x.shape[i] else d
+                        for i, d in enumerate(wanted)]  # fmt: skip
+    left = [i for i, d in enumerate(shape) if isinstance(d, DimExpr)]
+    if len(left) == 1 and 0 not in shape:
+        shape[left[0]] = -1
+    return Call((x, Numbers(tuple(shape))), {})
+
+
+def _read_reshape(given: Given) -> Value:
+    x = given.value(0)
+    shape = given.attribute("shape") if given.opset < 5 else list(given.dims(1))
+    assert isinstance(shape, list | tuple)
+    dims: list[Dim] = list(shape)
+    if not given.attribute("allowzero", 0):
+        if any(d == 0 and i >= x.rank for i, d in enumerate(dims)):
+            raise ModelError(f"Reshape: the shape {dims} copies an axis that {x.type} does not have")
+        dims = [x.shape[i] if isinstance(d, int) and d == 0 else d for i, d in enumerate(dims)]
+    return sh.reshape(x, dims)  # type: ignore[arg-type]
+
+
+def _write_expand(node: Value, opset: int) -> Call:
+    assert isinstance(node.op, sh.Expand)
+    x, wanted = node.inputs[0], node.op.shape
+    lead = len(wanted) - x.rank
+    kept = tuple(1 if isinstance(d, DimExpr) and i >= lead and d == x.shape[i - lead] else d
+                 for i, d in enumerate(wanted))  # fmt: skip
+    return Call((x, Numbers(kept)), {})
+
+
+def _read_expand(given: Given) -> Value:
+    x = given.value(0)
+    return sh.expand(x, broadcast_shapes(x.shape, given.dims(1)))
+
+
+def _write_slice(node: Value, opset: int) -> Call:
+    assert isinstance(node.op, sh.Slice)
+    x, op = node.inputs[0], node.op
+    starts: list[Dim] = []
+    ends: list[Dim] = []
+    axes: list[int] = []
+    for axis, (start, size, step) in enumerate(zip(op.starts, op.sizes, op.steps, strict=True)):
+        if start == 0 and size == x.shape[axis] and step == 1:
+            continue
+        axes.append(axis)
+        starts.append(0 if size == 0 else start)
+        to_end = step == 1 and start + size == x.shape[axis]
+        ends.append(0 if size == 0 else FAR if to_end else start + (size - 1) * step + 1)
+    steps = tuple(op.steps[axis] for axis in axes)
+    return Call((x, *(Numbers(tuple(part)) for part in (starts, ends, axes, steps))), {})
+
+
+def _write_flip(node: Value, opset: int) -> Call:
+    assert isinstance(node.op, sh.Flip)
+    axes = node.op.axes
+    back = (-1,) * len(axes)
+    return Call((node.inputs[0], Numbers(back), Numbers((-FAR,) * len(axes)), Numbers(axes), Numbers(back)), {})
+
+
+def _read_slice(given: Given) -> Value:
+    x = given.value(0)
+    if given.opset < 10:
+        starts, ends, axes = (given.attribute(name) for name in ("starts", "ends", "axes"))
+        assert isinstance(starts, tuple) and isinstance(ends, tuple)
+        return sh.slice_(x, starts, ends, None, axes if isinstance(axes, tuple) else None)
+    starts, ends = given.dims(1), given.dims(2)
+    axes = given.ints(3) if given.has(3) else tuple(range(len(starts)))
+    steps = given.ints(4) if given.has(4) else None
+    return sh.slice_(x, starts, ends, steps, axes)
+
+
+def _write_pad(node: Value, opset: int) -> Call:
+    assert isinstance(node.op, sh.Pad)
+    with np.errstate(all="ignore"):
+        value = np.asarray(node.op.value).astype(node.dtype.numpy)
+    pads = Numbers(node.op.before + node.op.after)
+    plain = not value.any() and not np.signbit(value.astype(np.float64))
+    return Call((node.inputs[0], pads) if plain else (node.inputs[0], pads, Numbers(array=value)), {})
+
+
+def _write_pad_border(node: Value, opset: int) -> Call:
+    assert isinstance(node.op, PadBorder)
+    return Call((node.inputs[0], Numbers(node.op.before + node.op.after)), {"mode": node.op.mode})
+
+
+def _is_old_border(node: Value) -> bool:
+    return getattr(node.op, "mode", "") != "wrap"
+
+
+def _read_pad(given: Given) -> Value:
+    x = given.value(0)
+    mode = given.attribute("mode", "constant")
+    if given.opset < 11:
+        amounts, value = given.attribute("pads", given.attribute("paddings")), given.attribute("value", 0.0)
+        assert isinstance(amounts, tuple)
+    else:
+        amounts = given.dims(1)
+        value = given.number(2) if given.has(2) else 0
+    axes = given.ints(3) if given.has(3) else tuple(range(x.rank))
+    before: list[Dim] = [0] * x.rank
+    after: list[Dim] = [0] * x.rank
+    if len(amounts) != 2 * len(axes):
+        raise ModelError(f"Pad: {len(amounts)} amounts for {len(axes)} axes")
+    for i, axis in enumerate(axes):
+        before[axis], after[axis] = amounts[i], amounts[i + len(axes)]
+    assert isinstance(mode, str) and isinstance(value, float | int)
+    return pad(x, before, after, mode, float(value))
+
+
+def _write_top_k(node: Value, opset: int) -> Call:
+    assert isinstance(node.op, TopK)
+    return Call((node.inputs[0], Numbers((node.op.k,))), {"axis": node.op.axis, "largest": node.op.largest})
+
+
+def _read_top_k(given: Given) -> Value:
+    axis, largest = given.attribute("axis", -1), given.attribute("largest", 1)
+    k = given.attribute("k") if given.opset < 10 else given.dims(1)[0]
+    assert isinstance(axis, int) and isinstance(k, int | DimExpr)
+    return build(TopK(k, axis % max(1, given.value(0).rank), bool(largest)), given.value(0))
+
+
+def _read_transpose(given: Given) -> Value:
+    perm = given.attribute("perm")
+    assert perm is None or isinstance(perm, tuple)
+    return sh.transpose(given.value(0), perm)
+
+
+def _read_gather_nd(given: Given) -> Value:
+    batch_dims = given.attribute("batch_dims", 0)
+    assert isinstance(batch_dims, int)
+    return gather_nd(given.value(0), given.value(1), batch_dims)
+
+
+FORMS: tuple[Form, ...] = (
+    Form(Full, "ConstantOfShape", since=9, write=_write_full, read=_read_full),
+    Form(Iota, "Range", since=11, when=_is_count, write=_write_iota, read=_read_range),
+    Form(sh.Reshape, "Reshape", write=_write_reshape, read=_read_reshape),
+    Form(sh.Transpose, "Transpose", (Attr("perm", "perm"),), read=_read_transpose, write=lambda node, opset:
+         Call(node.inputs, {"perm": getattr(node.op, "perm")})),
+    Form(sh.Expand, "Expand", since=8, write=_write_expand, read=_read_expand),
+    Form(sh.Concat, "Concat", (Attr("axis", "axis"),)),
+    Form(sh.Slice, "Slice", write=_write_slice, read=_read_slice),
+    Form(sh.Flip, "Slice", since=10, write=_write_flip, reads=False),
+    Form(sh.Pad, "Pad", write=_write_pad, read=_read_pad),
+    Form(PadBorder, "Pad", write=_write_pad_border, when=_is_old_border, reads=False),
+    Form(PadBorder, "Pad", write=_write_pad_border, since=19, reads=False),
+    Form(Tile, "Tile", (Operand("repeats", 1, "dims"),), since=6),
+    Form(Trilu, "Trilu", (Operand("diagonal", 1, "axis"), Attr("upper", "upper", 1)), since=14),
+    Form(ix.Gather, "Gather", (Attr("axis", "axis", 0),)),
+    Form(ix.TakeAlongAxis, "GatherElements", (Attr("axis", "axis", 0),), since=11),
+    Form(ix.ScatterAdd, "ScatterElements", (Fixed("reduction", "add", "none"), Attr("axis", "axis", 0)), since=16),
+    Form(ix.Scatter, "ScatterElements", (Fixed("reduction", "none", "none"), Attr("axis", "axis", 0)), since=11),
+    Form(GatherND, "GatherND", (Fixed("batch_dims", 0, 0),), since=11, read=_read_gather_nd,
+         write=lambda node, opset: Call(node.inputs, {})),
+    Form(ScatterND, "ScatterND", (Fixed("reduction", "none", "none"),), since=11,
+         when=lambda node: getattr(node.op, "mode") == "assign", read=lambda given:
+         build(ScatterND("assign"), *(given.value(i) for i in range(3)))),
+    Form(ScatterND, "ScatterND", (Fixed("reduction", "add", "none"),), since=16,
+         when=lambda node: getattr(node.op, "mode") == "add", read=lambda given:
+         build(ScatterND("add"), *(given.value(i) for i in range(3)))),
+    Form(TopK, "TopK", since=11, write=_write_top_k, read=_read_top_k),
+)  # fmt: skip
+

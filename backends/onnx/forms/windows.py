@@ -1,0 +1,63 @@
+"""Forms of convolutions, pools and normalisations."""
+
+from __future__ import annotations
+
+from chainrule.backends.onnx.forms.form import Attr, Call, Derived, Fixed, Form, Given
+from chainrule.backends.onnx.raw import MaxPoolPlaces
+from chainrule.ir.graph import Value, build
+from chainrule.ops.conv import Conv, ConvTranspose
+from chainrule.ops.norm import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
+from chainrule.ops.pool import AvgPool, MaxPool
+
+
+def _kernel(node: Value) -> tuple[int, ...]:
+    return tuple(int(k) for k in node.inputs[1].shape[2:])  # type: ignore[arg-type]
+
+
+def _has_output_padding(node: Value) -> bool:
+    """An output size that is given otherwise, or that reaches beyond a whole stride, is lowered."""
+    assert isinstance(node.op, ConvTranspose)
+    return node.op.output_size is None and all(
+        extra < max(stride, dilation)
+        for extra, stride, dilation in zip(node.op.output_padding, node.op.stride, node.op.dilation, strict=True)
+    )
+
+
+_CONV = (Attr("stride", "strides", "ones"), Attr("pad", "pads", "zeros2"), Attr("dilation", "dilations", "ones"),
+         Attr("groups", "group", 1), Derived("kernel_shape", _kernel))  # fmt: skip
+_POOL = (Attr("window", "kernel_shape"), Attr("stride", "strides", "ones"), Attr("pad", "pads", "zeros2"))
+_MAX_POOL = (*_POOL, Attr("dilation", "dilations", "ones"), Attr("ceil_mode", "ceil_mode", 0))
+
+
+def _write_trailing(node: Value, opset: int) -> Call:
+    assert isinstance(node.op, LayerNorm | RMSNorm)
+    return Call(node.inputs, {"axis": -node.op.trailing, "epsilon": node.op.eps})
+
+
+def _read_trailing(given: Given) -> Value:
+    x, axis, eps = given.value(0), given.attribute("axis", -1), given.attribute("epsilon", 1e-5)
+    assert isinstance(axis, int) and isinstance(eps, float)
+    op = LayerNorm if given.op_type == "LayerNormalization" else RMSNorm
+    inputs = [v for v in given.inputs if v is not None]
+    return build(op(-axis if axis < 0 else x.rank - axis, eps), *inputs)
+
+
+FORMS: tuple[Form, ...] = (
+    Form(Conv, "Conv", _CONV),
+    Form(ConvTranspose, "ConvTranspose", (*_CONV, Attr("output_padding", "output_padding", "zeros")),
+         when=_has_output_padding),
+    Form(MaxPool, "MaxPool", _MAX_POOL),
+    Form(MaxPoolPlaces, "MaxPool", _MAX_POOL, reads=False),
+    Form(AvgPool, "AveragePool", (*_POOL, Attr("ceil_mode", "ceil_mode", 0),
+                                  Attr("count_include_pad", "count_include_pad", 0))),
+    Form(BatchNorm, "BatchNormalization", (Attr("eps", "epsilon", 1e-5), Fixed("training_mode", 0, 0)), since=14,
+         state=(3, 4)),
+    Form(InstanceNorm, "InstanceNormalization", (Attr("eps", "epsilon", 1e-5),),
+         when=lambda node: len(node.inputs) == 3 and node.rank > 2),
+    Form(GroupNorm, "GroupNormalization", (Attr("groups", "num_groups"), Attr("eps", "epsilon", 1e-5)), since=21,
+         when=lambda node: len(node.inputs) == 3),
+    Form(LayerNorm, "LayerNormalization", since=17, when=lambda node: len(node.inputs) > 1, write=_write_trailing,
+         read=_read_trailing),
+    Form(RMSNorm, "RMSNormalization", since=23, when=lambda node: len(node.inputs) > 1, write=_write_trailing,
+         read=_read_trailing),
+)  # fmt: skip
