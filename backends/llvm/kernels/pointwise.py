@@ -1,7 +1,7 @@
 """Elementwise regions of any length and shape in one sweep: every input read once, every output written once.
 
 Axes that all operands walk alike are merged, so that [N,C,H,W] plus a bias [C,1,1] becomes a sweep over [N,C,HW]. The last
-axis runs in vectors of 16 with a masked tail; the first is split over threads, in blocks that depend on sizes only.
+axis runs in vectors of 16 with a masked tail, in blocks that threads share with the places of all other axes.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from chainrule.backends.llvm.kernels.grid import grid
 from chainrule.backends.llvm.kernels.region import LANES, Kernel, KernelCall, Region
 from chainrule.backends.llvm.target import Target
 from chainrule.backends.loops import Buffer, Int, as_int, ceil_div, imin
@@ -18,7 +19,7 @@ from chainrule.ir.graph import Input, Value
 from chainrule.ir.op import Op
 from chainrule.ops.ranges import Iota
 
-BLOCK = 4096  # elements of the last axis that one parallel iteration takes when there is no other axis
+BLOCK = 4096  # elements of the last axis that one parallel iteration takes at most
 
 
 @dataclass(frozen=True)
@@ -60,39 +61,41 @@ def pointwise(region: Region, target: Target) -> list[KernelCall]:
     outputs = [kernel.output(i, dims) for i in range(len(body.outputs))]
     point = _Point(kernel, inputs, sweep, outputs, dict(zip(positions, sweep.has[len(inputs) :], strict=True)))
     last = dims[-1]
-    if len(dims) == 1:
-        with k.loop("block", 0, ceil_div(last, BLOCK), parallel=True) as block:
-            start = block * BLOCK
-            _sweep_row(point, (), start, imin(start + BLOCK, last))
+    k.flops = kernel.dim(dim_product(sweep.dims)) * sum(_cost(n) for n in body.nodes)
+    if len(dims) == 1 and last.is_const and last.const <= BLOCK:
+        _sweep_row(point, (), as_int(0), last)
         return [kernel.built()]
-    with k.loop("i0", 0, dims[0], parallel=True) as first:
-        _nest(point, dims, [first])
+    if last.is_const and last.const <= BLOCK:
+        with grid(kernel, dims[:-1]) as place:
+            _sweep_row(point, place, as_int(0), last)
+    else:
+        with grid(kernel, [*dims[:-1], ceil_div(last, BLOCK)]) as (*place, block):
+            _sweep_row(point, place, block * BLOCK, imin(block * BLOCK + BLOCK, last))
     return [kernel.built()]
 
 
-def _nest(point: _Point, dims: Sequence[Int], index: list[Int]) -> None:
-    """Loops over the axes between the first and the last."""
-    if len(index) == len(dims) - 1:
-        _sweep_row(point, index, as_int(0), dims[-1])
-        return
-    with point.kernel.k.loop(f"i{len(index)}", 0, dims[len(index)]) as i:
-        _nest(point, dims, [*index, i])
+def _cost(node: Value) -> int:
+    """Operations per element, roughly: enough to tell work for one thread from work for several."""
+    if isinstance(node.op, Input) or not node.inputs:
+        return 0
+    return 16 if node.op.tolerance in "TC" else 1
 
 
 def _sweep_row(point: _Point, index: Sequence[Int], start: Int, stop: Int) -> None:
+    """The elements from start, a multiple of LANES, to stop of the last axis."""
     k = point.kernel.k
-    whole = (stop - start) // LANES
-    if not (whole.is_const and whole.const == 0):
-        with k.loop("v", 0, whole) as v:
-            point.compute((*index, start + v * LANES), LANES, None)
-    tail = start + whole * LANES
-    rest = stop - tail
-    if rest.is_const:
-        if rest.const:
-            point.compute((*index, tail), LANES, rest)
+    length = stop - start
+    if not length.is_const or length.const >= LANES:
+        with k.loop("i", start, stop - (LANES - 1), LANES) as i:
+            point.compute((*index, i), LANES, None)
+    if length.is_const and length.const % LANES == 0:
         return
-    with k.when(k.cmp("gt", rest, 0)):
-        point.compute((*index, tail), LANES, rest)
+    if length.is_const:
+        tail = stop // LANES * LANES
+        point.compute((*index, tail), LANES, stop - tail)
+        return
+    with k.loop("i", stop // LANES * LANES, stop, LANES) as i:
+        point.compute((*index, i), LANES, stop - i)
 
 
 @dataclass

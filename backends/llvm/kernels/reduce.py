@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from chainrule.backends.llvm.kernels.grid import grid
 from chainrule.backends.llvm.kernels.reduce_folds import STEPS, Fold, State, fold_of
-from chainrule.backends.llvm.kernels.reduce_space import Axis, Space, grid, space_of
+from chainrule.backends.llvm.kernels.reduce_space import Axis, Space, space_of
 from chainrule.backends.llvm.kernels.region import LANES, Kernel, KernelCall, Region, Temp
 from chainrule.backends.llvm.target import Target
 from chainrule.backends.loops import Builder, Int, Reg, as_int, ceil_div, imin

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from chainrule.backends.llvm.kernels.grid import grid
 from chainrule.backends.llvm.kernels.reduce import (
     SIDE,
     column_tile,
@@ -24,7 +25,7 @@ from chainrule.backends.llvm.kernels.reduce import (
     placed,
 )
 from chainrule.backends.llvm.kernels.reduce_folds import Fold
-from chainrule.backends.llvm.kernels.reduce_space import Space, grid
+from chainrule.backends.llvm.kernels.reduce_space import Space
 from chainrule.backends.llvm.kernels.region import LANES, Kernel, KernelCall, Region
 from chainrule.backends.llvm.target import Target
 from chainrule.backends.loops import Buffer, Builder, Int, as_int, ceil_div

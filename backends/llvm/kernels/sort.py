@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from chainrule.backends.llvm.kernels.grid import grid
 from chainrule.backends.llvm.kernels.reduce import placed
-from chainrule.backends.llvm.kernels.reduce_space import Axis, Space, grid, space_of
+from chainrule.backends.llvm.kernels.reduce_space import Axis, Space, space_of
 from chainrule.backends.llvm.kernels.region import Kernel, KernelCall, Region, Temp, is_half
 from chainrule.backends.llvm.target import Target
 from chainrule.backends.loops import Buffer, Builder, Int, as_int, imax, imin
