@@ -37,6 +37,7 @@ class Command:
 
 
 COMMANDS = (
+    Command("demo", "train a ConvNet on real digits, compare, time, export and draw it"),
     Command("show", "print a model's graph, before, between and after the passes"),
     Command("compile", "compile a model and say what it took"),
     Command("run", "run a model on arrays from files or on random ones"),
