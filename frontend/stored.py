@@ -87,7 +87,7 @@ class Stored(Tensor):
     def shape(self) -> tuple[int, ...]:
         return self.data.shape
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
         """The numbers, outside of a trace. Inside of one a parameter is a tensor like any other."""
         if scopes.current() is not None:
             return super().__array__(dtype, copy)

@@ -137,18 +137,19 @@ class Problem:
 
     def _scalars(self, loss: Any, further: Mapping[str, Any]) -> dict[str, Tensor]:
         """The loss with what else is reported. Raises ShapeError or ArgumentError unless all are scalars."""
+        first: Any = loss
         if isinstance(loss, tuple) and len(loss) == 2 and isinstance(loss[1], Mapping):
-            loss, further = loss[0], {**loss[1], **further}
-        for name, value in {"loss": loss, **further}.items():
+            first, further = loss[0], {**loss[1], **further}
+        for name, value in {"loss": first, **further}.items():
             if not isinstance(value, Tensor):
                 raise error(ArgumentError, f"{name}: {type(value).__name__} was returned, not a tensor",
                             help="a loss and a metric return a scalar tensor")  # fmt: skip
             if value.ndim != 0:
                 raise error(ShapeError, f"{name}: {value.value.type} was returned, not a scalar",
                             help="reduce it: value.mean()")  # fmt: skip
-        if not loss.dtype.is_float:
-            raise error(ArgumentError, f"loss: it is of type {loss.dtype}", help="a loss is of a float type")
-        return {"loss": loss, **further}
+        if not first.dtype.is_float:
+            raise error(ArgumentError, f"loss: it is of type {first.dtype}", help="a loss is of a float type")
+        return {"loss": first, **further}
 
 
 def _require_optimizer(optimizer: object) -> None:

@@ -226,9 +226,10 @@ class Module:
 
     def summary(self, *specs: object) -> str:
         """A table of the layers, the shapes of their results and parameter counts, for inputs of these specs."""
-        from chainrule.frontend.nn.summary import summary
+        from chainrule.frontend.nn import summary as tables
 
-        return summary(self, specs)
+        module: Any = self
+        return tables.summary(module, specs)
 
     def __getstate__(self) -> dict[str, object]:
         return {key: value for key, value in self.__dict__.items() if key != "_owner"}
@@ -240,7 +241,7 @@ class Module:
                 adopt(self, name, value)
 
 
-def adopt(holder: Module, name: str, member: Stored | Module) -> None:
+def adopt(holder: Any, name: str, member: Stored | Module) -> None:
     """Remembers that holder has this member under this name, so that the member knows its path."""
     if isinstance(member, Stored):
         member.owner, member.name = weakref.ref(holder), name

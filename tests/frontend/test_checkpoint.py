@@ -82,7 +82,7 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     assert caught.value.notes == ("missing: step", "unexpected: stop")
     checkpoint.load(path, step, strict=False)
     checkpoint.save(arrays | {"params.bias": np.zeros(2)}, path)
-    with pytest.raises(DTypeError, match="params.bias: float64 was given, it holds float32"):
+    with pytest.raises(DTypeError, match=r"params\.bias: float64 was given, it holds float32"):
         checkpoint.load(path, step)
     checkpoint.save(make_step(4), path)
     with pytest.raises(ShapeError, match=r"params.weight: shape \[2, 4\] was given, it has \[2, 3\]"):

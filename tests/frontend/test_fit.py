@@ -30,7 +30,8 @@ def make_step() -> ReferenceStep:
     manual_seed(1)
     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 2))
     specs = (spec("N", 4), spec("N", dtype="i64"))
-    return ReferenceStep(build_step(model, nn.CrossEntropyLoss(), optim.Adam(0.01), specs, metrics=["accuracy"], seed=5))
+    optimizer = optim.Adam(0.01)
+    return ReferenceStep(build_step(model, nn.CrossEntropyLoss(), optimizer, specs, metrics=["accuracy"], seed=5))
 
 
 def make_data() -> ArrayData:
@@ -52,7 +53,9 @@ def test_training_learns_and_keeps_a_history() -> None:
 
 def test_means_are_over_examples_not_batches() -> None:
     class Fake:
-        state: dict[str, Any] = {}
+        @property
+        def state(self) -> dict[str, Any]:
+            return {}
 
         def __call__(self, x: Any) -> float:
             return Measured(float(x.mean()), {"largest": float(x.max())})
@@ -155,23 +158,23 @@ def test_logs_hold_one_row_for_each_epoch(tmp_path: Path) -> None:
 
 
 def test_the_bar_shows_numbers_speed_and_slow_data() -> None:
-    class Bar:
-        shown: list[str] = []
+    shown: list[str] = []
 
+    class Bar:
         def add_task(self, description: str, **fields: Any) -> int:
-            self.shown.append(f"{description} of {fields['total']}")
+            shown.append(f"{description} of {fields['total']}")
             return 1
 
         def update(self, task: int, **fields: Any) -> None:
-            self.shown.append(fields["numbers"])
+            shown.append(fields["numbers"])
 
     bar = TerminalProgress(Bar())
     bar.begin(1, 3, 5)
     bar.advance(100, {"loss": 0.5, "accuracy": 0.25}, waited=0.0, worked=0.5)
     bar.advance(100, {"loss": 0.4, "accuracy": 0.5}, waited=0.5, worked=0.0)
     bar.end({"epoch": 1, "loss": 0.4, "seconds": 3.0})
-    assert Bar.shown == ["epoch 1/3 of 5", "loss 0.5  accuracy 25.00%  200/s", "loss 0.4  accuracy 50.00%  200/s  data 50%",
-                         "loss 0.4  200/s  data 50%"]  # fmt: skip
+    assert shown == ["epoch 1/3 of 5", "loss 0.5  accuracy 25.00%  200/s",
+                     "loss 0.4  accuracy 50.00%  200/s  data 50%", "loss 0.4  200/s  data 50%"]  # fmt: skip
     assert described({"val_accuracy": 0.975}) == "val_accuracy 97.50%"
 
 

@@ -17,7 +17,7 @@ from tests.frontend.agreement import assert_same, normal, run_traced
 
 A, B, P = normal(3, 4), normal(3, 4, seed=1), np.abs(normal(3, 4, seed=2)) + 0.5
 UNIT = np.tanh(A)
-I = np.array([[2, 0], [1, 2]])  # noqa: E741
+I = np.array([[2, 0], [1, 2]])
 e, s, r = elementwise, shapes, reduce
 
 SAME_NAME: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
@@ -84,7 +84,8 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 a = activations
 X = normal(3, 4, seed=3) * 2
 ACTIVATIONS: list[tuple[Any, Any]] = [
-    (a.relu(X), np.maximum(X, 0)), (a.relu6(X * 5), np.clip(X * 5, 0, 6)), (a.leaky_relu(X), np.where(X > 0, X, 0.01 * X)),
+    (a.relu(X), np.maximum(X, 0)), (a.relu6(X * 5), np.clip(X * 5, 0, 6)),
+    (a.leaky_relu(X), np.where(X > 0, X, 0.01 * X)),
     (a.leaky_relu(X, 0.2), np.where(X > 0, X, 0.2 * X)), (a.prelu(X, 0.3), np.where(X > 0, X, 0.3 * X)),
     (a.prelu(X, np.arange(4.0)), np.where(X > 0, X, np.arange(4.0) * X)),
     (a.elu(X, 1.5), np.where(X > 0, X, 1.5 * np.expm1(X))),
@@ -93,7 +94,8 @@ ACTIVATIONS: list[tuple[Any, Any]] = [
     (a.gelu(X, "tanh"), 0.5 * X * (1 + np.tanh(np.sqrt(2 / np.pi) * (X + 0.044715 * X**3)))),
     (a.silu(X), X * sigmoid(X)), (a.mish(X), X * np.tanh(softplus(X))), (a.softplus(X), softplus(X)),
     (a.softplus(X, 2.0), softplus(2 * X) / 2), (a.softsign(X), X / (1 + np.abs(X))), (a.sigmoid(X), sigmoid(X)),
-    (a.logsigmoid(X), -softplus(-X)), (a.hardtanh(X), np.clip(X, -1, 1)), (a.hardsigmoid(X), np.clip((X + 3) / 6, 0, 1)),
+    (a.logsigmoid(X), -softplus(-X)), (a.hardtanh(X), np.clip(X, -1, 1)),
+    (a.hardsigmoid(X), np.clip((X + 3) / 6, 0, 1)),
     (a.hardswish(X), X * np.clip((X + 3) / 6, 0, 1)), (a.tanhshrink(X), X - np.tanh(X)),
     (a.softshrink(X), np.sign(X) * np.maximum(np.abs(X) - 0.5, 0)), (a.hardshrink(X, 1.0), X * (np.abs(X) > 1)),
     (a.threshold(X, 0.1, 7.0), np.where(X > 0.1, X, 7.0)), (a.glu(X), X[:, :2] * sigmoid(X[:, 2:])),

@@ -119,8 +119,10 @@ REFUSED: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: grad(lambda x: x.sum(), has_aux=True)(X), ArgumentError, "grad: with has_aux the function returns a pair"),
     (lambda: jvp(sin, (X,), (X[:2],)), ShapeError, "the tangent is f64[2], f64[4] is expected"),
     (lambda: vjp(sin, X), ArgumentError, "vjp: there is no running trace"),
-    (lambda: jacobian(lambda x: x)(np.ones(2000)), NotSupported, "jacobian: a result of 2000 elements is not unrolled"),
-    (lambda: grad(lambda x: reduce.argsort(x).sum())(X), ShapeError, "grad: function returned i64[], not a float scalar"),
+    (lambda: jacobian(lambda x: x)(np.ones(2000)), NotSupported,
+     "jacobian: a result of 2000 elements is not unrolled"),
+    (lambda: grad(lambda x: reduce.argsort(x).sum())(X), ShapeError,
+     "grad: function returned i64[], not a float scalar"),
 ]  # fmt: skip
 
 

@@ -28,7 +28,7 @@ def rng() -> np.random.Generator:
 UNIFORM: list[tuple[Callable[[Stored], Stored], float]] = [
     (lambda w: nn.init.kaiming_uniform_(w, a=math.sqrt(5), generator=rng()), 1 / math.sqrt(FAN_IN)),
     (lambda w: nn.init.kaiming_uniform_(w, nonlinearity="relu", generator=rng()), math.sqrt(6 / FAN_IN)),
-    (lambda w: nn.init.kaiming_uniform_(w, mode="fan_out", nonlinearity="relu", generator=rng()), math.sqrt(6 / FAN_OUT)),
+    (lambda w: nn.init.kaiming_uniform_(w, 0.0, "fan_out", "relu", generator=rng()), math.sqrt(6 / FAN_OUT)),
     (lambda w: nn.init.xavier_uniform_(w, gain=2.0, generator=rng()), 2 * math.sqrt(6 / (FAN_IN + FAN_OUT))),
     (lambda w: nn.init.uniform_(w, -0.5, 0.5, generator=rng()), 0.5),
 ]  # fmt: skip
@@ -66,7 +66,8 @@ def test_truncated_draws_stay_inside() -> None:
 
 def test_orthogonal_rows_or_columns_are_orthonormal() -> None:
     for shape in ((4, 6), (6, 4), (4, 2, 3)):
-        matrix = nn.init.orthogonal_(nn.Parameter(np.zeros(shape)), gain=2.0, generator=rng()).data.reshape(shape[0], -1)
+        weights = nn.init.orthogonal_(nn.Parameter(np.zeros(shape)), gain=2.0, generator=rng())
+        matrix = weights.data.reshape(shape[0], -1)
         product = matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
         np.testing.assert_allclose(product, 4 * np.eye(len(product)), atol=1e-12)
 

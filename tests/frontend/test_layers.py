@@ -95,8 +95,10 @@ def test_same_padding_keeps_the_size() -> None:
     assert both_ways(layer, IMAGE).shape == (2, 2, 7, 6)
 
 
-@pytest.mark.parametrize("options", [{}, {"stride": 2, "padding": 1, "output_padding": 1}, {"groups": 2, "dilation": 2}],
-                         ids=repr)  # fmt: skip
+TRANSPOSED: list[dict[str, Any]] = [{}, {"stride": 2, "padding": 1, "output_padding": 1}, {"groups": 2, "dilation": 2}]
+
+
+@pytest.mark.parametrize("options", TRANSPOSED, ids=repr)
 def test_conv_transpose_is_the_adjoint_of_conv(options: dict[str, Any]) -> None:
     layer = nn.ConvTranspose2d(4, 6, 3, bias=False, **options)
     y = both_ways(layer, IMAGE)
@@ -219,14 +221,16 @@ def test_padding_layers_take_the_last_axis_first() -> None:
     assert_same(both_ways(nn.ZeroPad2d((1, 2, 3, 0)), IMAGE), np.pad(IMAGE, pairs))
     assert_same(both_ways(nn.ConstantPad2d((1, 2, 3, 0), 7.0), IMAGE), np.pad(IMAGE, pairs, constant_values=7))
     assert_same(both_ways(nn.ReflectionPad2d((1, 2, 3, 0)), IMAGE), np.pad(IMAGE, pairs, mode="reflect"))
-    assert_same(both_ways(nn.ReplicationPad2d(1), IMAGE), np.pad(IMAGE, [(0, 0), (0, 0), (1, 1), (1, 1)], mode="edge"))
+    ring = [(0, 0), (0, 0), (1, 1), (1, 1)]
+    assert_same(both_ways(nn.ReplicationPad2d(1), IMAGE), np.pad(IMAGE, ring, mode="edge"))
     assert_same(both_ways(nn.CircularPad2d((1, 2, 3, 0)), IMAGE), np.pad(IMAGE, pairs, mode="wrap"))
 
 
 ACTIVATIONS = [nn.ReLU(), nn.ReLU6(), nn.SELU(), nn.SiLU(), nn.Mish(), nn.Hardswish(), nn.Hardsigmoid(), nn.Sigmoid(),
                nn.LogSigmoid(), nn.Tanh(), nn.Tanhshrink(), nn.Softsign(), nn.LeakyReLU(0.2), nn.PReLU(6), nn.ELU(2.0),
                nn.CELU(2.0), nn.GELU(), nn.GELU("tanh"), nn.Softplus(2.0), nn.Hardtanh(-2, 2), nn.Softshrink(),
-               nn.Hardshrink(), nn.Threshold(0.1, 5.0), nn.GLU(), nn.Softmax(1), nn.LogSoftmax(), nn.Softmin(0)]  # fmt: skip
+               nn.Hardshrink(), nn.Threshold(0.1, 5.0), nn.GLU(), nn.Softmax(1), nn.LogSoftmax(),
+               nn.Softmin(0)]  # fmt: skip
 
 
 @pytest.mark.parametrize("layer", ACTIVATIONS, ids=repr)
@@ -234,11 +238,12 @@ def test_activation_layers_call_their_functions(layer: nn.Module) -> None:
     from chainrule.frontend.functions import activations, elementwise
 
     x = normal(3, 6)
-    name = {"LeakyReLU": "leaky_relu", "LogSoftmax": "log_softmax"}.get(type(layer).__name__, type(layer).__name__.lower())
+    kind = type(layer).__name__
+    name = {"LeakyReLU": "leaky_relu", "LogSoftmax": "log_softmax"}.get(kind, kind.lower())
     function = getattr(activations, name, None) or getattr(elementwise, name)
     arguments = {"LeakyReLU": [0.2], "PReLU": [np.full(6, 0.25)], "ELU": [2.0], "CELU": [2.0], "Softplus": [2.0],
                  "Hardtanh": [-2, 2], "Threshold": [0.1, 5.0], "Softmax": [1], "Softmin": [0]}  # fmt: skip
-    given = arguments.get(type(layer).__name__, ["tanh"] if layer.extra_repr() == "approximate='tanh'" else [])
+    given = arguments.get(kind, ["tanh"] if layer.extra_repr() == "approximate='tanh'" else [])
     assert_same(both_ways(layer, x), function(x, *given))
 
 
@@ -268,7 +273,8 @@ REFUSED: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: nn.Upsample(scale_factor=2, mode="cubic")(IMAGE), ArgumentError,
      "interpolate: mode 'cubic' does not fit 2 spatial axes"),
     (lambda: nn.PixelShuffle(3)(IMAGE), ShapeError, "pixel_shuffle: 4 does not divide into 9 parts"),
-    (lambda: nn.CrossEntropyLoss(reduction="median"), ArgumentError, "CrossEntropyLoss: reduction 'median' is not known"),
+    (lambda: nn.CrossEntropyLoss(reduction="median"), ArgumentError,
+     "CrossEntropyLoss: reduction 'median' is not known"),
 ]  # fmt: skip
 
 

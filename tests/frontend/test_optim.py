@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -32,7 +32,8 @@ class Quadratic(nn.Module):
 
 def trained(optimizer: optim.Optimizer) -> tuple[Array, ReferenceStep]:
     model = Quadratic()
-    step = ReferenceStep(build_step(model, nn.MSELoss("sum"), optimizer, (spec(6, 3, dtype="f64"), spec(6, 2, dtype="f64"))))
+    specs = (spec(6, 3, dtype="f64"), spec(6, 2, dtype="f64"))
+    step = ReferenceStep(build_step(model, nn.MSELoss("sum"), optimizer, specs))
     for _ in range(STEPS):
         step(X, Y)
     return model.w.data, step
@@ -201,7 +202,7 @@ def test_a_plateau_lowers_the_rate_of_a_built_step() -> None:
     assert "buffers.lr_scale" in step.state
 
     class Row:
-        row = {"loss": 1.0}
+        row: ClassVar[dict[str, float]] = {"loss": 1.0}
 
     for _ in range(3):
         lr(Row())
@@ -221,11 +222,13 @@ def test_groups_choose_by_name_and_leave_parts_alone() -> None:
     after = model.state_dict()
     assert np.array_equal(before["0.weight"], after["0.weight"])
     assert all(not np.array_equal(before[k], after[k]) for k in ("0.bias", "1.weight", "1.bias"))
-    assert [name for name in step.state if name.startswith("slots")] == ["slots.exp_avg.1.weight", "slots.exp_avg_sq.1.weight"]
+    slots = [name for name in step.state if name.startswith("slots")]
+    assert slots == ["slots.exp_avg.1.weight", "slots.exp_avg_sq.1.weight"]
 
 
 REFUSED: list[tuple[Callable[[], Any], str]] = [
-    (lambda: optim.SGD(-1), "SGD: lr=-1 is not a learning rate"), (lambda: optim.SGD("fast"), "SGD: lr='fast' is not a learning rate"),  # type: ignore[arg-type]
+    (lambda: optim.SGD(-1), "SGD: lr=-1 is not a learning rate"),
+    (lambda: optim.SGD("fast"), "SGD: lr='fast' is not a learning rate"),  # type: ignore[arg-type]
     (lambda: optim.SGD(0.1, momentum=-1), "SGD: momentum=-1 is out of range"),
     (lambda: optim.SGD(0.1, nesterov=True), "SGD: nesterov needs a momentum and no dampening"),
     (lambda: optim.Adam(betas=(0.9, 1.0)), "Adam: beta2=1.0 is out of range"),

@@ -41,7 +41,8 @@ def test_one_step_of_logistic_regression_is_the_one_computed_by_hand() -> None:
 
 def test_inputs_outputs_and_sources_are_named_in_order() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 3))
-    made = build_step(model, nn.CrossEntropyLoss(), optim.SGD(0.1, momentum=0.9), (spec("N", 3), spec("N", dtype="i64")),
+    specs = (spec("N", 3), spec("N", dtype="i64"))
+    made = build_step(model, nn.CrossEntropyLoss(), optim.SGD(0.1, momentum=0.9), specs,
                       metrics={"top1": accuracy, "square": lambda out, y: (out * out).mean()})  # fmt: skip
     assert made.input_names == ("x", "target")
     assert made.output_names == ("loss", "top1", "square") == made.graph.output_names
