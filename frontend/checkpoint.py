@@ -11,7 +11,7 @@ import contextlib
 import glob
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -146,20 +146,23 @@ def _expect_file(path: PathLike) -> None:
         raise error(ArgumentError, f"load: {path} is not a file", help="give the path of a .safetensors file")
 
 
-def write_atomically(path: PathLike, data: bytes) -> None:
-    """Replaces a file by these bytes, or leaves it as it was. Raises ArgumentError when it cannot be written."""
+def write_atomically(path: PathLike, data: bytes | Iterable[bytes]) -> None:
+    """Replaces a file by these bytes, or leaves it as it was. Raises ArgumentError when it cannot be written.
+
+    data: the whole, or its parts in order, which need not fit into memory together.
+    """
     place = Path(path)
     try:
         _sweep(place)
         with _temporary(place) as temporary:
             with open(temporary, "xb") as file:
-                file.write(data)
+                file.writelines([data] if isinstance(data, bytes) else data)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, place)
         _sync_folder(place.parent)
     except OSError as problem:
-        kept = "; the file that was there is unchanged" if place.exists() else ""
+        kept = "; the file that was there is unchanged" if place.is_file() else ""
         raise error(ArgumentError, f"save: {path} cannot be written: {problem.strerror}{kept}",
                     help="check that the folder exists, is yours to write and has room") from problem  # fmt: skip
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
-from onnx import ModelProto, ValueInfoProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from chainrule.backends.onnx.dtypes import ONNX_OF
+from chainrule.backends.onnx.external import External
 from chainrule.backends.onnx.forms.form import Numbers
 from chainrule.backends.onnx.lower import form_of, lowered
 from chainrule.backends.onnx.writer import Writer
@@ -25,6 +26,7 @@ from chainrule.passes.fold import FoldConstants
 
 DEFAULT_OPSET = 18  # the first with the bitwise ops that random numbers need; every runtime of the last years has it
 LEAST_OPSET = 17
+LEAST_EXTERNAL = 1024  # bytes: smaller tensors stay in the model, where shape inference sees them
 ROLES = "chainrule.roles"  # metadata: the role of each stored input by name
 NEW = ".new"  # what the name of a state's next value adds to its own
 
@@ -33,28 +35,29 @@ _BEFORE = Pipeline("onnx", (Canonicalize(strict=True), FoldConstants()))
 
 def export_graph(graph: Graph, weights: Sequence[Array], *, opset: int = DEFAULT_OPSET, ir_version: int | None = None,
                  name: str | None = None, metadata: Mapping[str, str] | None = None,
-                 check: bool = True) -> ModelProto:  # fmt: skip
+                 external: External | None = None, check: bool = True) -> ModelProto:  # fmt: skip
     """The graph as a checked ONNX model made of standard ops.
 
     weights: one array for each param and state input, in the order of graph.by_role("param", "state"). Those that no
     update changes become initializers. State that is updated becomes an input whose initial value stands in the
     initializer of the same name, and its next value an output "<name>.new": a loop feeds these back. Symbolic sizes
     stay symbolic. opset: 17 to the newest that the installed onnx knows. ir_version: default, the lowest that has the
-    opset. metadata: further entries of the model's metadata_props.
+    opset. metadata: further entries of the model's metadata_props. external: collects the bytes of large initializers
+    for a file of their own. check: pass the model to onnx.checker (one with external data is checked as a file).
 
     Raises ArgumentError for an unknown opset, NotSupported naming all ops that have no form in it, ModelError when the
     result does not pass onnx.checker.
     """
     version = _ir_version(opset, ir_version)
     ready = _prepared(graph, opset)
-    exporter = _Exporter(ready, opset, version)
+    exporter = _Exporter(ready, opset, version, external)
     proto = exporter.graph(name or graph.name, weights)
     model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", opset)], ir_version=version,
                               producer_name="chainrule")  # fmt: skip
     roles = {input_name(v): v.op.role for v in graph.by_role("param", "state") if isinstance(v.op, Input)}
     helper.set_model_props(model, {ROLES: json.dumps(roles), **(metadata or {})})
-    if check and model.ByteSize() < 1 << 31:
-        _check(model)
+    if check and external is None:
+        check_model(model, graph.name)
     return model
 
 
@@ -77,18 +80,20 @@ def _prepared(graph: Graph, opset: int) -> Graph:
     return small
 
 
-def _check(model: ModelProto) -> None:
+def check_model(model: ModelProto | str, name: str) -> None:
+    """The model, or the model in a file, passes onnx.checker with strict shape inference. Raises ModelError."""
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ModelError(f"{model.graph.name}: the exported model does not pass onnx.checker: {error}") from error
+        raise ModelError(f"{name}: the exported model does not pass onnx.checker: {error}") from error
 
 
 class _Exporter:
     """One export: names for the values of a lowered graph."""
 
-    def __init__(self, graph: Graph, opset: int, ir_version: int) -> None:
+    def __init__(self, graph: Graph, opset: int, ir_version: int, external: External | None) -> None:
         self.source = graph
+        self.external = external
         self.opset = opset
         self.inputs = _distinct([input_name(v) for v in graph.inputs])
         self.outputs = _output_names(graph, self.inputs)
@@ -116,10 +121,14 @@ class _Exporter:
                   if v not in stored or v in changing]  # fmt: skip
         used = {name for node in self.writer.nodes for name in node.input}
         arrays = {self.names[v][0]: array for v, array in stored.items()}
-        initializers = [numpy_helper.from_array(np.ascontiguousarray(a).reshape(a.shape), n)
-                        for n, a in {**arrays, **self.writer.constants}.items()
-                        if n in used or n in arrays]  # fmt: skip
+        initializers = [self._initializer(n, np.ascontiguousarray(a).reshape(a.shape))
+                        for n, a in {**arrays, **self.writer.constants}.items() if n in used or n in arrays]  # fmt: skip
         return helper.make_graph(self.writer.nodes, name, inputs, outputs, initializers)
+
+    def _initializer(self, name: str, array: Array) -> TensorProto:
+        if self.external is not None and array.nbytes >= LEAST_EXTERNAL:
+            return self.external.tensor(name, array)
+        return numpy_helper.from_array(array, name)
 
     def _write(self, node: Value) -> None:
         match node.op:

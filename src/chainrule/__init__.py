@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from chainrule.errors import NotSupported as NotSupported
     from chainrule.errors import NumericsError as NumericsError
     from chainrule.errors import ShapeError as ShapeError
+    from chainrule.exchange import export_onnx as export_onnx
     from chainrule.frontend import datasets as datasets
     from chainrule.frontend import nn as nn
     from chainrule.frontend import optim as optim
@@ -271,6 +272,9 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "NotSupported",
         "NumericsError",
         "ShapeError",
+    ),
+    "chainrule.exchange": (
+        "export_onnx",
     ),
     "chainrule.frontend.checkpoint": (
         "save",
@@ -546,9 +550,16 @@ def __getattr__(name: str) -> object:
     elif name in _MODULES:
         value = import_module(_MODULES[name])
     else:
-        raise AttributeError(f"module 'chainrule' has no attribute {name!r}")
+        raise AttributeError(f"module 'chainrule' has no attribute {name!r}{_suggestion(name)}")
     globals()[name] = value
     return value
+
+
+def _suggestion(name: str) -> str:
+    from difflib import get_close_matches
+
+    close = [] if name.startswith("_") else get_close_matches(name, __all__, 1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def __dir__() -> list[str]:

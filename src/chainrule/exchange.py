@@ -1,0 +1,156 @@
+"""Models as ONNX files: written, checked against onnxruntime, and read back.
+
+`export_onnx` writes inference graphs and whole training steps. Like compiler.py this file sees every layer.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule.compiler import Array, Executable, Step, traced_of
+from chainrule.errors import ArgumentError, ChainruleError, NumericsError, ShapeError
+from chainrule.frontend.checkpoint import PathLike, write_atomically
+from chainrule.frontend.trace import Traced
+from chainrule.ir.graph import Graph, input_name
+
+if TYPE_CHECKING:
+    from chainrule.backends.onnx.export import ModelProto
+
+LARGEST_FILE = (1 << 31) - (1 << 24)  # bytes of weights that one protobuf message holds, with room for the rest
+TRIED_SIZES = (2, 5, 16, 32, 64, 224)  # of symbolic axes, until the model takes them: small ones may be below a window
+ROUNDING = 4.0  # how much further than the f32 reference another program of the same step may be from float64
+
+
+def export_onnx(model: Any, path: PathLike | None = None, *specs: Any, opset: int | None = None,
+                ir_version: int | None = None, verify: bool = True, external_data: bool | None = None,
+                name: str | None = None) -> ModelProto | Path:  # fmt: skip
+    """Writes a model as ONNX made of standard ops. Returns the path; the ModelProto itself where no path is given.
+
+    model: an nn.Module or function (then specs as for cr.compile), a loaded or traced model, an Executable, or a
+    training Step. Of a step, all of it is exported: each parameter, optimiser slot, counter and key is an input with
+    its present value as default, and an output "<name>.new" to feed back at the next call. Symbolic sizes stay
+    symbolic. opset: 17 to the newest known; default 18. ir_version: default, the lowest that has the opset. verify:
+    run the result in onnxruntime and compare with the reference on seeded inputs. external_data: put large weights
+    into "<file>.data" beside the model; None does so when one file cannot hold them.
+
+    The file is replaced as a whole or not at all. Raises NotSupported naming the ops that ONNX lacks, NumericsError
+    naming the output that differs, ModelError for what onnx.checker refuses, ArgumentError for a path that cannot be
+    written.
+    """
+    from chainrule.backends.onnx.export import DEFAULT_OPSET, check_model, export_graph
+    from chainrule.backends.onnx.external import External
+
+    graph, weights = stored_graph(model, specs, name)
+    place = None if path is None else _checked_path(path)
+    large = sum(w.nbytes for w in weights) > LARGEST_FILE if external_data is None else external_data
+    if large and place is None:
+        raise ArgumentError(f"{graph.name}: weights in a file of their own need a path", help="give a path to write to")
+    external = External(f"{place.name}.data") if large and place is not None else None
+    proto = export_graph(graph, weights, opset=opset or DEFAULT_OPSET, ir_version=ir_version, name=name,
+                         external=external)  # fmt: skip
+    if external is None and verify:
+        verify_model(proto.SerializeToString(), graph, weights)
+    if place is None:
+        return proto
+    if external is not None:
+        write_atomically(place.with_name(external.location), external.chunks())
+    write_atomically(place, proto.SerializeToString())
+    if external is not None:
+        check_model(str(place), graph.name)
+        if verify:
+            verify_model(str(place), graph, weights)
+    return place
+
+
+def stored_graph(model: Any, specs: Sequence[Any] = (), name: str | None = None) -> tuple[Graph, list[Array]]:
+    """The graph of a model, executable or training step, with one array for each of its param and state inputs."""
+    if isinstance(model, Step):
+        arrays = {source.value: source.array for source in model.made.sources}
+        return model.graph, [arrays[v] for v in model.graph.by_role("param", "state")]
+    traced: Traced = model.traced if isinstance(model, Executable) else traced_of(model, specs, {}, name)
+    sources = {value: stored.data for value, stored in traced.sources}
+    return traced.graph, [sources[v] for v in traced.graph.by_role("param", "state")]
+
+
+def _checked_path(path: PathLike) -> Path:
+    place = Path(path)
+    if place.is_dir() or not place.name:
+        raise ArgumentError(f"export_onnx: {path} is a folder", help="give the path of a file, such as net.onnx")
+    if not place.parent.is_dir():
+        raise ArgumentError(f"export_onnx: there is no folder {place.parent}", help="make it first")
+    if not os.access(place.parent, os.W_OK):
+        raise ArgumentError(f"export_onnx: {place} cannot be written: the folder is not yours to write")
+    return place
+
+
+def verify_model(source: bytes | str, graph: Graph, weights: Sequence[Array]) -> None:
+    """An exported model gives in onnxruntime what its graph gives on the reference, on seeded inputs.
+
+    source: the model's bytes or its file. Raises NumericsError naming the first output that differs.
+    """
+    from chainrule.backends.onnx.executable import run_session, session_of
+    from chainrule.backends.reference import run
+
+    arrays, own = _sample_run(graph, weights)
+    precise = run(graph, arrays, precise=True)
+    session = session_of(source, providers=["CPUExecutionProvider"])
+    wanted = {i.name for i in session.get_inputs()}
+    feeds = {input_name(v): a for v, a in zip(graph.inputs, arrays, strict=True) if input_name(v) in wanted}
+    found = run_session(session, feeds)
+    for output, y, mine, exact in zip(session.get_outputs(), found, own, precise, strict=True):
+        reason = _difference(np.asarray(y), np.asarray(mine), exact)
+        if reason:
+            raise NumericsError(f"{graph.name}: {output.name} differs in onnxruntime: {reason}",
+                                help="verify=False writes the model as it is")  # fmt: skip
+
+
+def _difference(y: Array, own: Array, precise: Array) -> str:
+    """What is wrong with another program's result; "" if it is within the bound for whole models.
+
+    Where rounding moves the reference itself further from float64 than that bound, a few times as much is allowed: an
+    optimiser divides gradients by their own size, which leaves nothing but rounding of those that cancel.
+    """
+    from chainrule.ops.tolerance import MODEL_RTOL, OTHER_FRAMEWORK, exactly, within
+
+    if y.dtype != own.dtype or y.shape != own.shape:
+        return f"{own.dtype}{list(own.shape)} expected, {y.dtype}{list(y.shape)} given"
+    if own.dtype.kind in "iub":
+        return exactly(y, own).reason
+    with np.errstate(all="ignore"):
+        size = float(np.max(np.abs(precise), initial=0.0, where=np.isfinite(precise)))
+        moved = np.abs(own.astype(np.float64) - precise)
+        rounding = float(np.max(moved, initial=0.0, where=np.isfinite(moved)))
+    bound = max(OTHER_FRAMEWORK * MODEL_RTOL * size, ROUNDING * rounding)
+    return within(y, precise, np.full(precise.shape, bound)).reason
+
+
+def _sample_run(graph: Graph, weights: Sequence[Array]) -> tuple[list[Array], list[Array]]:
+    """Seeded arguments with the given weights, and what the reference makes of them.
+
+    Symbolic sizes are tried from small to large, whole numbers once as drawn and once as zeros: only the model knows
+    which images are too small and which indices too large.
+    """
+    from chainrule.backends.reference import run
+    from chainrule.passes.check import sample_inputs
+
+    stored = dict(zip(graph.by_role("param", "state"), weights, strict=True))
+    problem: ChainruleError | None = None
+    for size in TRIED_SIZES if graph.symbols else TRIED_SIZES[:1]:
+        drawn = sample_inputs(graph, {name: size + i for i, name in enumerate(graph.symbols)})
+        plain = [np.zeros_like(a) if a.dtype.kind in "iu" else a for a in drawn]
+        for arrays in (drawn, plain):
+            given = [np.array(stored[v]) if v in stored else a for v, a in zip(graph.inputs, arrays, strict=True)]
+            try:
+                return given, run(graph, given)
+            except ChainruleError as error:
+                problem = error
+    raise ShapeError(f"{graph.name}: no seeded inputs were found that the model takes", notes=[str(problem)],
+                     help="give fixed sizes in the specs, or verify=False")  # fmt: skip
+
+
+__all__ = ["export_onnx", "stored_graph", "verify_model"]
