@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from chainrule.pictures import svg
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 680.0, 360.0, 64.0, 120.0, 44.0, 48.0
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 680.0, 370.0, 64.0, 120.0, 54.0, 48.0
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def curves(title: str, x_label: str, y_label: str, series: Sequence[Series], log
         return LEFT + across * (x - x0) / (x1 - x0), TOP + down * (y1 - value) / (y1 - y0)
 
     body = [svg.text(LEFT, 26, title, size=15, weight="600")]
-    for tick in _ticks(y0, y1):
+    for tick in _log_ticks(y0, y1) if log_y else _ticks(y0, y1):
         y = TOP + down * (y1 - tick) / (y1 - y0)
         body += [
             svg.line(LEFT, y, WIDTH - RIGHT, y),
@@ -48,7 +48,7 @@ def curves(title: str, x_label: str, y_label: str, series: Sequence[Series], log
         ]
     body += [svg.line(LEFT, HEIGHT - BOTTOM, WIDTH - RIGHT, HEIGHT - BOTTOM, svg.INK),
              svg.text(LEFT + across / 2, HEIGHT - 10, x_label, "middle"),
-             svg.text(LEFT, TOP - 6, y_label, "start", 11)]  # fmt: skip
+             svg.text(LEFT, TOP - 8, y_label, "start", 11)]  # fmt: skip
     names = list(dict.fromkeys(s.name for s in series))
     for s in series:
         colour = svg.COLOURS[names.index(s.name) % len(svg.COLOURS)]
@@ -73,6 +73,14 @@ def _ticks(low: float, high: float, count: int = 5) -> list[float]:
     step = next(power * f for f in (1, 2, 2.5, 5, 10) if power * f >= raw)
     first = math.ceil(low / step - 1e-9)
     return [step * i for i in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    """Logarithms of 1, 2 and 5 times powers of ten between the ends; powers alone where those are many."""
+    factors = (1,) if high - low > 4 else (1, 2, 5)
+    powers = range(math.floor(low), math.ceil(high) + 1)
+    found = [power + math.log10(f) for power in powers for f in factors]
+    return [t for t in found if low <= t <= high]
 
 
 def _label(value: float) -> str:
