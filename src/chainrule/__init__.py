@@ -30,11 +30,8 @@ if TYPE_CHECKING:
     from chainrule.errors import NumericsError as NumericsError
     from chainrule.errors import ShapeError as ShapeError
     from chainrule.exchange import export_onnx as export_onnx
-    from chainrule.frontend import datasets as datasets
-    from chainrule.frontend import nn as nn
-    from chainrule.frontend import optim as optim
-    from chainrule.frontend.checkpoint import load as load
     from chainrule.frontend.checkpoint import save as save
+    from chainrule.frontend.checkpoint import load as load
     from chainrule.frontend.data import ArrayData as ArrayData
     from chainrule.frontend.fit import fit as fit
     from chainrule.frontend.functions.activations import celu as celu
@@ -110,9 +107,9 @@ if TYPE_CHECKING:
     from chainrule.frontend.functions.elementwise import less as less
     from chainrule.frontend.functions.elementwise import less_equal as less_equal
     from chainrule.frontend.functions.elementwise import log as log
+    from chainrule.frontend.functions.elementwise import log10 as log10
     from chainrule.frontend.functions.elementwise import log1p as log1p
     from chainrule.frontend.functions.elementwise import log2 as log2
-    from chainrule.frontend.functions.elementwise import log10 as log10
     from chainrule.frontend.functions.elementwise import logical_and as logical_and
     from chainrule.frontend.functions.elementwise import logical_not as logical_not
     from chainrule.frontend.functions.elementwise import logical_or as logical_or
@@ -254,6 +251,9 @@ if TYPE_CHECKING:
     from chainrule.frontend.trace import Traced as Traced
     from chainrule.frontend.trace import spec as spec
     from chainrule.frontend.trace import trace as trace
+    from chainrule.frontend import datasets as datasets
+    from chainrule.frontend import nn as nn
+    from chainrule.frontend import optim as optim
 
 # home module -> the names it gives. A module that is itself a public name stands under its own name with no names.
 _HOMES: dict[str, tuple[str, ...]] = {
