@@ -43,7 +43,8 @@ class ArrayData:
         lengths = [len(array) for array in arrays]
         if len(set(lengths)) != 1:
             raise error(ShapeError, f"ArrayData: the arrays hold {', '.join(map(str, lengths))} examples",
-                        help="all arrays have one length")  # fmt: skip
+                        notes=[f"array {i}: {a.dtype}[{','.join(map(str, a.shape))}]" for i, a in enumerate(arrays)],
+                        help="the first axis counts the examples: all arrays have one length")  # fmt: skip
         if not isinstance(batch_size, int) or batch_size < 1:
             raise error(ArgumentError, f"ArrayData: batch_size={batch_size!r}", help="it is an int of 1 or more")
         self.arrays, self.batch_size, self.shuffle = arrays, batch_size, shuffle

@@ -122,7 +122,7 @@ def _cut(x: Value, axis: int, item: slice) -> Value:
     for position in (item.start, item.stop, step):
         if position is not None and not isinstance(position, int | DimExpr | np.integer):
             raise error(ArgumentError, f"index: a slice with {type(position).__name__}",
-                        help="a slice takes ints and sizes; cr.dynamic_slice takes tensors")  # fmt: skip
+                        help="a slice takes ints and sizes; x[start + cr.arange(n)] takes n elements")  # fmt: skip
     start, stop = (p if p is None or isinstance(p, DimExpr) else int(p) for p in (item.start, item.stop))
     return shaping.slice_(x, [start], [stop], [int(step)], [axis])
 

@@ -67,9 +67,11 @@ class Structure:
             return
         kind, keys, parts = _open(value)
         if kind != self.kind and not (self._is_sequence() and kind in (tuple, list)):
-            raise ArgumentError(f"{path}: {self.describe()} was expected, {_described(kind)} was given")
+            raise ArgumentError(f"{path}: {self.describe()} was expected, {_described(kind)} was given",
+                                help="arguments are nested as the specs are")  # fmt: skip
         if set(keys) != set(self.keys):
-            raise ArgumentError(f"{path}: entries {_listed(self.keys)} were expected, {_listed(keys)} were given")
+            raise ArgumentError(f"{path}: entries {_listed(self.keys)} were expected, {_listed(keys)} were given",
+                                help="arguments are nested as the specs are")  # fmt: skip
         by_key = dict(zip(keys, parts, strict=True))
         for key, child in zip(self.keys, self.children, strict=True):
             child._collect(by_key[key], f"{path}.{key}", found)

@@ -6,7 +6,8 @@ element type they meet in stands in `promotion`. The file is long because the me
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from typing import Any, NoReturn, Union, cast
 
 import numpy as np
@@ -40,8 +41,6 @@ class Tensor:
     Compared with == it gives a bool tensor, as numpy's arrays do; it hashes by identity. Its truth value, its numbers
     and iteration over it are refused with the way round.
     """
-
-    __array_ufunc__ = None  # so that numpy's operators leave the work to ours, and numpy.add(x, y) fails
 
     def __init__(self, value: Value, scope: scopes.Scope | None) -> None:
         self._value = value
@@ -136,6 +135,15 @@ class Tensor:
         raise error(ArgumentError, f"numpy.{name}: called on {self!r}",
                     help=f"use chainrule's function or a method of the tensor: cr.{name}, x.{name}")  # fmt: skip
 
+    def __array_ufunc__(self, ufunc: Any, method: str, *operands: Any, **options: Any) -> Tensor:
+        """array + tensor comes here as numpy.add(array, tensor) and is added; numpy's other functions are refused."""
+        builder = _OPERATORS.get(ufunc.__name__)
+        if builder is None or method != "__call__" or options or len(operands) != 2:
+            name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
+            raise error(ArgumentError, f"numpy.{name}: called on {self!r}",
+                        help=f"use chainrule's own functions: cr.{ufunc.__name__}")  # fmt: skip
+        return _binary(ufunc.__name__, builder, *operands)
+
     def __iter__(self) -> NoReturn:
         self._no_numbers("iteration", "index it (x[i]), cut it with cr.split, or loop with cr.scan",
                          "a traced tensor cannot be iterated over")  # fmt: skip
@@ -149,6 +157,8 @@ class Tensor:
 
     def __getattr__(self, name: str) -> NoReturn:
         hint = _TORCH_NAMES.get(name)
+        if hint is None and not name.startswith("_"):
+            hint = "".join(f"x.{close}" for close in get_close_matches(name, dir(Tensor), 1))
         raise AttributeError(f"a Tensor has no attribute {name!r}" + (f"; use {hint}" if hint else ""), name=name)
 
     def _no_numbers(self, what: str, help: str, cause: str = "") -> NoReturn:
@@ -367,6 +377,17 @@ class Tensor:
     def dot(self, other: Operand) -> Tensor:
         """The matrix product with another tensor."""
         return self @ other
+
+
+# numpy's names of what its operators call, for arrays on the left of an operator.
+_OPERATORS: dict[str, Callable[[Value, Value], Value]] = {
+    "add": elementwise.add, "subtract": elementwise.sub, "multiply": elementwise.mul,
+    "divide": lambda a, b: divided(a, b), "floor_divide": arithmetic.floor_divide, "remainder": arithmetic.remainder,
+    "power": transcendental.pow, "matmul": matmul.matmul, "equal": compare.eq, "not_equal": compare.ne,
+    "less": compare.lt, "less_equal": compare.le, "greater": compare.gt, "greater_equal": compare.ge,
+    "bitwise_and": lambda a, b: both(a, b), "bitwise_or": lambda a, b: either(a, b),
+    "bitwise_xor": lambda a, b: differing(a, b), "left_shift": compare.shift_left, "right_shift": compare.shift_right,
+}  # fmt: skip
 
 
 def wrap(value: Value) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 
 from chainrule import loc as locations
 from chainrule.errors import ArgumentError
@@ -201,7 +202,9 @@ def explain(graph: Graph, rule_name: str, rules: Sequence[Rule]) -> str:
     """
     named = [rule for rule in rules if rule.name == rule_name]
     if not named:
-        raise ArgumentError(f"there is no rule {rule_name!r}", help="rules: " + "; ".join(r.name for r in rules))
+        close = get_close_matches(rule_name, [r.name for r in rules], 3, 0.3)
+        raise ArgumentError(f"there is no rule {rule_name!r}", notes=["close: " + "; ".join(close)] if close else (),
+                            help='`chainrule show MODEL --why list` lists the rules')  # fmt: skip
     outer, fixed = frozenset(graph.results), fixed_values(graph)
     best: Attempt | None = None
     for rule in named:

@@ -23,7 +23,7 @@ from chainrule.backends.llvm.program import Program, Step, assemble
 from chainrule.backends.llvm.runtime import Frame, StepFailed, thread_count
 from chainrule.backends.llvm.target import Target, host_target
 from chainrule.backends.loops import Function
-from chainrule.backends.reference import bind_sizes
+from chainrule.backends.reference import bind_sizes, declared_and_given
 from chainrule.errors import ArgumentError, ChainruleError
 from chainrule.ir.dims import dim_value
 from chainrule.ir.graph import Graph
@@ -133,11 +133,13 @@ class LlvmExecutable:
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
         """The outputs for contiguous arrays of the declared dtypes. Raises ShapeError for shapes that do not fit."""
-        inputs = self.source.by_role("input")
-        dims = bind_sizes(self.source.replace(inputs=inputs), arrays)
+        called = self.source.replace(inputs=self.source.by_role("input"))
+        dims = bind_sizes(called, arrays)
         missing = [s for s in self.main.program.graph.symbols if s not in dims]
         if missing:
-            raise ArgumentError(f"the size {missing[0]} follows from no input's shape")
+            raise ArgumentError(f"the size {missing[0]} follows from no input's shape",
+                                notes=declared_and_given(called, arrays),
+                                help=f'declare an axis as "{missing[0]}" itself')  # fmt: skip
         frame = self.main.frame(dims)
         self.entry = frame.entry
         try:

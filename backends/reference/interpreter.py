@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from chainrule.errors import NotSupported, ShapeError
-from chainrule.ir.dims import DimExpr, dim_symbols, dim_value
-from chainrule.ir.graph import Get, Graph, Input, Value, input_name, new_input
+from chainrule import loc as locations
+from chainrule.errors import ChainruleError, NotSupported, ShapeError
+from chainrule.ir.dims import DimExpr, dim_symbols, dim_value, solve_dim
+from chainrule.ir.graph import Get, Graph, Input, Value, explained, input_name, new_input
 from chainrule.ir.op import Array, Op, bind_dims
 from chainrule.ir.types import TensorType, TupleType
 
@@ -52,9 +53,18 @@ def _steps(graph: Graph, arrays: Sequence[Array], precise: bool, dims: Mapping[s
         elif isinstance(node.op, Get):
             results = (values[node.inputs[0]][node.op.index],)
         else:
-            with np.errstate(all="ignore"):
-                results = evaluate(node, [values[v][0] for v in node.inputs], env, precise)
+            results = _evaluated(node, [values[v][0] for v in node.inputs], env, precise)
         yield node, tuple(_as_typed(r, t, precise) for r, t in zip(results, _types(node), strict=True))
+
+
+def _evaluated(node: Value, inputs: Sequence[Array], env: Mapping[str, int], precise: bool) -> tuple[Array, ...]:
+    """The results of one node. An error that the numbers cause (an index out of range) gets the node's own line."""
+    try:
+        with np.errstate(all="ignore"):
+            return evaluate(node, inputs, env, precise)
+    except ChainruleError as error:
+        with locations.using(node.locs):
+            raise explained(error, node.op, node.inputs) from None
 
 
 def evaluate(node: Value, inputs: Sequence[Array], env: Mapping[str, int], precise: bool) -> tuple[Array, ...]:
@@ -92,7 +102,10 @@ def _last_uses(graph: Graph) -> dict[Value, Value]:
 
 
 def bind_sizes(graph: Graph, arrays: Sequence[Array]) -> dict[str, int]:
-    """The values of the symbolic sizes that the input arrays' shapes tell. Raises ShapeError where they disagree."""
+    """The values of the symbolic sizes that the input arrays' shapes tell. Raises ShapeError where they disagree.
+
+    A size that stands in no shape by itself is found from one where it is the only unknown and linear (2*N+1).
+    """
     env: dict[str, int] = {}
     pending: list[tuple[str, int, DimExpr, int]] = []
     for value, array in zip(graph.inputs, arrays, strict=True):
@@ -108,7 +121,19 @@ def bind_sizes(graph: Graph, arrays: Sequence[Array]) -> dict[str, int]:
                     raise ShapeError(f"{name}: axis {axis} is {dim} in {type}, {size} in the array given")
             else:
                 pending.append((name, axis, dim, size))
+    for _, _, dim, size in pending:
+        solved = solve_dim(dim, size, env)
+        if solved is not None:
+            env[solved[0]] = solved[1]
     for name, axis, dim, size in pending:
         if dim_symbols(dim) <= env.keys() and dim_value(dim, env) != size:
-            raise ShapeError(f"{name}: axis {axis} is {dim} = {dim_value(dim, env)}, {size} in the array given")
+            raise ShapeError(f"{name}: axis {axis} is {size}, {dim} was declared, here {dim_value(dim, env)}",
+                             notes=declared_and_given(graph, arrays),
+                             help="sizes of one name are equal in all inputs of a call")  # fmt: skip
     return env
+
+
+def declared_and_given(graph: Graph, arrays: Sequence[Array]) -> list[str]:
+    """One line for each input whose shape has a symbol."""
+    return [f"{input_name(v)}: declared {v.tensor}, given [{','.join(map(str, array.shape))}]"
+            for v, array in zip(graph.inputs, arrays, strict=True) if not v.tensor.is_static]  # fmt: skip

@@ -66,7 +66,7 @@ def pixel_shuffle(x: Operand, upscale_factor: int) -> Tensor:
         value, r = value_of(x, "pixel_shuffle"), upscale_factor
         _expect_image("pixel_shuffle", value, r)
         n, channels, h, w = value.shape
-        c = _parts("pixel_shuffle", channels, r * r)
+        c = _parts("pixel_shuffle", value, channels, r * r)
         split = shaping.reshape(value, (n, c, r, r, h, w))
         return wrap(shaping.reshape(shaping.transpose(split, (0, 1, 4, 2, 5, 3)), (n, c, h * r, w * r)))
 
@@ -77,7 +77,7 @@ def pixel_unshuffle(x: Operand, downscale_factor: int) -> Tensor:
         value, r = value_of(x, "pixel_unshuffle"), downscale_factor
         _expect_image("pixel_unshuffle", value, r)
         n, c, height, width = value.shape
-        h, w = _parts("pixel_unshuffle", height, r), _parts("pixel_unshuffle", width, r)
+        h, w = _parts("pixel_unshuffle", value, height, r), _parts("pixel_unshuffle", value, width, r)
         split = shaping.reshape(value, (n, c, h, r, w, r))
         return wrap(shaping.reshape(shaping.transpose(split, (0, 1, 3, 5, 2, 4)), (n, c * (r * r), h, w)))
 
@@ -86,8 +86,11 @@ def channel_shuffle(x: Operand, groups: int) -> Tensor:
     """The channels of x [N, C, *S], written as [groups, C/groups], transposed. Source: Zhang et al. 2017."""
     with located():
         value = value_of(x, "channel_shuffle")
+        if value.rank < 2 or groups < 1:
+            cause = f"channel_shuffle: {groups} groups of {value.rank} axes"
+            raise error(ShapeError, cause, notes=[f"x: {value.type}"], help="x is [N, C, *S], groups >= 1")
         n, channels, *rest = value.shape
-        split = shaping.reshape(value, (n, groups, _parts("channel_shuffle", channels, groups), *rest))
+        split = shaping.reshape(value, (n, groups, _parts("channel_shuffle", value, channels, groups), *rest))
         order = (0, 2, 1, *range(3, value.rank + 1))
         return wrap(shaping.reshape(shaping.transpose(split, order), value.shape))
 
@@ -98,8 +101,9 @@ def _expect_image(what: str, x: Value, factor: int) -> None:
         raise error(ShapeError, f"{what}: {cause}", notes=[f"x: {x.type}"], help="x is [N, C, H, W], the factor >= 1")
 
 
-def _parts(what: str, size: Dim, count: int) -> Dim:
+def _parts(what: str, x: Value, size: Dim, count: int) -> Dim:
     whole = floordiv(size, count)
     if whole * count != size:
-        raise error(ShapeError, f"{what}: {size} does not divide into {count} parts", help="choose a size that divides")
+        raise error(ShapeError, f"{what}: {size} does not divide into {count} parts", notes=[f"x: {x.type}"],
+                    help="choose a size that divides")  # fmt: skip
     return whole

@@ -66,7 +66,11 @@ def nll_loss(
 
 def _goal(what: str, target: Operand, logits_like: Operand) -> Value:
     """A class target: integers as they are, floats in the element type of the logits."""
-    goal = value_of(target, what)
+    goal, logits = value_of(target, what), value_of(logits_like, what)
+    if goal.dtype.is_float and goal.rank == logits.rank - 1:
+        raise error(DTypeError, f"{what}: a target without the class axis holds class numbers, it is of {goal.dtype}",
+                    notes=[f"input: {logits.type}", f"target: {goal.type}"],
+                    help="class numbers are integers; probabilities have the shape of the input")  # fmt: skip
     if goal.dtype.is_bool:
         raise error(DTypeError, f"{what}: a target of bool is not understood", notes=[f"target: {goal.type}"],
                     help="class numbers are integers, probabilities floats")  # fmt: skip

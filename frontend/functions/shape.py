@@ -12,6 +12,7 @@ from chainrule.errors import ArgumentError
 from chainrule.frontend.places import error, located
 from chainrule.frontend.tensor import Axes, Operand, Tensor, number_value, unpacked, value_of, values_of, wrap
 from chainrule.ir.dims import Dim, dim_product
+from chainrule.ir.graph import Value
 from chainrule.ir.types import as_dtype
 from chainrule.ops import elementwise, repeating, shaping
 from chainrule.ops.shape_rules import axis_of
@@ -165,12 +166,13 @@ def pad(x: Operand, pad_width: Any, mode: str = "constant", constant_values: flo
     """
     with located():
         value = value_of(x, "pad")
-        pairs = _pad_pairs(pad_width, value.rank)
+        pairs = _pad_pairs(pad_width, value)
         before, after = [p[0] for p in pairs], [p[1] for p in pairs]
         return wrap(repeating.pad(value, before, after, mode, constant_values))
 
 
-def _pad_pairs(widths: Any, rank: int) -> list[tuple[Dim, Dim]]:
+def _pad_pairs(widths: Any, x: Value) -> list[tuple[Dim, Dim]]:
+    rank = x.rank
     if not isinstance(widths, tuple | list):
         return [(widths, widths)] * rank
     if len(widths) == 2 and not any(isinstance(w, tuple | list) for w in widths):
@@ -178,6 +180,7 @@ def _pad_pairs(widths: Any, rank: int) -> list[tuple[Dim, Dim]]:
     pairs = [tuple(w) if isinstance(w, tuple | list) else (w, w) for w in widths]
     if len(pairs) != rank or any(len(pair) != 2 for pair in pairs):
         raise error(ArgumentError, f"pad: {widths!r} does not say how much goes around {rank} axes",
+                    notes=[f"x: {x.type}"],
                     help="give one number, (before, after), or one pair for each axis")  # fmt: skip
     return [(pair[0], pair[1]) for pair in pairs]
 

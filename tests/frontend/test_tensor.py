@@ -133,16 +133,16 @@ def test_the_whole_message_shows_the_users_line() -> None:
     assert lines[4:6] == ['   a: f32[N,4] input "x"', '   b: f32[3,2] input "w"']
 
 
-@pytest.mark.parametrize("function", [np.exp, np.add.reduce, np.hypot, np.concatenate])
+@pytest.mark.parametrize("function", [np.exp, np.add.reduce, np.mean, lambda x: np.hypot(x, 1)])
 def test_a_numpy_function_on_a_tensor_fails(function: Any) -> None:
     with pytest.raises(ArgumentError, match=r"^numpy\.[a-z.]+: called on <Tensor"):
-        trace(lambda x: function(x) if function is not np.hypot else function(x, 1), spec(3))
+        trace(lambda x: function(x), spec(3))
 
 
 def test_an_array_on_the_left_of_an_operator_is_an_operand() -> None:
     left = np.array([1, 2, 3], np.float32)
-    traced = trace(lambda x: (left + x, left @ x, left < x, np.float32(2) ** x), spec(3))
-    assert [v.op.mnemonic for v in traced.graph.outputs] == ["add", "matmul", "lt", "pow"]
+    traced = trace(lambda x: (left + x, left < x, np.float32(2) ** x, left - x), spec(3))
+    assert [v.op.mnemonic for v in traced.graph.outputs] == ["add", "lt", "pow", "sub"]
 
 
 def test_names_of_other_libraries_are_answered_with_ours() -> None:

@@ -10,14 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
 import chainrule as cr
-from chainrule.errors import ArgumentError
+from chainrule.errors import ArgumentError, ChainruleError
 from chainrule.frontend.trace import Traced
 from chainrule.ir.dims import dim_value
 from chainrule.ir.types import TensorType, tensor
+from chainrule.loc import Loc, of_traceback
 
 _SPEC = re.compile(r"(?:(\w+)=)?(\w+)\[([^\]]*)\]\Z")
 
@@ -72,7 +74,7 @@ def _find(text: str, specs: list[Any]) -> tuple[Any, Sequence[Any], str]:
         return entry.build(), tuple(specs) or entry.specs, text
     if text.endswith(".onnx"):
         if not Path(text).is_file():
-            raise ArgumentError(f"{text}: there is no such file")
+            raise ArgumentError(f"{text}: there is no such file", help="check the path")
         return cr.load_onnx(text), tuple(specs), Path(text).stem
     file, colon, attribute = text.rpartition(":")
     if colon and file.endswith(".py"):
@@ -87,18 +89,37 @@ def _find(text: str, specs: list[Any]) -> tuple[Any, Sequence[Any], str]:
 
 def _from_file(path: Path, attribute: str) -> Any:
     if not path.is_file():
-        raise ArgumentError(f"{path}: there is no such file")
+        raise ArgumentError(f"{path}: there is no such file", help="check the path: FILE.py:NAME")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules.setdefault(path.stem, module)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except ChainruleError:
+        raise
+    except Exception as problem:  # whatever a file of the user's does wrong, its line is the answer
+        raise ArgumentError(f"{path} cannot be loaded: {type(problem).__name__}: {_first_line(problem)}",
+                            loc=_place(problem), help="run it with python to see more") from problem  # fmt: skip
     found = getattr(module, attribute, None)
     if found is None:
         raise ArgumentError(
             f"{path} has no {attribute}", help="it has: " + ", ".join(n for n in vars(module) if n[0] != "_")
         )
     return found() if isinstance(found, type) else found
+
+
+def _first_line(problem: Exception) -> str:
+    text = problem.msg if isinstance(problem, SyntaxError) else str(problem)
+    return text.split("\n")[0]
+
+
+def _place(problem: Exception) -> Loc | None:
+    """Where a file of the user's failed to load."""
+    if isinstance(problem, SyntaxError) and problem.filename and problem.lineno:
+        start = max((problem.offset or 1) - 1, 0)
+        return Loc(problem.filename, problem.lineno, start, start + 1)
+    return of_traceback(problem.__traceback__)
 
 
 def parse_spec(text: str) -> Any:
@@ -151,5 +172,9 @@ def _read(path: Path) -> np.ndarray | dict[str, np.ndarray]:
     try:
         found = np.load(path, allow_pickle=False)
         return found if isinstance(found, np.ndarray) else {k: found[k] for k in found.files}
-    except (OSError, ValueError, EOFError, KeyError) as error:
-        raise ArgumentError(f"{path}: it cannot be read as .npy or .npz", help=str(error).split("\n")[0]) from error
+    except OSError as problem:
+        why = problem.strerror or problem
+        raise ArgumentError(f"{path}: it cannot be read: {why}", help="check the path") from problem
+    except (ValueError, EOFError, KeyError, BadZipFile) as problem:
+        cause = f"{path}: it is no .npy or .npz file of numbers"
+        raise ArgumentError(cause, help="write it with numpy.save") from problem

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from chainrule.commands.model_argument import add_model_arguments, load, read_inputs
+from chainrule.errors import ArgumentError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,5 +61,8 @@ def _save(path: Path, outputs: dict[str, np.ndarray]) -> None:
         with temporary.open("wb") as file:
             np.savez(file, **outputs)  # type: ignore[arg-type]
         temporary.replace(path)
+    except OSError as problem:
+        raise ArgumentError(f"{path}: it cannot be written: {problem.strerror}",
+                            help="check that the folder exists and is yours to write") from problem  # fmt: skip
     finally:
         temporary.unlink(missing_ok=True)

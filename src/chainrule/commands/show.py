@@ -68,5 +68,6 @@ def graph_after(graph: Graph, reports: Sequence[PassReport], name: str | None) -
         return reports[-1].after
     found = [r.after for r in reports if r.name.split("{")[0] == name]
     if not found:
-        raise ArgumentError(f"there is no pass {name!r}", help="passes: " + ", ".join(r.name for r in reports))
+        names = dict.fromkeys(r.name.split("{")[0] for r in reports)
+        raise ArgumentError(f"there is no pass {name!r}", help="passes: " + ", ".join(names))
     return found[-1]

@@ -120,6 +120,12 @@ class DimExpr:
         raise ArgumentError(f"the size {self} is not known while the model is traced",
                             help="a Python condition needs a number: give this dim as an int in the spec")  # fmt: skip
 
+    def __lt__(self, other: object) -> bool:
+        raise ArgumentError(f"the size {self} is not known while the model is traced, so it cannot be compared",
+                            help="give this dim as an int in the spec")  # fmt: skip
+
+    __le__ = __gt__ = __ge__ = __lt__
+
     def __index__(self) -> int:
         raise ArgumentError(f"the size {self} is not known while the model is traced",
                             help="give this dim as an int in the spec, or use an op that takes sizes")  # fmt: skip
@@ -282,6 +288,31 @@ def _atom_value(atom: Atom, env: Mapping[str, int]) -> int:
             return min(a, b)
         case _:
             return max(a, b)
+
+
+def solve_dim(dim: Dim, size: int, env: Mapping[str, int]) -> tuple[str, int] | None:
+    """The one symbol of a dim that env does not know and its value where the dim is `size`.
+
+    None when several are unknown, when the dim is not linear in it, or when no whole number >= 0 fits.
+    """
+    unknown = sorted(dim_symbols(dim) - env.keys())
+    if len(unknown) != 1 or not isinstance(dim, DimExpr) or not _is_linear(dim, unknown[0]):
+        return None
+    start = dim_value(dim, {**env, unknown[0]: 0})
+    slope = dim_value(dim, {**env, unknown[0]: 1}) - start
+    if slope == 0 or (size - start) % slope or (size - start) // slope < 0:
+        return None
+    return unknown[0], (size - start) // slope
+
+
+def _is_linear(dim: DimExpr, name: str) -> bool:
+    """True when the symbol occurs in no product with itself, and inside no division, minimum or maximum."""
+    for monomial, _ in dim.terms:
+        bare = sum(1 for atom in monomial if atom.op == "sym" and atom.args[0] == name)
+        hidden = any(name in dim_symbols(DimExpr({(atom,): 1})) for atom in monomial if atom.op != "sym")
+        if bare > 1 or hidden:
+            return False
+    return True
 
 
 def dim_substitute(dim: Dim, env: Mapping[str, Dim]) -> Dim:

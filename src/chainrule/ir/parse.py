@@ -50,7 +50,8 @@ class _Reader:
 
     def error(self, cause: str) -> ModelError:
         line = self.lines[self.at - 1].strip() if 0 < self.at <= len(self.lines) else ""
-        return ModelError(f"graph text, line {self.at}: {cause}", notes=[line[:200]] if line else ())
+        return ModelError(f"graph text, line {self.at}: {cause}", notes=[line[:200]] if line else (),
+                          help="the form is the one that `chainrule show` prints")  # fmt: skip
 
 
 def parse(source: str, ops: Mapping[str, type[Op]]) -> Graph:

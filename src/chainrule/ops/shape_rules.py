@@ -54,7 +54,7 @@ def axes_of(axes: Sequence[int] | None, rank: int) -> tuple[int, ...]:
         return tuple(range(rank))
     found = tuple(sorted(axis_of(a, rank) for a in axes))
     if len(set(found)) != len(found):
-        raise ArgumentError(f"axes {tuple(axes)} name an axis twice")
+        raise ArgumentError(f"axes {tuple(axes)} name an axis twice", help="name each axis once; -1 is the last one")
     return found
 
 
@@ -65,7 +65,9 @@ def reduced_shape(shape: Sequence[Dim], axes: Sequence[int], keepdims: bool) -> 
     return tuple(d for i, d in enumerate(shape) if i not in axes)
 
 
-def window_count(size: Dim, window: int, stride: int, pad: tuple[int, int], dilation: int = 1, ceil: bool = False) -> Dim:
+def window_count(
+    size: Dim, window: int, stride: int, pad: tuple[int, int], dilation: int = 1, ceil: bool = False
+) -> Dim:
     """How many positions a window takes along an axis; with ceil a last partial window that starts inside counts.
 
     Raises ShapeError when the window is larger than the padded axis.
