@@ -13,6 +13,8 @@ from chainrule.backends.loops import verify
 from chainrule.ir.dims import Dim, symbol
 from chainrule.ir.graph import Graph, Value, build, new_input, results
 from chainrule.ir.types import TensorType, as_dtype
+from chainrule.ops.elementwise import Elementwise
+from chainrule.ops.norm import LayerNorm, RMSNorm
 from chainrule.ops.tolerance import judge
 from tests.ops.sample import Sample
 
@@ -33,11 +35,20 @@ def graph_of(samples: Sequence[Sample], symbolic: bool = False) -> Graph:
 
 
 def symbolic_shapes(sample: Sample) -> list[tuple[Dim, ...]]:
-    """The shapes of a sample's inputs with one symbol per size above 1."""
-    return [tuple(symbol(f"D{d}") if d > 1 else d for d in x.shape) for x in sample.inputs]
+    """The shapes of a sample's inputs with symbols for sizes above 1: one for each size and axis from the right.
+
+    Where the op's inputs are not aligned at the right, one for each size.
+    """
+    ranks = {x.ndim for x in sample.inputs}
+    aligned = len(ranks) == 1 or isinstance(sample.op, Elementwise | LayerNorm | RMSNorm)
+    return [
+        tuple(symbol(f"D{d}_{x.ndim - axis if aligned else 0}") if d > 1 else d for axis, d in enumerate(x.shape))
+        for x in sample.inputs
+    ]
 
 
-def executable(graph: Graph, *, threads: int = 1, target: Target | None = None, verified: bool = True) -> LlvmExecutable:
+def executable(graph: Graph, *, threads: int = 1, target: Target | None = None,
+               verified: bool = True) -> LlvmExecutable:  # fmt: skip
     """A compiled graph without weights, every kernel of which the verifier has proved."""
     made = LlvmExecutable(graph, [], threads=threads, target=target or host_target(), passes=pipeline())
     if verified:

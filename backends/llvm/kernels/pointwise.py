@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from chainrule.backends.llvm.kernels.grid import grid
 from chainrule.backends.llvm.kernels.region import LANES, Kernel, KernelCall, Region
 from chainrule.backends.llvm.target import Target
-from chainrule.backends.loops import Buffer, Int, as_int, ceil_div, imin
+from chainrule.backends.loops import Buffer, Int, as_int, ceil_div, imax, imin
 from chainrule.backends.loops import Value as LoopValue
 from chainrule.ir.dims import Dim, dim_product
 from chainrule.ir.graph import Input, Value
@@ -94,7 +94,7 @@ def _sweep_row(point: _Point, index: Sequence[Int], start: Int, stop: Int) -> No
         tail = stop // LANES * LANES
         point.compute((*index, tail), LANES, stop - tail)
         return
-    with k.loop("i", stop // LANES * LANES, stop, LANES) as i:
+    with k.loop("i", imax(start, stop // LANES * LANES), stop, LANES) as i:
         point.compute((*index, i), LANES, stop - i)
 
 
