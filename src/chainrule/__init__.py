@@ -30,8 +30,11 @@ if TYPE_CHECKING:
     from chainrule.errors import NumericsError as NumericsError
     from chainrule.errors import ShapeError as ShapeError
     from chainrule.exchange import export_onnx as export_onnx
-    from chainrule.frontend.checkpoint import save as save
+    from chainrule.frontend import datasets as datasets
+    from chainrule.frontend import nn as nn
+    from chainrule.frontend import optim as optim
     from chainrule.frontend.checkpoint import load as load
+    from chainrule.frontend.checkpoint import save as save
     from chainrule.frontend.data import ArrayData as ArrayData
     from chainrule.frontend.fit import fit as fit
     from chainrule.frontend.functions.activations import celu as celu
@@ -107,9 +110,9 @@ if TYPE_CHECKING:
     from chainrule.frontend.functions.elementwise import less as less
     from chainrule.frontend.functions.elementwise import less_equal as less_equal
     from chainrule.frontend.functions.elementwise import log as log
-    from chainrule.frontend.functions.elementwise import log10 as log10
     from chainrule.frontend.functions.elementwise import log1p as log1p
     from chainrule.frontend.functions.elementwise import log2 as log2
+    from chainrule.frontend.functions.elementwise import log10 as log10
     from chainrule.frontend.functions.elementwise import logical_and as logical_and
     from chainrule.frontend.functions.elementwise import logical_not as logical_not
     from chainrule.frontend.functions.elementwise import logical_or as logical_or
@@ -245,15 +248,20 @@ if TYPE_CHECKING:
     from chainrule.frontend.functions.windows import max_pool2d as max_pool2d
     from chainrule.frontend.functions.windows import max_pool2d_with_indices as max_pool2d_with_indices
     from chainrule.frontend.functions.windows import max_pool3d as max_pool3d
+    from chainrule.frontend.grad import grad as grad
+    from chainrule.frontend.grad import hessian as hessian
+    from chainrule.frontend.grad import hvp as hvp
+    from chainrule.frontend.grad import jacobian as jacobian
+    from chainrule.frontend.grad import jvp as jvp
+    from chainrule.frontend.grad import stop_gradient as stop_gradient
+    from chainrule.frontend.grad import value_and_grad as value_and_grad
+    from chainrule.frontend.grad import vjp as vjp
     from chainrule.frontend.seeding import manual_seed as manual_seed
     from chainrule.frontend.tensor import Tensor as Tensor
     from chainrule.frontend.trace import Spec as Spec
     from chainrule.frontend.trace import Traced as Traced
     from chainrule.frontend.trace import spec as spec
     from chainrule.frontend.trace import trace as trace
-    from chainrule.frontend import datasets as datasets
-    from chainrule.frontend import nn as nn
-    from chainrule.frontend import optim as optim
 
 # home module -> the names it gives. A module that is itself a public name stands under its own name with no names.
 _HOMES: dict[str, tuple[str, ...]] = {
@@ -273,19 +281,13 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "NumericsError",
         "ShapeError",
     ),
-    "chainrule.exchange": (
-        "export_onnx",
-    ),
+    "chainrule.exchange": ("export_onnx",),
     "chainrule.frontend.checkpoint": (
         "save",
         "load",
     ),
-    "chainrule.frontend.data": (
-        "ArrayData",
-    ),
-    "chainrule.frontend.fit": (
-        "fit",
-    ),
+    "chainrule.frontend.data": ("ArrayData",),
+    "chainrule.frontend.fit": ("fit",),
     "chainrule.frontend.functions.activations": (
         "celu",
         "elu",
@@ -521,12 +523,18 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "max_pool2d_with_indices",
         "max_pool3d",
     ),
-    "chainrule.frontend.seeding": (
-        "manual_seed",
+    "chainrule.frontend.grad": (
+        "grad",
+        "hessian",
+        "hvp",
+        "jacobian",
+        "jvp",
+        "stop_gradient",
+        "value_and_grad",
+        "vjp",
     ),
-    "chainrule.frontend.tensor": (
-        "Tensor",
-    ),
+    "chainrule.frontend.seeding": ("manual_seed",),
+    "chainrule.frontend.tensor": ("Tensor",),
     "chainrule.frontend.trace": (
         "Spec",
         "Traced",
