@@ -6,17 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from chainrule.errors import ArgumentError, ShapeError
 from chainrule.frontend import scope as scopes
-from chainrule.frontend.functions import elementwise
 from chainrule.frontend.functions.random import KEY_NAME, new_key_buffer
-from chainrule.frontend.functions.shape import asarray
 from chainrule.frontend.optim.base import Optimizer
 from chainrule.frontend.places import error, located
 from chainrule.frontend.scope import Scope, Stored
-from chainrule.frontend.stored import Parameter
 from chainrule.frontend.tensor import Tensor
 from chainrule.frontend.trace import (
     Arguments,
@@ -29,27 +24,11 @@ from chainrule.frontend.trace import (
     require_function,
     stored_names,
 )
-from chainrule.ir.graph import Graph, Value, input_name, new_input
-from chainrule.ir.op import Array
-from chainrule.ir.types import type_of
-from chainrule.passes.autodiff import gradients
+from chainrule.frontend.update import StateSource, Update, updated
+from chainrule.ir.graph import Graph, input_name
 
 Loss = Callable[..., Any]
 Metric = str | Callable[..., Tensor]
-
-
-@dataclass(frozen=True, eq=False)
-class StateSource:
-    """Where a param or state input of a step lives: an array that is read before and replaced after each call.
-
-    name: its key in a checkpoint ("params.conv1.weight", "buffers.bn.running_mean", "slots.exp_avg.conv1.weight",
-    "step", "rng.key"). stored: the Parameter or Buffer whose `data` the array is, if it is one.
-    """
-
-    value: Value
-    name: str
-    array: Array
-    stored: Stored | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +55,7 @@ class StepGraph:
 
 def build_step(model: Callable[..., Any], loss: Loss, optimizer: Optimizer, specs: object, *,
                metrics: Sequence[Metric] | Mapping[str, Metric] = (), clip_norm: float | None = None,
+               accumulate: int = 1, ema: float | None = None, loss_scale: float = 1.0, skip_nonfinite: bool = False,
                seed: int | None = None, name: str | None = None) -> StepGraph:  # fmt: skip
     """The graph of one training step of a model.
 
@@ -84,10 +64,11 @@ def build_step(model: Callable[..., Any], loss: Loss, optimizer: Optimizer, spec
     parameter's name `model`, and then specs has one entry for each of batch. A loss may return (scalar, dict of
     further scalars), which are reported as metrics.
     metrics: "accuracy", or functions like the loss; a dict names them.
-    clip_norm: gradients are scaled so that their joint Euclidean norm is at most this. seed: of the random key.
+    clip_norm, accumulate, ema, loss_scale, skip_nonfinite: see Update. seed: of the random key.
     Raises ArgumentError, ShapeError or NotSupported (what has no gradient), with the user's line.
     """
     _require_optimizer(optimizer)
+    update = Update(optimizer, clip_norm, accumulate, ema, loss_scale, skip_nonfinite)
     problem = posed(model, loss, specs, metrics)
     label = name or f"{name_of(model)}_step"
     scope = Scope(label, training=True, names=problem.names())
@@ -96,7 +77,7 @@ def build_step(model: Callable[..., Any], loss: Loss, optimizer: Optimizer, spec
     declared = declare(scope, problem, problem.specs)
     with scopes.entered(scope), located():
         results = problem(**declared.keywords)
-        own = _updated(scope, results["loss"], optimizer, clip_norm)
+        own = updated(scope, results["loss"], update)
         names = tuple(scope.take_name(key) for key in results)
         outputs = tuple(tensor.value for tensor in results.values())
         graph = graph_of(scope, declared.values, outputs, names, [(source.value, new) for source, new in own])
@@ -238,51 +219,3 @@ def source_name(stored: Stored, path: str) -> str:
     if path == KEY_NAME:
         return path
     return f"params.{path}" if stored.role == "param" else f"buffers.{path}"
-
-
-def _updated(scope: Scope, loss: Tensor, optimizer: Optimizer,
-             clip_norm: float | None) -> list[tuple[StateSource, Value]]:  # fmt: skip
-    """Assigns every trained parameter its new value; returns the optimiser's own state with its new values."""
-    trained = [(value, stored, part) for value, stored in scope.bound()
-               if isinstance(stored, Parameter) and stored.requires_grad
-               and (part := optimizer.of(input_name(value))) is not None]  # fmt: skip
-    found = gradients([loss.value], [value for value, _, _ in trained])
-    moved = [(*entry, Tensor(grad, scope)) for entry, grad in zip(trained, found, strict=True) if grad is not None]
-    if not moved:
-        raise error(ArgumentError, f"{scope.name}: the loss depends on no parameter that is trained",
-                    help="check requires_grad, the optimiser's groups and what the loss is made of")  # fmt: skip
-    grads = [grad for *_, grad in moved] if clip_norm is None else clipped([grad for *_, grad in moved], clip_norm)
-    counter = _source(scope, "step", np.zeros((), np.int64))
-    done = Tensor(counter.value, scope)
-    states = [(counter, (done + 1).value)]
-    rates: dict[int, Tensor] = {}
-    for (value, stored, part, _), grad in zip(moved, grads, strict=True):
-        path = input_name(value)
-        slots = {key: _source(scope, f"slots.{key}.{path}", array) for key, array in part.slots(value.tensor).items()}
-        lr = rates.setdefault(id(part), rate_at(part, done))
-        new, kept = part.update(Tensor(value, scope), grad, {k: Tensor(s.value, scope) for k, s in slots.items()},
-                                (done + 1).astype("f64"), lr)  # fmt: skip
-        scope.assign(stored, new.value)
-        states += [(slots[key], tensor.value) for key, tensor in kept.items()]
-    return states
-
-
-def rate_at(optimizer: Optimizer, done: Tensor) -> Tensor:
-    """The learning rate of the next update, f64, after `done` updates (i64)."""
-    lr = optimizer.lr
-    rate = lr(done.astype("f64")) if callable(lr) else lr
-    return rate.astype("f64") if isinstance(rate, Tensor) else asarray(float(rate), "f64")
-
-
-def clipped(grads: Sequence[Tensor], max_norm: float) -> list[Tensor]:
-    """The gradients scaled so that their joint norm is at most max_norm. Source: torch clip_grad_norm_."""
-    if not max_norm > 0:
-        raise error(ArgumentError, f"clip_norm: {max_norm} is not above 0", help="e.g. clip_norm=1.0")
-    squares = [elementwise.square(grad).sum().astype("f32") for grad in grads]
-    norm = elementwise.sqrt(sum(squares[1:], start=squares[0]))
-    scale = elementwise.minimum(max_norm / (norm + 1e-6), 1.0)
-    return [grad * scale.astype(grad.dtype) for grad in grads]
-
-
-def _source(scope: Scope, name: str, array: Array) -> StateSource:
-    return StateSource(new_input(scope.take_name(name), type_of(array), "state"), name, array)

@@ -196,3 +196,64 @@ def test_what_cannot_be_trained_is_refused(index: int) -> None:
     with pytest.raises(kind) as caught:
         build_step(**options)
     assert caught.value.cause == cause  # type: ignore[attr-defined]
+
+
+def logistic(optimizer: optim.Optimizer, **options: Any) -> tuple[nn.Linear, ReferenceStep]:
+    model = nn.Linear(3, 3).to("f64")
+    model.weight.load(normal(3, 3, seed=5))
+    model.bias.load(np.zeros(3))  # type: ignore[union-attr]
+    return model, ReferenceStep(build_step(model, nn.CrossEntropyLoss(), optimizer, SPECS, **options))
+
+
+def test_accumulated_calls_make_the_step_of_the_whole_batch() -> None:
+    whole, step = logistic(optim.Adam(0.1))
+    step(X, CLASSES)
+    step(X, CLASSES)
+    parts, half_step = logistic(optim.Adam(0.1), accumulate=2)
+    before = parts.state_dict()
+    half_step(X[:3], CLASSES[:3])
+    assert np.array_equal(parts.weight.data, before["weight"]) and half_step.state["step"] == 0
+    half_step(X[3:], CLASSES[3:])
+    half_step(X[3:], CLASSES[3:])
+    half_step(X[:3], CLASSES[:3])
+    assert half_step.state["step"] == 2 and not half_step.state["accumulated.weight"].any()
+    assert_same(parts.weight.data, whole.weight.data)
+
+
+def test_a_running_mean_of_the_parameters_is_kept() -> None:
+    model, step = logistic(optim.SGD(0.5), ema=0.9)
+    mean = model.weight.data.copy()
+    for _ in range(3):
+        step(X, CLASSES)
+        mean = 0.9 * mean + 0.1 * model.weight.data
+    assert_same(step.state["ema.weight"], mean)
+
+
+def test_a_scaled_loss_gives_the_same_step() -> None:
+    plain, step = logistic(optim.SGD(0.5))
+    scaled, scaled_step = logistic(optim.SGD(0.5), loss_scale=1024.0)
+    assert float(step(X, CLASSES)) == float(scaled_step(X, CLASSES))
+    assert_same(scaled.weight.data, plain.weight.data)
+
+
+def test_calls_with_nonfinite_gradients_are_skipped() -> None:
+    model, step = logistic(optim.Adam(0.1), skip_nonfinite=True)
+    before = {name: array.copy() for name, array in step.state.items()}
+    bad = X.copy()
+    bad[0, 0] = np.inf
+    step(bad, CLASSES)
+    for name, array in step.state.items():
+        np.testing.assert_array_equal(array, before[name])
+    step(X, CLASSES)
+    assert step.state["step"] == 1 and not np.array_equal(model.weight.data, before["params.weight"])
+
+
+@pytest.mark.parametrize(
+    ("option", "cause"),
+    [({"accumulate": 0}, "accumulate: 0 is not a count"), ({"ema": 1.0}, "ema: 1.0 is not a decay"),
+     ({"loss_scale": 0.0}, "loss_scale: 0.0 is not above 0"), ({"clip_norm": -1.0}, "clip_norm: -1.0 is not above 0")],
+)  # fmt: skip
+def test_bad_options_of_an_update_are_refused(option: dict[str, Any], cause: str) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        logistic(optim.SGD(0.1), **option)
+    assert caught.value.cause == cause
