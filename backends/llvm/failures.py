@@ -1,7 +1,7 @@
 """What a kernel's status codes mean: data that only the call itself can show to be wrong.
 
-A kernel sets a code with `k.fail_when` and goes on safely; the call then raises the error of the code for the node whose
-step failed.
+A kernel sets a code with `k.fail_when` and goes on safely; the call then raises the error of the code for the node
+whose step failed.
 """
 
 from __future__ import annotations

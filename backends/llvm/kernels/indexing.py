@@ -11,7 +11,15 @@ from collections.abc import Callable, Sequence
 
 from chainrule.backends.llvm.failures import INDEX_OUT_OF_RANGE
 from chainrule.backends.llvm.kernels.region import Kernel, KernelCall, Region, Temp, is_half
-from chainrule.backends.llvm.kernels.shaping_rows import blocks, copy_row, lanes_of, nest, spread, sweep
+from chainrule.backends.llvm.kernels.shaping_rows import (
+    apart_sweep,
+    blocks,
+    copy_row,
+    lanes_of,
+    nest,
+    spread,
+    sweep,
+)
 from chainrule.backends.llvm.target import Target
 from chainrule.backends.loops import Buffer, Builder, Int, as_int, ceil_div, imin
 from chainrule.backends.loops import Value as LoopValue
@@ -107,7 +115,9 @@ def _by_columns(k: Builder, into: Buffer, shape: Sequence[Dim], work: Callable[[
             work(as_int(0), block * COLUMNS, imin(COLUMNS, into.shape[2] - block * COLUMNS))
 
 
-def _add_row(k: Builder, into: Buffer, into_at: Sequence[Int], added: Buffer, added_at: Sequence[Int], count: Int) -> None:
+def _add_row(
+    k: Builder, into: Buffer, into_at: Sequence[Int], added: Buffer, added_at: Sequence[Int], count: Int
+) -> None:
     """Adds `count` elements of a row to a row; the pieces do not overlap."""
     lanes = max(1, min(16, lanes_of(into.dtype)))
     *into_row, first = into_at
@@ -117,14 +127,7 @@ def _add_row(k: Builder, into: Buffer, into_at: Sequence[Int], added: Buffer, ad
         more = k.cast(k.load(added, (*added_row, begin + j), n), into.dtype)
         k.store(into, (*into_row, first + j), k.add(k.load(into, (*into_row, first + j), n), more))
 
-    if count.is_const and count.const < lanes:
-        sweep(k, count, lanes, piece)
-        return
-    whole = count // lanes
-    with k.loop("v", 0, whole) as v:
-        piece(v * lanes, lanes)
-    with k.loop("e", whole * lanes, count) as e:
-        piece(e, 1)
+    apart_sweep(k, count, lanes, piece)
 
 
 def _total(dtype: DType, shape: Sequence[Dim]) -> Temp | None:
@@ -163,7 +166,9 @@ def _rounded(region: Region, target: Target, total: Temp | None) -> list[KernelC
 
 def _cast_rows(k: Builder, source: Buffer, into: Buffer) -> None:
     def piece(start: Int, count: Int) -> None:
-        sweep(k, count, 16, lambda j, n: k.store(into, (start + j,), k.cast(k.load(source, (start + j,), n), into.dtype)))
+        sweep(
+            k, count, 16, lambda j, n: k.store(into, (start + j,), k.cast(k.load(source, (start + j,), n), into.dtype))
+        )
 
     blocks(k, into.shape[0], piece)
 
@@ -171,7 +176,7 @@ def _cast_rows(k: Builder, source: Buffer, into: Buffer) -> None:
 def take_along_axis(region: Region, target: Target) -> list[KernelCall]:
     """TakeAlongAxis: one checked load for each index."""
     assert region.anchor is not None and isinstance(region.anchor.op, TakeAlongAxis)
-    op, (x, indices) = region.anchor.op, region.anchor.inputs
+    op, x = region.anchor.op, region.anchor.inputs[0]
     kernel = Kernel(region, target, "take_along_axis", scalar=True)
     k = kernel.k
     source, chosen, into = kernel.input(0), kernel.input(1), kernel.output(0)
@@ -194,7 +199,7 @@ def take_along_axis(region: Region, target: Target) -> list[KernelCall]:
 def scatter(region: Region, target: Target) -> list[KernelCall]:
     """ScatterAdd and Scatter: a copy of x, then each update added or put at its index."""
     assert region.anchor is not None and isinstance(region.anchor.op, ScatterAdd | Scatter)
-    op, (x, indices, updates) = region.anchor.op, region.anchor.inputs
+    op, x = region.anchor.op, region.anchor.inputs[0]
     adds = isinstance(op, ScatterAdd)
     total = _total(x.dtype, x.shape) if adds else None
     calls = [_copied(region, target, total)]

@@ -1,265 +1,247 @@
-"""Pools and their gradients, plane by plane.
+"""Pools of images with their channels first, plane by plane.
 
-Every image of a batch and channel is a plane of its own, and threads split the planes. A window's taps are tested against
-the border only where the geometry cannot prove that they are inside. The gradients of maxima look the maxima up again and
-add in row-major order of the windows; those of means gather the windows that meet an element.
+Every image of a batch and channel is a plane of its own, and threads split the planes. Windows without dilation go 16
+at a time along the row (pool_windows.py); the others, and rows of unknown length at their border, go one by one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from chainrule.backends.llvm.kernels.region import Kernel, KernelCall, Region, Temp, is_half
-from chainrule.backends.llvm.kernels.shaping_rows import nest, spread
+from chainrule.backends.llvm.kernels.pool_windows import UNROLLED_ROWS, Piece, Place, Windows, known_pieces, span
+from chainrule.backends.llvm.kernels.region import Kernel, KernelCall, Region, is_half
+from chainrule.backends.llvm.kernels.shaping_rows import long_sweep, nest, spread
 from chainrule.backends.llvm.target import Target
-from chainrule.backends.loops import Buffer, Builder, Int, Reg, as_int, ceil_div, imax, imin
+from chainrule.backends.loops import Buffer, Builder, Int, as_int, imax, imin
 from chainrule.backends.loops import Value as LoopValue
 from chainrule.ir.dims import Dim
-from chainrule.ir.types import DType, TensorType, f32, i64
-from chainrule.ops.pool import AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad, MaxPoolTake, MaxWindow
+from chainrule.ir.types import DType, f32, i64
+from chainrule.ops.pool import AvgPool, AvgPoolGrad, MaxPool, MaxWindow
 
-Place = tuple[Int, ...]
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """Windows over an image: everything by axis."""
-
-    image: tuple[Int, ...]
-    counts: tuple[Int, ...]
-    window: tuple[int, ...]
-    stride: tuple[int, ...]
-    pad: tuple[int, ...]
-    dilation: tuple[int, ...]
-
-    def taps(self, k: Builder, window: Place, body: Callable[[Place], None]) -> None:
-        """body(place) for every element of a window that lies in the image, in row-major order."""
-        self._taps(k, window, body, ())
-
-    def _taps(self, k: Builder, window: Place, body: Callable[[Place], None], place: Place) -> None:
-        a = len(place)
-        if a == len(self.image):
-            body(place)
-            return
-        first = window[a] * self.stride[a] - self.pad[a]
-        reach, by = self.window[a], self.dilation[a]
-        low = imax(0, ceil_div(-first, by))
-        high = imin(reach, ceil_div(self.image[a] - first, by))
-        with k.loop(f"t{a}", low, high) as t:
-            self._taps(k, window, body, (*place, first + t * by))
+LANES = 16
+MAX_STRIDE = 4  # along the row; beyond, most of what the vectors load is not needed
+MAX_REACH = 16
 
 
-def _flat(k: Builder, image: Sequence[Int], place: Place) -> Int:
-    at = as_int(0)
-    for size, i in zip(image, place, strict=True):
-        at = at * size + i
-    return at
-
-
-def _planes(kernel: Kernel, counts: Sequence[Int], body: Callable[[Int], None]) -> None:
-    """body(n, c) for every plane, in parallel."""
-    with spread(kernel.k, "plane", counts) as plane:
-        body(plane)
-
-
-def _planar(shape: Sequence[Dim]) -> tuple[Dim, ...]:
+def planar(shape: Sequence[Dim]) -> tuple[Dim, ...]:
     """[N, C, *S] as [N*C, *S]."""
     return (shape[0] * shape[1], *shape[2:])
 
 
-def _maxima(kernel: Kernel, op: MaxWindow, x: Buffer, counts: Sequence[Int]) -> tuple[Geometry, Callable[[Int, Place], tuple[Reg, Reg]]]:
-    """The geometry, and a function that emits the search of one window: (its maximum, the maximum's flat place or -1)."""
-    k = kernel.k
-    geometry = Geometry(x.shape[1:], tuple(counts), op.window, op.stride, op.pad, op.dilation)
-    least = _least(k, x.dtype)
-
-    def search(plane: Int, window: Place) -> tuple[Reg, Reg]:
-        best, found = k.reg(least), k.reg(k.const(-1, i64))
-
-        def tap(place: Place) -> None:
-            value = kernel.widened(k.load(x, (plane, *place)))
-            better = k.or_(k.cmp("gt", value, best.get()), k.cmp("lt", found.get(), 0))
-            if value.dtype.is_float:
-                better = k.or_(better, k.and_(k.cmp("ne", value, value), k.cmp("eq", best.get(), best.get())))
-            best.set(k.select(better, value, best.get()))
-            found.set(k.select(better, k.value(_flat(k, geometry.image, place), i64), found.get()))
-
-        geometry.taps(k, window, tap)
-        return best, found
-
-    return geometry, search
+def windows_of(op: MaxWindow | AvgPool | AvgPoolGrad, image: Sequence[Int], counts: Sequence[Int]) -> Windows:
+    """The windows of a pool over an image."""
+    rank = len(op.window)
+    dilation = op.dilation if isinstance(op, MaxWindow) else (1,) * rank
+    return Windows(tuple(image), tuple(counts), op.window, op.stride, op.pad[:rank], dilation)
 
 
-def _least(k: Builder, dtype: DType) -> LoopValue:
-    """The smallest value of a type, widened."""
+def goes_by_vectors(windows: Windows) -> bool:
+    """True if neighbouring windows are worth one vector."""
+    close = windows.stride[-1] <= MAX_STRIDE and windows.reach[-1] <= MAX_REACH
+    known = all(not size.is_const or size.const > 0 for size in windows.image)
+    return close and known and all(d == 1 for d in windows.dilation)
+
+
+def computing(dtype: DType) -> DType:
+    """The type in which elements are compared and added."""
+    return f32 if is_half(dtype) else dtype
+
+
+def least(k: Builder, dtype: DType) -> LoopValue:
+    """The smallest value of a type, as computed with."""
     if dtype.is_float:
-        return k.const(float("-inf"), f32 if is_half(dtype) else dtype)
+        return k.const(float("-inf"), computing(dtype))
     return k.const(-(1 << (dtype.bits - 1)) if dtype.is_signed else 0, dtype)
+
+
+def larger(k: Builder, a: LoopValue, b: LoopValue) -> LoopValue:
+    """The larger one; NaN if either is NaN."""
+    if not a.dtype.is_float:
+        return k.max(a, b)
+    return k.select(k.cmp("ne", a, a), a, k.max(a, b))  # max gives b where a or b is NaN
+
+
+def beats(k: Builder, value: LoopValue, best: LoopValue) -> LoopValue:
+    """Where a value replaces the best so far: it is larger, or the first NaN."""
+    if not value.dtype.is_float:
+        return k.cmp("gt", value, best)
+    return k.and_(k.not_(k.cmp("le", value, best)), k.cmp("eq", best, best))
+
+
+Combine = Callable[[Builder, LoopValue, LoopValue], LoopValue]
+
+
+def rows_combined(kernel: Kernel, source: Buffer, windows: Windows, plane: Int, window: Sequence[Int], piece: Piece,
+                  starts: Sequence[int], combine: Combine, identity: LoopValue, clamped: bool) -> dict[int, LoopValue]:  # fmt: skip
+    """The vectors of a piece's span, combined over the rows of its windows, by their begin."""
+    k, first = kernel.k, windows.first((*window, piece.begin), len(windows.image) - 1)
+
+    def loaded(row: Place, start: int) -> LoopValue:
+        return kernel.widened(k.load(source, (plane, *row, first + start), piece.lanes))
+
+    if clamped and windows.row_count() <= UNROLLED_ROWS:
+        found: dict[int, LoopValue] = {}
+        for row in windows.clamped_rows(window):
+            for start in starts:
+                value = loaded(row, start)
+                found[start] = combine(k, found[start], value) if start in found else value
+        return found
+    totals = {start: k.reg(k.splat(identity, piece.lanes)) for start in starts}
+
+    def add(row: Place) -> None:
+        for start, total in totals.items():
+            total.set(combine(k, total.get(), loaded(row, start)))
+
+    windows.rows(k, window, len(windows.image) - 1, add)
+    return {start: total.get() for start, total in totals.items()}
+
+
+def windows_combined(kernel: Kernel, source: Buffer, windows: Windows, plane: Int, window: Sequence[Int], piece: Piece,
+                     combine: Combine, identity: LoopValue, clamped: bool) -> LoopValue:  # fmt: skip
+    """All elements of each of a piece's windows combined. clamped: an element may count twice."""
+    k = kernel.k
+    taps = [piece.positions(windows, t, clamped) for t in range(windows.reach[-1])]
+    starts = list(dict.fromkeys(piece.start(p) for positions in taps for p in positions if p is not None))
+    vectors = rows_combined(kernel, source, windows, plane, window, piece, starts, combine, identity, clamped)
+    zero = k.splat(identity, piece.lanes)
+    result: LoopValue | None = None
+    for positions in taps:
+        value = piece.picked(k, vectors.__getitem__, positions, zero)
+        result = value if result is None else combine(k, result, value)
+    assert result is not None
+    return result
+
+
+def row_of_windows(k: Builder, windows: Windows, piece: Callable[[Piece], None], single: Callable[[Int], None]) -> None:
+    """All windows of a row: by pieces, and one by one where a row of unknown length has its border."""
+    count, size = windows.counts[-1], windows.image[-1]
+    if count.is_const and size.is_const:
+        known_pieces(k, windows, LANES, piece)
+        return
+    stride, pad = windows.stride[-1], windows.pad[-1]
+    low = -(-pad // stride)
+    inside = imin(count, (size + pad - windows.reach[-1]) // stride + 1) - low
+
+    def singles(name: str, begin: Int, end: Int) -> None:
+        with k.loop(name, begin, end) as i:
+            single(i)
+
+    with k.when(k.cmp("ge", inside, LANES)):
+        singles("left", as_int(0), imin(low, count))
+        sure = k.index(k.value(inside, i64), LANES, inside + 1)  # the same number, with bounds that proofs can use
+        long_sweep(k, sure, LANES, lambda j, n: piece(Piece(low + j, n, 0, span(windows, n))))
+        singles("right", low + sure, count)
+    with k.otherwise():
+        singles("all", as_int(0), count)
+
+
+def with_images(k: Builder, windows: Windows, body: Callable[[], None], without: Callable[[], None]) -> None:
+    """The body where the images have elements, else the other one."""
+    unknown = [size for size in windows.image if not size.is_const]
+    if not unknown:
+        body()
+        return
+    some = k.cmp("gt", unknown[0], 0)
+    for size in unknown[1:]:
+        some = k.and_(some, k.cmp("gt", size, 0))
+    with k.when(some):
+        body()
+    with k.otherwise():
+        without()
 
 
 def max_pool(region: Region, target: Target) -> list[KernelCall]:
     """MaxPool."""
     assert region.anchor is not None and isinstance(region.anchor.op, MaxPool)
     op, (x,) = region.anchor.op, region.anchor.inputs
-    kernel = Kernel(region, target, "max_pool", scalar=True)
+    kernel = Kernel(region, target, "max_pool")
     k = kernel.k
-    source = kernel.input(0, _planar(x.shape))
-    into = kernel.output(0, _planar(region.anchor.shape))
-    _, search = _maxima(kernel, op, source, into.shape[1:])
+    source, into = kernel.input(0, planar(x.shape)), kernel.output(0, planar(region.anchor.shape))
+    windows = windows_of(op, source.shape[1:], into.shape[1:])
+    lowest = least(k, x.dtype)
 
-    def plane(p: Int) -> None:
-        def window(at: Place) -> None:
-            best, _ = search(p, at)
-            k.store(into, (p, *at), k.cast(best.get(), into.dtype))
+    def single(p: Int, at: Place) -> None:
+        best = k.reg(lowest)
+        windows.taps(k, at, lambda place: best.set(larger(k, best.get(), kernel.widened(k.load(source, (p, *place))))))
+        k.store(into, (p, *at), k.cast(best.get(), into.dtype))
 
-        nest(k, into.shape[1:], window)
+    def piece(p: Int, row: Place, part: Piece) -> None:
+        best = windows_combined(kernel, source, windows, p, row, part, larger, lowest, True)
+        k.store(into, (p, *row, part.begin), k.cast(best, into.dtype))
 
-    _planes(kernel, into.shape, plane)
+    _planes(kernel, windows, into.shape, piece, single)
     return [kernel.built()]
 
 
-def max_pool_take(region: Region, target: Target) -> list[KernelCall]:
-    """MaxPoolTake: v at the maxima of x."""
-    assert region.anchor is not None and isinstance(region.anchor.op, MaxPoolTake)
-    op, (x, v) = region.anchor.op, region.anchor.inputs
-    kernel = Kernel(region, target, "max_pool_take", scalar=True)
+def _planes(kernel: Kernel, windows: Windows, shape: Sequence[Int], piece: Callable[[Int, Place, Piece], None],
+            single: Callable[[Int, Place], None]) -> None:  # fmt: skip
+    """Every window of every plane, in parallel over the planes."""
     k = kernel.k
-    source = kernel.input(0, _planar(x.shape))
-    taken = kernel.input(1, (_planar(x.shape)[0], *_image(x.shape)))
-    into = kernel.output(0, _planar(region.anchor.shape))
-    _, search = _maxima(kernel, op, source, into.shape[1:])
-    zero = k.const(0, v.dtype)
 
-    def plane(p: Int) -> None:
-        def window(at: Place) -> None:
-            _, found = search(p, at)
-            with k.when(k.cmp("ge", found.get(), 0)):
-                k.store(into, (p, *at), k.load(taken, (p, k.index(found.get(), 0, taken.shape[1]))))
-            with k.otherwise():
-                k.store(into, (p, *at), zero)
+    def by_rows(p: Int) -> None:
+        nest(k, shape[1:-1], lambda row: row_of_windows(
+            k, windows, lambda part: piece(p, row, part), lambda i: single(p, (*row, i))))  # fmt: skip
 
-        nest(k, into.shape[1:], window)
+    def one_by_one(p: Int) -> None:
+        nest(k, shape[1:], lambda at: single(p, at))
 
-    _planes(kernel, into.shape, plane)
-    return [kernel.built()]
+    with spread(k, "plane", shape) as plane:
+        if goes_by_vectors(windows):
+            with_images(k, windows, lambda: by_rows(plane), lambda: one_by_one(plane))
+        else:
+            one_by_one(plane)
 
 
-def _image(shape: Sequence[Dim]) -> tuple[Dim]:
-    size: Dim = 1
-    for d in shape[2:]:
-        size = size * d
-    return (size,)
-
-
-def max_pool_grad(region: Region, target: Target) -> list[KernelCall]:
-    """MaxPoolGrad: each dy added at the maximum of its window."""
-    assert region.anchor is not None and isinstance(region.anchor.op, MaxPoolGrad)
-    op, (x, dy) = region.anchor.op, region.anchor.inputs
-    kernel = Kernel(region, target, "max_pool_grad", scalar=True)
-    k = kernel.k
-    source = kernel.input(0, _planar(x.shape))
-    slopes = kernel.input(1, _planar(dy.shape))
-    flat = (_planar(x.shape)[0], *_image(x.shape))
-    total = Temp(TensorType(f32, flat)) if is_half(x.dtype) else None
-    sums = kernel.output(0, flat, "rw") if total is None else kernel.temp(total, "rw")
-    result = None if total is None else kernel.output(0, flat)
-    _, search = _maxima(kernel, op, source, slopes.shape[1:])
-    zero = k.const(0, sums.dtype)
-
-    def plane(p: Int) -> None:
-        with k.loop("z", 0, sums.shape[1]) as z:
-            k.store(sums, (p, z), zero)
-
-        def window(at: Place) -> None:
-            _, found = search(p, at)
-            with k.when(k.cmp("ge", found.get(), 0)):
-                place = (p, k.index(found.get(), 0, sums.shape[1]))
-                k.store(sums, place, k.add(k.load(sums, place), kernel.widened(k.load(slopes, (p, *at)))))
-
-        nest(k, slopes.shape[1:], window)
-        if result is not None:
-            with k.loop("r", 0, sums.shape[1]) as r:
-                k.store(result, (p, r), k.cast(k.load(sums, (p, r)), result.dtype))
-
-    _planes(kernel, source.shape, plane)
-    return [kernel.built()]
-
-
-def _divisor(op: AvgPool | AvgPoolGrad, geometry: Geometry, window: Place) -> Int:
-    """What the sum of a window is divided by."""
-    rank, total = len(op.window), as_int(1)
-    for a in range(rank):
-        first = window[a] * op.stride[a] - op.pad[a]
-        last = geometry.image[a] + (op.pad[a + rank] if op.count_include_pad else 0)
-        stop = imin(first + op.window[a], last)
-        total = total * (stop - (first if op.count_include_pad else imax(first, 0)))
+def divisor(op: AvgPool | AvgPoolGrad, windows: Windows, window: Sequence[Int]) -> Int:
+    """What the sum of a window is divided by, for as many of its first axes as are given."""
+    total = as_int(1)
+    for axis, i in enumerate(window):
+        total = total * divisor_on(op, windows, i, axis)
     return total
+
+
+def divisor_on(op: AvgPool | AvgPoolGrad, windows: Windows, window: Int, axis: int) -> Int:
+    """What one axis adds to a window's divisor."""
+    first = window * windows.stride[axis] - windows.pad[axis]
+    last = windows.image[axis] + (op.pad[axis + len(op.window)] if op.count_include_pad else 0)
+    return imin(first + op.window[axis], last) - (first if op.count_include_pad else imax(first, 0))
+
+
+def column_divisors(op: AvgPool | AvgPoolGrad, windows: Windows, piece: Piece) -> list[int]:
+    """What the last axis adds to the divisors of a piece's windows, by lane."""
+    last = len(windows.image) - 1
+    if piece.low == 0 and piece.high == span(windows, piece.lanes):
+        return [op.window[last]] * piece.lanes
+    return [int(divisor_on(op, windows, piece.begin + lane, last)) for lane in range(piece.lanes)]
 
 
 def avg_pool(region: Region, target: Target) -> list[KernelCall]:
     """AvgPool: the sum of a window over its divisor."""
     assert region.anchor is not None and isinstance(region.anchor.op, AvgPool)
     op, (x,) = region.anchor.op, region.anchor.inputs
-    kernel = Kernel(region, target, "avg_pool", scalar=True)
+    kernel = Kernel(region, target, "avg_pool")
     k = kernel.k
-    source = kernel.input(0, _planar(x.shape))
-    into = kernel.output(0, _planar(region.anchor.shape))
-    ones = (1,) * len(op.window)
-    geometry = Geometry(source.shape[1:], into.shape[1:], op.window, op.stride, op.pad, ones)
-    dtype = f32 if is_half(x.dtype) else x.dtype
+    source, into = kernel.input(0, planar(x.shape)), kernel.output(0, planar(region.anchor.shape))
+    windows = windows_of(op, source.shape[1:], into.shape[1:])
+    zero = k.const(0, computing(x.dtype))
 
-    def plane(p: Int) -> None:
-        def window(at: Place) -> None:
-            total = k.reg(k.const(0, dtype))
-            geometry.taps(k, at, lambda place: total.set(k.add(total.get(), kernel.widened(k.load(source, (p, *place))))))
-            mean = k.div(total.get(), k.value(_divisor(op, geometry, at), dtype))
-            k.store(into, (p, *at), k.cast(mean, into.dtype))
+    def single(p: Int, at: Place) -> None:
+        total = k.reg(zero)
+        windows.taps(k, at, lambda place: total.set(k.add(total.get(), kernel.widened(k.load(source, (p, *place))))))
+        mean = k.div(total.get(), k.value(divisor(op, windows, at), zero.dtype))
+        k.store(into, (p, *at), k.cast(mean, into.dtype))
 
-        nest(k, into.shape[1:], window)
+    def piece(p: Int, row: Place, part: Piece) -> None:
+        total = windows_combined(kernel, source, windows, p, row, part, Builder.add, zero, _always_inside(op))
+        rows = k.value(divisor(op, windows, row), zero.dtype)
+        columns = k.const(column_divisors(op, windows, part), zero.dtype)
+        counts = k.mul(k.splat(rows, part.lanes), columns)
+        k.store(into, (p, *row, part.begin), k.cast(k.div(total, counts), into.dtype))
 
-    _planes(kernel, into.shape, plane)
+    _planes(kernel, windows, into.shape, piece, single)
     return [kernel.built()]
 
 
-def avg_pool_grad(region: Region, target: Target) -> list[KernelCall]:
-    """AvgPoolGrad: for each element the sum of dy / divisor over the windows that meet it."""
-    assert region.anchor is not None and isinstance(region.anchor.op, AvgPoolGrad)
-    op, (dy,) = region.anchor.op, region.anchor.inputs
-    kernel = Kernel(region, target, "avg_pool_grad", scalar=True)
-    k = kernel.k
-    slopes = kernel.input(0, _planar(dy.shape))
-    into = kernel.output(0, _planar(region.anchor.shape))
-    rank = len(op.window)
-    geometry = Geometry(into.shape[1:], slopes.shape[1:], op.window, op.stride, op.pad, (1,) * rank)
-    dtype = f32 if is_half(dy.dtype) else dy.dtype
-
-    def plane(p: Int) -> None:
-        def element(at: Place) -> None:
-            total = k.reg(k.const(0, dtype))
-
-            def window(index: Place) -> None:
-                share = k.div(kernel.widened(k.load(slopes, (p, *index))), k.value(_divisor(op, geometry, index), dtype))
-                total.set(k.add(total.get(), share))
-
-            _windows_of(k, op, geometry, at, window, ())
-            k.store(into, (p, *at), k.cast(total.get(), into.dtype))
-
-        nest(k, into.shape[1:], element)
-
-    _planes(kernel, into.shape, plane)
-    return [kernel.built()]
-
-
-def _windows_of(k: Builder, op: AvgPoolGrad, geometry: Geometry, at: Place, body: Callable[[Place], None],
-                index: Place) -> None:  # fmt: skip
-    """body(window) for every window that meets an element."""
-    a = len(index)
-    if a == len(at):
-        body(index)
-        return
-    place = at[a] + op.pad[a]
-    low = imax(0, ceil_div(place - op.window[a] + 1, op.stride[a]))
-    high = imin(geometry.counts[a], place // op.stride[a] + 1)
-    with k.loop(f"w{a}", low, high) as w:
-        _windows_of(k, op, geometry, at, body, (*index, w))
+def _always_inside(op: AvgPool) -> bool:
+    """True when no window meets the border: then nothing is clamped, and sums may be written out as maxima are."""
+    return not any(op.pad) and not op.ceil_mode

@@ -1,8 +1,8 @@
 """Slices, flips, constant pads and concatenations: copies of rows, moved by whole vectors.
 
-Axes that are taken whole are merged with the axis before them, so that a slice of the batch, a concatenation of channels
-or a pad of the rows runs over long rows: they copy at the speed of memory. Rows go to threads by the first axis that is
-left. A slice or flip with a step reads its row by stride (steps up to 4: vector loads and shuffles).
+Axes that are taken whole are merged with the axis before them, so that a slice of the batch, a concatenation of
+channels or a pad of the rows runs over long rows: they copy at the speed of memory. Rows go to threads by the first
+axis that is left. A slice or flip with a step reads its row by stride (steps up to 4: vector loads and shuffles).
 """
 
 from __future__ import annotations
@@ -102,7 +102,9 @@ def concat_copy(region: Region, target: Target) -> list[KernelCall]:
     kernel = Kernel(region, target, "concat")
     k = kernel.k
     rows, starts = kernel.dim(outer), kernel.dims([sum(widths[:i], start=0) for i in range(len(widths))])
-    sources = {place: kernel.input(place, (rows, kernel.dim(width))) for place, width in zip(places, widths, strict=True)}
+    sources = {
+        place: kernel.input(place, (rows, kernel.dim(width))) for place, width in zip(places, widths, strict=True)
+    }
     into = kernel.output(0, (rows, kernel.dim(total)))
     with spread(k, "i", into.shape) as i:
         for place, width, start in zip(places, widths, starts, strict=True):
@@ -138,7 +140,7 @@ def pad_copy(region: Region, target: Target) -> list[KernelCall]:
 
 
 class _Pads:
-    """The nest of a pad. skipped: how far the source's position is ahead of the output's, by axis (padding: negative)."""
+    """The nest of a pad. skipped: by axis, how far the source's position is ahead of the output's."""
 
     def __init__(self, kernel: Kernel, source: Buffer, into: Buffer, skipped: Sequence[Int], value: LoopValue) -> None:
         self.k, self.source, self.into, self.skipped, self.value = kernel.k, source, into, skipped, value
@@ -168,7 +170,11 @@ class _Pads:
     def outside(self, index: tuple[Int, ...]) -> None:
         """Fills everything behind an index."""
         rest = self.into.shape[len(index) :]
-        nest(self.k, rest[:-1], lambda more: fill_row(self.k, self.into, (*index, *more), as_int(0), rest[-1], self.value))
+        nest(
+            self.k,
+            rest[:-1],
+            lambda more: fill_row(self.k, self.into, (*index, *more), as_int(0), rest[-1], self.value),
+        )
 
     def row(self, index: tuple[Int, ...], read: tuple[Int, ...], start: Int, count: Int) -> None:
         """`count` elements of a row from `start` on."""

@@ -1,7 +1,8 @@
 """Copies of rows: what slices, flips, concatenations, pads and gathers are made of.
 
-A copy never masks: a row's last vector overlaps the one before it, and a row shorter than a vector goes by powers of two
-(sizes known) or element by element. So the code is the same on every target, and writes each element of its own row only.
+A copy never masks: a row's last vector overlaps the one before it, and a row shorter than a vector goes by two
+shorter ones (size known) or element by element. So the code is the same on every target, and writes each element of
+its own row only.
 """
 
 from __future__ import annotations
@@ -34,14 +35,18 @@ def sweep(k: Builder, count: Int, lanes: int, body: Body) -> None:
         _known_sweep(k, count.const, lanes, body)
         return
     with k.when(k.cmp("ge", count, lanes)):
-        whole = count // lanes
-        with k.loop("v", 0, whole) as v:
-            body(v * lanes, lanes)
-        with k.when(k.cmp("gt", count - whole * lanes, 0)):
-            body(count - lanes, lanes)
-    with k.otherwise():
-        with k.loop("e", 0, count) as e:
-            body(e, 1)
+        long_sweep(k, count, lanes, body)
+    with k.otherwise(), k.loop("e", 0, count) as e:
+        body(e, 1)
+
+
+def long_sweep(k: Builder, count: Int, lanes: int, body: Body) -> None:
+    """sweep for a count that is known to be at least `lanes`."""
+    whole = count // lanes
+    with k.loop("v", 0, whole) as v:
+        body(v * lanes, lanes)
+    with k.when(k.cmp("gt", count - whole * lanes, 0)):
+        body(count - lanes, lanes)
 
 
 def _known_sweep(k: Builder, count: int, lanes: int, body: Body) -> None:
@@ -55,11 +60,29 @@ def _known_sweep(k: Builder, count: int, lanes: int, body: Body) -> None:
     if whole and rest:
         body(as_int(count - lanes), lanes)
         return
-    at = 0
-    while rest:
+    if rest:
         part = 1 << (rest.bit_length() - 1)
-        body(as_int(at), part)
-        at, rest = at + part, rest - part
+        body(as_int(0), part)
+        if rest > part:
+            body(as_int(rest - part), part)
+
+
+def apart_sweep(k: Builder, count: Int, lanes: int, body: Body) -> None:
+    """body(at, n) for pieces that cover 0 .. count and do not overlap, in order."""
+    whole = count // lanes
+    if not (whole.is_const and whole.const == 0):
+        with k.loop("v", 0, whole) as v:
+            body(v * lanes, lanes)
+    rest, at = count - whole * lanes, whole * lanes
+    if not rest.is_const:
+        with k.loop("e", at, count) as e:
+            body(e, 1)
+        return
+    left = rest.const
+    while left:
+        part = 1 << (left.bit_length() - 1)
+        body(at, part)
+        at, left = at + part, left - part
 
 
 def blocks(k: Builder, count: Int, row: Callable[[Int, Int], None]) -> None:
@@ -81,7 +104,9 @@ def spread(k: Builder, name: str, sizes: Sequence[Int]) -> Iterator[Int]:
         yield i
 
 
-def nest(k: Builder, sizes: Sequence[Int], body: Callable[[tuple[Int, ...]], None], index: tuple[Int, ...] = ()) -> None:
+def nest(
+    k: Builder, sizes: Sequence[Int], body: Callable[[tuple[Int, ...]], None], index: tuple[Int, ...] = ()
+) -> None:
     """body(index) for every index of the sizes, the last fastest; not parallel."""
     if len(index) == len(sizes):
         body(index)

@@ -10,7 +10,8 @@ from chainrule.backends.llvm.kernels.matmul import matmul, panel_matmul
 from chainrule.backends.llvm.kernels.norm import norm
 from chainrule.backends.llvm.kernels.pack import pack_kernel, pack_panels
 from chainrule.backends.llvm.kernels.pointwise import pointwise
-from chainrule.backends.llvm.kernels.pool import avg_pool, avg_pool_grad, max_pool, max_pool_grad, max_pool_take
+from chainrule.backends.llvm.kernels.pool import avg_pool, max_pool
+from chainrule.backends.llvm.kernels.pool_grad import avg_pool_grad, max_pool_grad, max_pool_take
 from chainrule.backends.llvm.kernels.reduce import reduce
 from chainrule.backends.llvm.kernels.region import KernelCall, Region
 from chainrule.backends.llvm.kernels.scalar_ops import has_scalar

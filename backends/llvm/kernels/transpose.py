@@ -1,8 +1,8 @@
 """Transposes: blocks of vectors turned in registers.
 
-Axes that stay side by side are merged first, so NCHW to NHWC is a batch of matrices. A permutation that keeps the last
-axis copies rows. Any other one turns tiles of 16 by 16 (8 by 8 for 8-byte elements): 16 row loads, the shuffles of
-`turned`, 16 row stores; a tile's ragged neighbours go element by element.
+Axes that stay side by side are merged first, so NCHW to NHWC is a batch of matrices. A permutation that keeps the
+last axis copies rows. Any other one turns tiles of 16 by 16 (8 by 8 for 8-byte elements): 16 row loads, the shuffles
+of `turned`, 16 row stores; a tile's ragged neighbours go element by element.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from chainrule.backends.llvm.kernels.region import Kernel, KernelCall, Region
 from chainrule.backends.llvm.kernels.shaping_rows import blocks, copy_row, nest, spread
 from chainrule.backends.llvm.target import Target
-from chainrule.backends.loops import Buffer, Builder, Int, as_int, ceil_div, imin
+from chainrule.backends.loops import Buffer, Builder, Int, as_int, ceil_div
 from chainrule.backends.loops import Value as LoopValue
 from chainrule.ir.dims import Dim
 from chainrule.ir.types import DType
