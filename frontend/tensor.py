@@ -108,7 +108,7 @@ class Tensor:
     # What needs numbers is refused.
 
     def __bool__(self) -> bool:  # noqa: PLE0304
-        self._no_numbers("bool", "choose elements with cr.where(condition, a, b), branches with cr.cond")
+        self._no_numbers("bool", "choose elements with cr.where(condition, a, b)")
 
     def __float__(self) -> float:
         self._no_numbers("float", "keep it a tensor: cr functions and operators take it")
@@ -145,7 +145,7 @@ class Tensor:
         return _binary(ufunc.__name__, builder, *operands)
 
     def __iter__(self) -> NoReturn:
-        self._no_numbers("iteration", "index it (x[i]), cut it with cr.split, or loop with cr.scan",
+        self._no_numbers("iteration", "index it (x[i]), or cut it with cr.split",
                          "a traced tensor cannot be iterated over")  # fmt: skip
 
     def __contains__(self, item: object) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -19,6 +20,15 @@ from chainrule.ir.types import as_dtype
 SomeModule = TypeVar("SomeModule", bound="Module")
 
 
+class _CallSignature:
+    """Lets inspect.signature(module) tell the inputs of the method that computes; of the class it is Python's own."""
+
+    def __get__(self, module: Module | None, owner: type[Module]) -> inspect.Signature:
+        if module is None:
+            raise AttributeError("__signature__")
+        return inspect.signature(module.called())
+
+
 class Module:
     """The base of layers and models. Subclasses set parameters, buffers and modules as attributes in __init__, and
     define what they compute as `__call__` or, as in PyTorch, `forward`.
@@ -29,6 +39,7 @@ class Module:
     _mode = True
     _owner: weakref.ref[Module] | None = None
     name = ""
+    __signature__ = _CallSignature()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         result = self.forward(*args, **kwargs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
 
 import numpy as np
@@ -232,3 +233,13 @@ def test_a_seed_gives_the_same_weights_each_time() -> None:
     assert not np.array_equal(second["weight"], third["weight"])
     with pytest.raises(ArgumentError, match="manual_seed: -1 is not a seed"):
         manual_seed(-1)
+
+
+def test_a_modules_signature_is_that_of_what_computes() -> None:
+    class Own(nn.Module):
+        def __call__(self, left: Tensor, right: Tensor) -> Tensor:
+            return left + right
+
+    assert list(inspect.signature(Own()).parameters) == ["left", "right"]
+    assert list(inspect.signature(Block()).parameters) == ["x"]
+    assert list(inspect.signature(nn.Linear).parameters) == ["in_features", "out_features", "bias", "dtype"]

@@ -85,7 +85,7 @@ def test_shape_type_and_sizes_are_known_while_tracing() -> None:
 
 REFUSED: list[tuple[Callable[[Any], Any], str, str]] = [
     (lambda x: 1 if x.sum() > 0 else 0, "bool: the numbers of a traced tensor are not known while the model is traced",
-     "choose elements with cr.where(condition, a, b), branches with cr.cond"),
+     "choose elements with cr.where(condition, a, b)"),
     (lambda x: float(x.sum()), "float: the numbers of a traced tensor are not known while the model is traced",
      "keep it a tensor: cr functions and operators take it"),
     (lambda x: [1, 2][x.argmax()], "int: the numbers of a traced tensor are not known while the model is traced",
@@ -93,7 +93,7 @@ REFUSED: list[tuple[Callable[[Any], Any], str, str]] = [
     (lambda x: x.sum().item(), "item: the numbers of a traced tensor are not known while the model is traced",
      "keep it a tensor, or return it and read the result of the compiled call"),
     (lambda x: list(x), "iteration: a traced tensor cannot be iterated over",
-     "index it (x[i]), cut it with cr.split, or loop with cr.scan"),
+     "index it (x[i]), or cut it with cr.split"),
     (lambda x: np.asarray(x), "array: the numbers of a traced tensor are not known while the model is traced",
      "use the function of the same name in chainrule (cr.exp for np.exp), or return the tensor and read the result of "
      "the compiled call"),
