@@ -94,7 +94,7 @@ class Grouped:
 
 def zeros(param: TensorType) -> Array:
     """Zeros of a parameter's type."""
-    return filled(param, 0.0)
+    return np.zeros([int(size) for size in param.shape], param.dtype.numpy)
 
 
 def filled(param: TensorType, value: float) -> Array:

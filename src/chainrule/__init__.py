@@ -30,12 +30,16 @@ if TYPE_CHECKING:
     from chainrule.errors import NumericsError as NumericsError
     from chainrule.errors import ShapeError as ShapeError
     from chainrule.exchange import export_onnx as export_onnx
+    from chainrule.frontend import augment as augment
     from chainrule.frontend import datasets as datasets
     from chainrule.frontend import nn as nn
     from chainrule.frontend import optim as optim
     from chainrule.frontend.checkpoint import load as load
     from chainrule.frontend.checkpoint import save as save
     from chainrule.frontend.data import ArrayData as ArrayData
+    from chainrule.frontend.data import StreamData as StreamData
+    from chainrule.frontend.fit import Checkpoints as Checkpoints
+    from chainrule.frontend.fit import EarlyStopping as EarlyStopping
     from chainrule.frontend.fit import fit as fit
     from chainrule.frontend.functions.activations import celu as celu
     from chainrule.frontend.functions.activations import elu as elu
@@ -286,8 +290,15 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "save",
         "load",
     ),
-    "chainrule.frontend.data": ("ArrayData",),
-    "chainrule.frontend.fit": ("fit",),
+    "chainrule.frontend.data": (
+        "ArrayData",
+        "StreamData",
+    ),
+    "chainrule.frontend.fit": (
+        "Checkpoints",
+        "EarlyStopping",
+        "fit",
+    ),
     "chainrule.frontend.functions.activations": (
         "celu",
         "elu",
@@ -541,6 +552,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "spec",
         "trace",
     ),
+    "chainrule.frontend.augment": (),
     "chainrule.frontend.datasets": (),
     "chainrule.frontend.nn": (),
     "chainrule.frontend.optim": (),
