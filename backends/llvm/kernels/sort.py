@@ -1,9 +1,10 @@
-"""Argsort, sort and top-k: a stable merge sort of every line, lines in parallel; for few of many, insertion.
+"""Argsort, sort and top-k of every line, lines in parallel: radix sort, or insertion where few are kept.
 
 An element becomes a signed integer in the order wanted (floats by their bits, -0 as 0, NaN last, complemented for
-descending order). Integers of 32 bits share one 64-bit item with their position, so that one comparison orders both;
-wider ones carry their position in a second array. Runs double from pass to pass between two halves of a temporary. The
-merge takes one element per turn without branches: which side it comes from is data, and would be mispredicted.
+descending order). Integers of up to 32 bits share one 64-bit item with their position; wider ones, and those of lines
+of unknown length, carry their position in a second array. Then all digits are counted, and one pass per byte distributes
+the items, the lowest byte first (Knuth, vol. 3, 5.2.5): passes are stable, none compares, time is linear. Up to INSERTED
+places are kept in order on the stack instead; a vector of candidates is skipped where none beats the last of them.
 """
 
 from __future__ import annotations
@@ -14,16 +15,17 @@ from dataclasses import dataclass
 from chainrule.backends.llvm.kernels.grid import grid
 from chainrule.backends.llvm.kernels.reduce import placed
 from chainrule.backends.llvm.kernels.reduce_space import Axis, Space, space_of
-from chainrule.backends.llvm.kernels.region import Kernel, KernelCall, Region, Temp, is_half
+from chainrule.backends.llvm.kernels.region import LANES, Kernel, KernelCall, Region, Temp, is_half
 from chainrule.backends.llvm.target import Target
-from chainrule.backends.loops import Buffer, Builder, Int, as_int, imax, imin
+from chainrule.backends.loops import Buffer, Builder, Int, Reg, as_int, imin
 from chainrule.backends.loops import Value as V
 from chainrule.ir.dims import Dim
 from chainrule.ir.types import DType, TensorType, f32, i32, i64
 from chainrule.ops.shape_rules import axis_of
 from chainrule.ops.sorting import Argsort, Sort, TopK
 
-INSERTED = 32  # top-k of at most so many is kept sorted by insertion
+INSERTED = 32  # so many places are sorted by insertion
+DIGITS = 256  # values of a digit of the radix sort
 PACKED_LENGTH = 2**31  # positions below this share an item with their key
 
 
@@ -40,15 +42,15 @@ def sort(region: Region, target: Target) -> list[KernelCall]:
         return []
     kernel = Kernel(region, target, f"sort_{region.name}"[:80])
     made = _Lines(kernel, space, axis, count, op.largest if isinstance(op, TopK) else op.descending)
-    few = isinstance(op, TopK) and isinstance(op.k, int) and op.k <= INSERTED
+    few = isinstance(count, int) and count <= INSERTED
     with grid(kernel, [kernel.dim(space.dims[g]) for g in space.kept]) as place:
         index = placed(space, place)
         if few:
             made.inserted(index)
         else:
-            made.merged(index, place)
-    kernel.k.flops = made.size * 60 * _product([kernel.dim(space.dims[g]) for g in space.kept])
-    return [kernel.built("insertion" if few else "merge sort")]
+            made.distributed(index, place)
+    kernel.k.flops = made.size * 200 * _product([kernel.dim(space.dims[g]) for g in space.kept])
+    return [kernel.built("insertion" if few else "radix sort")]
 
 
 def _product(sizes: Sequence[Int]) -> Int:
@@ -128,10 +130,6 @@ class _Lines:
         k = self.k
         return k.and_(items[0], 2**32 - 1) if self.packed else items[1]
 
-    def _first(self, a: Sequence[V], b: Sequence[V]) -> V:
-        """Whether a stays in front of b, which stood behind it."""
-        return self.k.cmp("le", a[0], b[0])
-
     def put(self, index: Sequence[Int], i: Int, items: Sequence[V]) -> None:
         """Writes place i of the sorted line to the results."""
         k, kernel = self.k, self.kernel
@@ -147,47 +145,64 @@ class _Lines:
         if isinstance(op, TopK):
             k.store(kernel.output(1, shape), self.at(index, i), position)
 
-    # -- merge sort ----------------------------------------------------------------------------------------------------
+    # -- radix sort ----------------------------------------------------------------------------------------------------
 
-    def merged(self, index: Sequence[Int], place: Sequence[Int]) -> None:
+    @property
+    def digits(self) -> int:
+        """Bytes of a key that tell elements apart."""
+        if self.dtype.is_bool or (self.dtype.is_int and self.dtype.bits == 8):
+            return 1
+        return max(self.dtype.bits, 32 if self.dtype.is_float else 16) // 8
+
+    def _digit(self, items: Sequence[V], number: int) -> Int:
+        """Byte `number` of the key, the sign bit flipped so that bytes order as unsigned."""
+        k = self.k
+        byte = k.and_(k.shr(items[0], 8 * number + (32 if self.packed else 0)), DIGITS - 1)
+        unsigned = self.dtype.is_bool or (not self.dtype.is_signed and self.dtype.bits < 32)
+        if number == self.digits - 1 and not unsigned:
+            byte = k.xor_(byte, DIGITS // 2)
+        return k.index(byte, 0, DIGITS)
+
+    def distributed(self, index: Sequence[Int], place: Sequence[Int]) -> None:
+        """Counts every digit of the line, then moves it from half to half of the temporary, digit by digit."""
         k, size = self.k, self.size
-        kept = [self.space.dims[g] for g in self.space.kept]
-        shape = (*kept, 2, self.space.dims[self.axis])
-        names = ("item",) if self.packed else ("key", "position")
-        buffers = [self.kernel.temp(Temp(TensorType(i64, shape))) for _ in names]
+        shape = (*(self.space.dims[g] for g in self.space.kept), 2, self.space.dims[self.axis])
+        buffers = [self.kernel.temp(Temp(TensorType(i64, shape))) for _ in range(1 if self.packed else 2)]
+        counts = k.scratch("counts", i64, (self.digits, DIGITS))
+        with k.loop("d", 0, self.digits) as d, k.loop("v", 0, DIGITS) as v:
+            k.store(counts, (d, v), k.const(0, i64))
         with k.loop("i", 0, size) as i:
-            for buffer, item in zip(buffers, self.items(index, i), strict=True):
+            items = self.items(index, i)
+            for buffer, item in zip(buffers, items, strict=True):
                 k.store(buffer, (*place, as_int(0), i), item)
-        width, half = k.reg(1, i64), k.reg(0, i64)
-        with k.while_(lambda: k.cmp("lt", width.get(), k.value(size, i64))):
-            run = k.index(width.get(), 1, imax(size, 2))
-            source = k.index(half.get(), 0, 2)
-            target = k.index(k.xor_(half.get(), 1), 0, 2)
-            with k.loop("start", 0, size, run * 2) as start:
-                self._merge(buffers, place, source, target, start, run)
-            width.set(k.mul(width.get(), 2))
-            half.set(k.xor_(half.get(), 1))
-        sorted_half = k.index(half.get(), 0, 2)
+            for d in range(self.digits):
+                at = (as_int(d), self._digit(items, d))
+                k.store(counts, at, k.add(k.load(counts, at), 1))
+        for d in range(self.digits):
+            self._starts(counts, d)
+            source, target = as_int(d % 2), as_int(1 - d % 2)
+            with k.loop("i", 0, size) as i:
+                items = tuple(k.load(b, (*place, source, i)) for b in buffers)
+                at = (as_int(d), self._digit(items, d))
+                to = k.load(counts, at)
+                k.store(counts, at, k.add(to, 1))
+                spot = k.index(to, 0, size)
+                for buffer, item in zip(buffers, items, strict=True):
+                    k.store(buffer, (*place, target, spot), item)
+        last = as_int(self.digits % 2)
         with k.loop("i", 0, self.kernel.dim(self.count)) as i:
             clamped = imin(i, size - 1)
-            self.put(index, i, [k.load(b, (*place, sorted_half, clamped)) for b in buffers])
+            self.put(index, i, [k.load(b, (*place, last, clamped)) for b in buffers])
 
-    def _merge(self, buffers: Sequence[Buffer], place: Sequence[Int], source: Int, target: Int, start: Int,
-               run: Int) -> None:  # fmt: skip
-        k, size = self.k, self.size
-        middle, end = k.value(imin(start + run, size), i64), k.value(imin(start + run * 2, size), i64)
-        left, right = k.reg(k.value(start, i64)), k.reg(middle)
-        with k.loop("to", start, imin(start + run * 2, size)) as to:
-            i, j = left.get(), right.get()
-            a, b = (
-                [k.load(buffer, (*place, source, k.index(at, 0, size))) for buffer in buffers] for at in (i, j)
-            )
-            ahead = k.and_(k.cmp("lt", i, middle), k.or_(k.cmp("ge", j, end), self._first(a, b)))
-            for buffer, x, y in zip(buffers, a, b, strict=True):
-                k.store(buffer, (*place, target, to), k.select(ahead, x, y))
-            step = k.cast(ahead, i64)
-            left.set(k.add(i, step))
-            right.set(k.add(j, k.xor_(step, 1)))
+    def _starts(self, counts: Buffer, d: int) -> None:
+        """Turns the counts of a digit's values into where the first element of each goes."""
+        k = self.k
+        total = k.reg(0, i64)
+        with k.loop("v", 0, DIGITS) as v:
+            at = (as_int(d), v)
+            here = k.load(counts, at)
+            k.store(counts, at, total.get())
+            total.set(k.add(total.get(), here))
 
     # -- insertion -----------------------------------------------------------------------------------------------------
 
@@ -202,15 +217,35 @@ class _Lines:
             for buffer in best:
                 k.store(buffer, (i,), k.const(last, i64))
         held = k.reg(0, i64)
-        with k.loop("i", 0, self.size) as i:
-            items = self.items(index, i)
-            worst = k.load(best[0], (as_int(count - 1),))
-            room = k.cmp("lt", held.get(), count)
-            with k.when(k.or_(room, k.cmp("lt", items[0], worst))):
-                held.set(k.select(room, k.add(held.get(), 1), held.get()))
-                self._insert(best, items, k.sub(held.get(), 1))
+        if self.axis == len(self.space.dims) - 1:
+            whole = self.size // LANES * LANES
+            with k.loop("i", 0, self.size - (LANES - 1), LANES) as i:
+                with k.when(self._worth_a_look(index, i, best, held)), k.loop("lane", 0, LANES) as lane:
+                    self._candidate(index, i + lane, best, held)
+        else:
+            whole = as_int(0)
+        with k.loop("i", whole, self.size) as i:
+            self._candidate(index, i, best, held)
         with k.loop("i", 0, count) as i:
             self.put(index, i, [k.load(b, (i,)) for b in best])
+
+    def _worth_a_look(self, index: Sequence[Int], i: Int, best: Sequence[Buffer], held: Reg) -> V:
+        """Whether one of LANES neighbours may be among the best."""
+        k, last = self.k, as_int(int(best[0].shape[0]) - 1)
+        keys = self._key(k.load(self.x(), self.at(index, i), LANES))
+        worst = k.load(best[0], (last,))
+        worst = k.cast(k.shr(worst, 32) if self.packed else worst, keys.dtype)
+        better = k.reduce("or", k.cmp("lt", keys, k.splat(worst, LANES)))
+        return k.or_(better, k.cmp("lt", held.get(), best[0].shape[0]))
+
+    def _candidate(self, index: Sequence[Int], i: Int, best: Sequence[Buffer], held: Reg) -> None:
+        k, count = self.k, best[0].shape[0]
+        items = self.items(index, i)
+        worst = k.load(best[0], (count - 1,))
+        room = k.cmp("lt", held.get(), count)
+        with k.when(k.or_(room, k.cmp("lt", items[0], worst))):
+            held.set(k.select(room, k.add(held.get(), 1), held.get()))
+            self._insert(best, items, k.sub(held.get(), 1))
 
     def _insert(self, best: Sequence[Buffer], items: Sequence[V], hole: V) -> None:
         """Moves what comes after the new item one place on, from the hole at the end."""
