@@ -14,12 +14,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from chainrule.backends.llvm.cache import default_cache
 from chainrule.backends.llvm.failures import failure
 from chainrule.backends.llvm.frames import Bound, bind, make_frame
-from chainrule.backends.llvm.jit import Compiled, compile_functions
+from chainrule.backends.llvm.jit import Linked
 from chainrule.backends.llvm.kernels.table import keeps
 from chainrule.backends.llvm.pipeline import pipeline
 from chainrule.backends.llvm.program import Program, Step, assemble
+from chainrule.backends.llvm.records import Lowering
 from chainrule.backends.llvm.runtime import Frame, StepFailed, thread_count
 from chainrule.backends.llvm.target import Target, host_target
 from chainrule.backends.loops import Function
@@ -42,7 +44,7 @@ class Unit:
     """One program with its code and its frames by sizes."""
 
     program: Program
-    code: Compiled
+    code: Linked
     weights: list[Array]
     threads: int
     frames: dict[tuple[int, ...], list[Frame]] = field(default_factory=dict)
@@ -107,15 +109,16 @@ class LlvmExecutable:
     def _split(self, graph: Graph) -> None:
         split = hoist(graph)
         places = {v: i for i, v in enumerate(graph.by_role("param", "state"))}
-        main = assemble(split.main, self.target)
+        lowering = Lowering(self.target, default_cache())
+        main = assemble(split.main, lowering)
         self._prepare: Unit | None = None
         prepared: list[Array] = [np.empty(static_shape(v.tensor), v.dtype.numpy) for v in split.prepared]
         own = [self.weights[places[v]] for v in split.main.by_role("param", "state") if v in places]
         programs = [main]
         if split.prepared:
-            prepare = assemble(split.prepare, self.target)
+            prepare = assemble(split.prepare, lowering)
             programs.append(prepare)
-        code = compile_functions([f for p in programs for f in p.functions], self.target)
+        code = lowering.compiled(c for p in programs for c in p.codes)
         if split.prepared:
             fixed = [self.weights[places[v]] for v in split.prepare.inputs]
             self._prepare = Unit(programs[1], code, fixed, self.threads)
@@ -185,4 +188,4 @@ def static_shape(type: TensorType) -> tuple[int, ...]:
 
 def _profile_row(step: Step, seconds: float) -> dict[str, object]:
     where = step.node.loc
-    return {"seconds": seconds, "kernel": step.function.name, "place": where.short() if where else "", "why": step.why}
+    return {"seconds": seconds, "kernel": step.code.name, "place": where.short() if where else "", "why": step.why}

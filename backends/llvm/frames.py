@@ -11,11 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from chainrule.backends.llvm import runtime_steps as native
-from chainrule.backends.llvm.jit import Compiled
+from chainrule.backends.llvm.jit import Linked
 from chainrule.backends.llvm.program import Program, Storage
 from chainrule.backends.llvm.runtime import Frame, aligned_bytes
-from chainrule.backends.loops import Function, Int, as_int
-from chainrule.backends.loops.ints import substitute
 from chainrule.errors import ArgumentError
 from chainrule.ir.dims import dim_value
 from chainrule.ir.plan import Interval, Plan, check_plan
@@ -73,8 +71,7 @@ def bind(program: Program, dims: Mapping[str, int]) -> Bound:
     steps = []
     for step in program.steps:
         sizes = tuple(dims[name] for name in step.dims)
-        extent = _evaluated(step.function, step.function.extent, sizes, 1)
-        flops = _evaluated(step.function, step.function.flops, sizes, 0)
+        extent, flops = dim_value(step.code.extent, dims), dim_value(step.code.flops, dims)
         moved = sum(nbytes[i] for i in dict.fromkeys(step.storages))
         steps.append(BoundStep(extent, sizes, moved / BYTES_PER_SECOND + flops / FLOPS_PER_SECOND))
     return Bound(shapes, nbytes, tuple(steps), plan, intervals, temps)
@@ -91,13 +88,7 @@ def _interval(i: int, storage: Storage, nbytes: int) -> Interval:
     return Interval(f"t{i} {storage.type}", nbytes, storage.first, storage.last)
 
 
-def _evaluated(function: Function, value: Int | None, sizes: Sequence[int], default: int) -> int:
-    if value is None:
-        return default
-    return int(substitute(value, {size: as_int(n) for size, n in zip(function.sizes, sizes, strict=True)}))
-
-
-def make_frame(program: Program, bound: Bound, code: Compiled, weights: Sequence[np.ndarray], threads: int) -> Frame:
+def make_frame(program: Program, bound: Bound, code: Linked, weights: Sequence[np.ndarray], threads: int) -> Frame:
     """The native frame, with an arena of its own. weights: one array per param and state input, which it writes too."""
     arena = aligned_bytes(bound.plan.total)
     fixed: dict[int, int] = {}
@@ -110,7 +101,7 @@ def make_frame(program: Program, bound: Bound, code: Compiled, weights: Sequence
             fixed[i] = program.constants[storage.index].ctypes.data
     used = threads if bound.seconds > SERIAL_PROGRAM_SECONDS else 1
     steps: list[native.Step] = [
-        native.Call(code.address(step.function), b.extent, b.seconds < SERIAL_STEP_SECONDS, step.storages, b.sizes)
+        native.Call(code.address(step.code.symbol), b.extent, b.seconds < SERIAL_STEP_SECONDS, step.storages, b.sizes)
         for step, b in zip(program.steps, bound.steps, strict=True)
     ]
     steps += [native.Copy(c.target, c.source, bound.sizes[c.source]) for c in program.copies]

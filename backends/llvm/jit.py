@@ -144,6 +144,41 @@ def compile_modules(modules: Mapping[str, Module], target: Target, cache: Cache 
         return result
 
 
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """Addresses of kernels by symbol; keeps their code alive."""
+
+    libraries: Mapping[str, Library]
+
+    def address(self, symbol: str) -> int:
+        """The entry point of a kernel."""
+        return self.libraries[symbol].address(symbol)
+
+
+def is_loaded(symbol: str, target: Target) -> bool:
+    """True when a kernel's code is in the process."""
+    return f"{symbol} {target.key}" in _loaded
+
+
+def link_kernels(
+    modules: Mapping[str, Module], objects: Mapping[str, bytes], symbols: Sequence[str], target: Target, cache: Cache
+) -> Linked:
+    """The kernels of these symbols, each already loaded, or given as an object, or as a module to compile."""
+    with _lock:
+        found = compile_modules({s: m for s, m in modules.items() if s not in objects}, target, cache)
+        for symbol in symbols:
+            library = found.get(symbol) or _loaded.get(f"{symbol} {target.key}")
+            if library is not None:
+                found[symbol] = library
+        missing = [s for s in symbols if s not in found]
+        if missing:
+            library = _link([objects[s] for s in missing], missing, target, {})
+            for symbol in missing:
+                _loaded[f"{symbol} {target.key}"] = library
+                found[symbol] = library
+        return Linked(found)
+
+
 def object_code(module: Module, target: Target, cache: Cache | None = None) -> bytes:
     """The relocatable object (ELF, position independent) of a module, for any target."""
     with _lock:

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
-from chainrule.backends.llvm.kernels.region import KernelCall, Region, Temp, region_of, tensor_types
+from chainrule.backends.llvm.kernels.region import Region, Temp, region_of, tensor_types
 from chainrule.backends.llvm.kernels.table import VIEWS, template_of
+from chainrule.backends.llvm.records import Code, Lowering
 from chainrule.backends.llvm.target import Target
 from chainrule.backends.loops import Function
 from chainrule.ir.graph import Get, Graph, Input, Value
@@ -41,7 +43,7 @@ class Storage:
 class Step:
     """One kernel call of the program. storages: one id per buffer of the function."""
 
-    function: Function
+    code: Code
     storages: tuple[int, ...]
     dims: tuple[str, ...]
     node: Value
@@ -66,26 +68,35 @@ class Program:
     copies: list[Copy] = field(default_factory=list)
     constants: list[np.ndarray] = field(default_factory=list)
 
+    target: Target | None = None
+
     @property
-    def functions(self) -> list[Function]:
+    def codes(self) -> list[Code]:
         """The distinct kernels, in order of first use."""
-        return list(dict.fromkeys(step.function for step in self.steps))
+        return list(dict.fromkeys(step.code for step in self.steps))
+
+    @cached_property
+    def functions(self) -> list[Function]:
+        """The loops of the distinct kernels, for people and tests: built again, whatever the cache holds."""
+        assert self.target is not None
+        regions = [region_of(node) for node in dict.fromkeys(step.node for step in self.steps)]
+        calls = [call for region in regions for call in template_of(region)(region, self.target)]
+        return list(dict.fromkeys(call.function for call in calls))
 
 
-def assemble(graph: Graph, target: Target) -> Program:
+def assemble(graph: Graph, lowering: Lowering) -> Program:
     """The program of a graph whose every node the backend keeps."""
-    return _Assembler(graph, target).assembled()
+    return _Assembler(graph, lowering).assembled()
 
 
 class _Assembler:
-    def __init__(self, graph: Graph, target: Target) -> None:
+    def __init__(self, graph: Graph, lowering: Lowering) -> None:
         self.graph = graph
-        self.target = target
-        self.program = Program(graph)
+        self.lowering = lowering
+        self.program = Program(graph, target=lowering.target)
         self.at: dict[Value, int] = {}
         self.readers: dict[int, list[tuple[int, Value]]] = {}
         self.writer: dict[int, int] = {}
-        self.calls: dict[tuple[object, ...], list[KernelCall]] = {}
 
     def assembled(self) -> Program:
         counts = {"input": 0, "weight": 0}
@@ -124,7 +135,7 @@ class _Assembler:
         region = region_of(node)
         outputs = [self._storage("temp", t) for t in tensor_types(node)]
         temps: dict[Temp, int] = {}
-        for call in template_of(region)(region, self.target):
+        for call in self.lowering.calls(region):
             number = len(self.program.steps)
             storages: list[int] = []
             for i, place in enumerate(call.buffers):
@@ -132,9 +143,9 @@ class _Assembler:
                 storages.append(storage)
                 if not isinstance(place, Temp) and place[0] == "input":
                     self.readers.setdefault(storage, []).append((number, node))
-                elif "w" in call.function.buffers[i].mode:
+                elif "w" in call.code.modes[i]:
                     self.writer[storage] = number
-            self.program.steps.append(Step(call.function, tuple(storages), call.dims, node, call.why))
+            self.program.steps.append(Step(call.code, tuple(storages), call.dims, node, call.why))
         if len(outputs) == 1 and isinstance(node.type, TensorType):
             self.at[node] = outputs[0]
         for user in self.graph.users[node]:

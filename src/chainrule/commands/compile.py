@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     facts: dict[str, object] = {
         "model": loaded.name,
         "seconds": round(seconds, 4),
-        "kernels": len(getattr(program, "functions", ())),
+        "kernels": len({step.code.symbol for step in getattr(program, "steps", ())}),
         "calls": len(getattr(program, "steps", ())),
         **made.memory(loaded.dims),
     }

@@ -49,11 +49,13 @@ def run(arguments: argparse.Namespace) -> int:
                  "counts": dict(r.notes.counts)} for r in reports]  # fmt: skip
         print(json.dumps(rows) if arguments.json else "\n".join(map(str, reports)))
     elif arguments.kernels:
+        from chainrule.backends.llvm.cache import Cache
         from chainrule.backends.llvm.program import assemble
+        from chainrule.backends.llvm.records import Lowering
         from chainrule.backends.llvm.target import host_target
         from chainrule.passes.hoist import hoist
 
-        print("\n\n".join(map(str, assemble(hoist(graph).main, host_target()).functions)))
+        print("\n\n".join(map(str, assemble(hoist(graph).main, Lowering(host_target(), Cache(None))).functions)))
     else:
         shown = graph_after(loaded.traced.graph, reports, arguments.after)
         print(json.dumps({"graph": text(shown, places=places)}) if arguments.json else text(shown, places=places))
