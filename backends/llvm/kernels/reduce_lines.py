@@ -5,7 +5,7 @@ group (rows) of up to REGISTERS vectors of known length stay in registers from t
 are swept once per phase and once more, which the first-level cache serves; what a phase computes for every element (the
 powers of a softmax, a costly prologue) is kept in the result's own place, or on the stack where the result has another
 type or more ops follow, or is computed again where neither is possible. Lines along another group (columns) are taken
-LANES or SIDE * LANES at a time, in vectors across them.
+LANES at a time, in vectors across them, from a copy on the stack where that is small enough.
 """
 
 from __future__ import annotations
@@ -184,21 +184,26 @@ class _Lines:
     def _choose_store(self) -> None:
         """Where kept values go: the result, the stack, or nowhere."""
         kernel, space = self.kernel, self.space
-        if self.plain and not any(phase.keeps for phase in self.recipe.phases):
+        if self.plain and self.space.along[-1] and not any(phase.keeps for phase in self.recipe.phases):
             return
         outputs = kernel.region.body.outputs
-        if outputs == (kernel.region.anchor,) and outputs[0].tensor.dtype == self.dtype:
+        inner = [space.dims[g] for g in space.inner] + ([] if space.along[-1] else [LANES])
+        size = dim_product(inner)
+        small = isinstance(size, int) and size * self.dtype.itemsize <= SCRATCH
+        shape = [int(d) if isinstance(d, int) else 0 for d in inner]
+        if small and not space.along[-1]:
+            # Lines across lie apart in memory, often by multiples of 4 KB, which the first-level cache takes badly.
+            self.store = self.k.scratch("lines", self.dtype, shape)
+        elif outputs == (kernel.region.anchor,) and outputs[0].tensor.dtype == self.dtype:
             self.store = space.output(kernel, 0, "rw")
             self.in_output = True
-            return
-        inner = [space.dims[g] for g in space.inner]
-        size = dim_product(inner)
-        if isinstance(size, int) and size * self.dtype.itemsize <= SCRATCH:
-            self.store = self.k.scratch("line", self.dtype, [int(d) if isinstance(d, int) else 0 for d in inner])
+        elif small:
+            self.store = self.k.scratch("line", self.dtype, shape)
 
     def _steps(self, i: int, phase: Phase, value: Element, numbers: Numbers) -> tuple[Element, Element]:
         """(what this phase folds, the line's value after it)."""
-        first = i == 0 and not self.plain and self.store is not None
+        moves = not self.plain or (not self.space.along[-1] and not self.in_output)
+        first = i == 0 and moves and self.store is not None
 
         def computed(at: Index, lanes: int, mask: Int | None) -> V:
             x = self.kernel.fit(value(at, lanes, mask), lanes)
@@ -225,7 +230,10 @@ class _Lines:
         return self.k.load(self.store, self._spot(at), lanes, mask=mask)
 
     def _spot(self, at: Index) -> tuple[Int, ...]:
-        return tuple(at) if self.in_output else tuple(at[g] for g in self.space.inner)
+        if self.in_output:
+            return tuple(at)
+        across = () if self.space.along[-1] else (as_int(0),)
+        return (*(at[g] for g in self.space.inner), *across)
 
     def _write(self, at: Index, value: V, numbers: Numbers, mask: Int | None) -> None:
         def read(operand: int) -> V:
@@ -240,7 +248,6 @@ class _Lines:
         tiles = ceil_div(kernel.dim(space.dims[-1]), SIDE * LANES)
         outer = [kernel.dim(space.dims[g]) for g in space.kept[:-1]]
         self._choose_store()
-        self.store = self.store if self.in_output else None
         with grid(kernel, [*outer, tiles]) as place:
             for index, width, mask in column_tile(kernel, space, place):
                 for u in range(width):

@@ -2,9 +2,10 @@
 
 An element becomes a signed integer in the order wanted (floats by their bits, -0 as 0, NaN last, complemented for
 descending order). Integers of up to 32 bits share one 64-bit item with their position; wider ones, and those of lines
-of unknown length, carry their position in a second array. Then all digits are counted, and one pass per byte distributes
-the items, the lowest byte first (Knuth, vol. 3, 5.2.5): passes are stable, none compares, time is linear. Up to INSERTED
-places are kept in order on the stack instead; a vector of candidates is skipped where none beats the last of them.
+of unknown length, carry their position in a second array. Then all digits are counted, and one pass per byte
+distributes the items, the lowest byte first (Knuth, vol. 3, 5.2.5): passes are stable, none compares, time is linear.
+Up to INSERTED places are kept in order on the stack instead; a vector of candidates is skipped where none beats the
+last of them.
 """
 
 from __future__ import annotations
