@@ -35,7 +35,7 @@ class LeNet(nn.Module):
 class DigitsNet(nn.Module):
     """A small ConvNet for the 8x8 digits. x: [N, 1, 8, 8] -> scores [N, 10]."""
 
-    def __init__(self, channels: int = 32, dropout: float = 0.25) -> None:
+    def __init__(self, channels: int = 32, dropout: float = 0.4) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(1, channels, 3, padding=1)
         self.conv2 = nn.Conv2d(channels, 2 * channels, 3, padding=1)

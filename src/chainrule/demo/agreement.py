@@ -58,7 +58,7 @@ def steps_agree(model: DigitsNet, digits: Digits) -> Agreement:
     for backend in BACKENDS:
         step = make_step(copy.deepcopy(model), 1000, backend)
         losses = [
-            step(digits.images[i * 48 : (i + 1) * 48], digits.labels[i * 48 : (i + 1) * 48]) for i in range(STEPS)
+            step(digits.images[i * 32 : (i + 1) * 32], digits.labels[i * 32 : (i + 1) * 32]) for i in range(STEPS)
         ]
         found[backend] = [np.asarray(losses, np.float64)]
     return _compared(f"losses of {STEPS} steps", found)
