@@ -22,6 +22,7 @@ from chainrule.ir.types import DType, TensorType, f32
 from chainrule.ops.conv import kernel_of, taps
 from chainrule.ops.elementwise import expect_inputs
 from chainrule.ops.matmul import accumulator, require_product
+from chainrule.ops.pool import AvgPool, MaxPool
 from chainrule.ops.shape_rules import same_dtype
 from chainrule.ops.shaping import listed
 
@@ -260,4 +261,91 @@ def _room(x: Array, kernel: Sequence[int], stride: Sequence[int], pad: Sequence[
     return room, sizes
 
 
-OPS: tuple[type[Op], ...] = (PackPanels, PanelMatMul, PackKernel, PanelConv)
+@dataclass(frozen=True)
+class ChannelConv(Op):
+    """Convolution in which each output channel sees its own input channel only (depthwise), channels last.
+
+    x: [N, *S, C], panels: [1, P, prod(kernel), width] of PackKernel (of the weight [C, 1, *K] as one group), bias: [C]
+    -> [N, *sizes, C]; the rest as PanelConv. Source: ONNX Conv-11 with group = C.
+    """
+
+    name: ClassVar[str] = "channel_conv"
+    args: ClassVar[tuple[str, ...]] = ("x", "panels", "bias")
+    tolerance: ClassVar[str] = "D"
+    gradient: ClassVar[str] = MADE_LATE
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    pad: tuple[int, ...]
+    dilation: tuple[int, ...]
+    sizes: tuple[Dim, ...]
+    spread: tuple[int, ...]
+
+    def infer(self, *types: TensorType) -> TensorType:
+        if len(types) not in (2, 3):
+            raise ArgumentError(f"it takes 2 or 3 inputs, {len(types)} were given")
+        x, panels = types[:2]
+        _check_axes(x, self.kernel, self.stride, self.pad, self.dilation, self.sizes, self.spread)
+        same_dtype(x.with_dtype(accumulated(x.dtype)), panels)
+        width = panels.shape[-1]
+        if panels.rank != 4 or not isinstance(width, int) or panels.shape != (
+                1, panel_count(x.shape[-1], width), math.prod(self.kernel), width):  # fmt: skip
+            raise ShapeError(f"{panels} does not hold one kernel for each channel of {x}")
+        _check_bias(types, x.dtype, x.shape[-1])
+        return x.with_shape((x.shape[0], *self.sizes, x.shape[-1]))
+
+    def ref(self, *arrays: Array) -> Array:
+        x, panels = arrays[0].astype(accumulator(arrays[0].dtype), copy=False), arrays[1]
+        room, sizes = _room(x, self.kernel, self.stride, self.pad, self.dilation, self.sizes, self.spread)
+        weight = _from_panels(panels, x.shape[-1])[0].reshape(*self.kernel, x.shape[-1])
+        y = np.zeros((x.shape[0], *sizes, x.shape[-1]), x.dtype)
+        with np.errstate(all="ignore"):
+            for tap, window in taps(self.kernel, sizes, self.stride, self.dilation):
+                y += room[(slice(None), *window)] * weight[tap]
+            return _with_bias(y, arrays)
+
+
+@dataclass(frozen=True)
+class PoolLast(Op):
+    """MaxPool or AvgPool of an image with its channels last. x: [N, *S, C] -> [N, *T, C].
+
+    kind is "max" or "avg"; sizes, padding, partial windows, divisors, NaN and errors are those of MaxPool-12 and
+    AveragePool-22. Source: ONNX MaxPool-12, AveragePool-22.
+    """
+
+    name: ClassVar[str] = "pool_last"
+    args: ClassVar[tuple[str, ...]] = ("x",)
+    tolerance: ClassVar[str] = "R"
+    gradient: ClassVar[str] = MADE_LATE
+    kind: str
+    window: tuple[int, ...]
+    stride: tuple[int, ...]
+    pad: tuple[int, ...]
+    dilation: tuple[int, ...]
+    ceil_mode: bool = False
+    count_include_pad: bool = True
+
+    @property
+    def first(self) -> Op:
+        """The same pool of an image with its channels first."""
+        if self.kind == "max":
+            return MaxPool(self.window, self.stride, self.pad, self.dilation, self.ceil_mode)
+        return AvgPool(self.window, self.stride, self.pad, self.ceil_mode, self.count_include_pad)
+
+    def infer(self, *types: TensorType) -> TensorType:
+        expect_inputs(1, types)
+        (x,) = types
+        if self.kind not in ("max", "avg"):
+            raise ArgumentError(f"kind {self.kind!r} is not max or avg")
+        if x.rank < 3:
+            raise ShapeError(f"x has {x.rank} axes, 3 to 5 are expected", help="x is [N, *IMAGE, C]")
+        y = self.first.infer(x.with_shape((x.shape[0], x.shape[-1], *x.shape[1:-1])))
+        assert isinstance(y, TensorType)
+        return y.with_shape((y.shape[0], *y.shape[2:], y.shape[1]))
+
+    def ref(self, *arrays: Array) -> Array:
+        y = self.first.ref(np.moveaxis(arrays[0], -1, 1))
+        assert isinstance(y, np.ndarray)
+        return np.ascontiguousarray(np.moveaxis(y, 1, -1))
+
+
+OPS: tuple[type[Op], ...] = (PackPanels, PanelMatMul, PackKernel, PanelConv, ChannelConv, PoolLast)

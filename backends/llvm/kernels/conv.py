@@ -1,0 +1,387 @@
+"""Convolution with channels last as implicit matrix multiplication: no im2col, the epilogue and a pool in registers.
+
+With channels last the taps of one kernel row are kw*C neighbouring floats, so a convolution is the product of
+matmul_tile.py whose rows are pixels: for each kernel row, a run of scalars per pixel times rows of the packed panel. A
+tile is `across` pixels of one row, or with a fused pool the windows of `across` pooled pixels, which are combined in
+registers before the only store. Where the row is no multiple of the tile, the last tile lies over the one before.
+
+An iteration makes some rows of one image for all panels. Windows that touch the border read a padded strip of these
+rows (conv_copy.py); the others read x in place. Depths of more than matmul_tile.BLOCK steps are summed kernel row by
+kernel row, all tiles of the iteration taking turns so that a block of the panel stays in the caches.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+from chainrule.backends.llvm.kernels.conv_copy import copy_row
+from chainrule.backends.llvm.kernels.conv_shape import Geometry, Plan, geometry, plan
+from chainrule.backends.llvm.kernels.matmul_tile import BLOCK, Multiplier, Tile, split_lanes
+from chainrule.backends.llvm.kernels.pack import spread_loop
+from chainrule.backends.llvm.kernels.pool import larger
+from chainrule.backends.llvm.kernels.region import Kernel, KernelCall, Region, Temp
+from chainrule.backends.llvm.target import Target
+from chainrule.backends.loops import Buffer, Builder, Int, Reg, as_int, ceil_div, imin
+from chainrule.backends.loops import Value as LoopValue
+from chainrule.ir.dims import Dim, as_dim
+from chainrule.ir.graph import Input, Value
+from chainrule.ir.types import DType, TensorType
+from chainrule.ops.lowered import PanelConv, PoolLast, accumulated
+
+UNROLLED_STEPS = 8  # steps of a kernel row that are written out
+
+
+def panel_conv(region: Region, target: Target) -> list[KernelCall]:
+    """One kernel, after one that copies x into a padded temporary where no strip would do."""
+    anchor = region.anchor
+    assert anchor is not None and isinstance(anchor.op, PanelConv)
+    pool = pool_behind(region, anchor)
+    window = pool.op.window if pool is not None and isinstance(pool.op, PoolLast) else (1,) * len(anchor.op.kernel)
+    kernel = Kernel(region, target, f"conv_{region.name}"[:80])
+    g = geometry(kernel, anchor.op, kernel.dims(anchor.inputs[0].tensor.shape), window)
+    dtype = accumulated(anchor.tensor.dtype)
+    width = int(anchor.inputs[1].tensor.shape[-1])  # type: ignore[arg-type]
+    outs = kernel.dim(anchor.op.channels) // g.groups
+    wide = anchor.tensor.dtype != dtype or not isinstance(anchor.inputs[0].op, Input)
+    cut = plan(g, target, dtype, width, outs, wide)
+    calls: list[KernelCall] = []
+    source: Buffer | None = None
+    if cut.reading == "copy":
+        temp = Temp(TensorType(dtype, _room_shape(anchor, anchor.op)))
+        calls.append(_copy_call(region, target, anchor, window, temp))
+        source = kernel.temp(temp, mode="r", shape=_rooms(g))
+    elif cut.reading == "in place":
+        place = kernel.region.body.inputs.index(anchor.inputs[0])
+        source = kernel.input(place, (g.batch, g.image[0], g.image[1], g.image[2] * g.channels))
+    _Conv(kernel, anchor, pool, g, cut, dtype, width, outs, source).write()
+    return [*calls, kernel.built(f"{cut.reading}, tile {cut.across * math.prod(g.window)}x{width}")]
+
+
+def pool_behind(region: Region, anchor: Value) -> Value | None:
+    """The pool that the region computes on the convolution's tiles."""
+    return next((n for n in region.body.nodes if isinstance(n.op, PoolLast)), None)
+
+
+def takes_pool(conv: Value, pool: Value) -> bool:
+    """True when a convolution's kernel can pool its tiles: windows side by side, none cut by the border."""
+    op = pool.op
+    if not isinstance(op, PoolLast) or op.window != op.stride or any(op.pad) or any(d != 1 for d in op.dilation):
+        return False
+    if math.prod(op.window) > 4:
+        return False
+    even = all(isinstance(n, int) and n % w == 0 for n, w in zip(conv.shape[1:-1], op.window, strict=True))
+    return even or not op.ceil_mode
+
+
+def _rooms(g: Geometry) -> tuple[Int, ...]:
+    return (g.batch, g.room[0], g.room[1], g.room[2] * g.channels)
+
+
+def _room_shape(anchor: Value, op: PanelConv) -> tuple[Dim, ...]:
+    """The padded image as a tensor shape [N, *ROOM, C]."""
+    x = anchor.inputs[0].tensor
+    room = [
+        (as_dim(n) - 1) * s + d * (k - 1) + 1
+        for n, s, d, k in zip(op.sizes, op.stride, op.dilation, op.kernel, strict=True)
+    ]
+    return (x.shape[0], *room, x.shape[-1])
+
+
+def _copy_call(region: Region, target: Target, anchor: Value, window: Sequence[int], temp: Temp) -> KernelCall:
+    assert isinstance(anchor.op, PanelConv)
+    kernel = Kernel(region, target, "pad_image")
+    g = geometry(kernel, anchor.op, kernel.dims(anchor.inputs[0].tensor.shape), window)
+    to = kernel.temp(temp, mode="w", shape=_rooms(g))
+    with spread_loop(kernel.k, (g.batch, g.room[0], g.room[1])) as (batch, plane, row):
+        copy_row(kernel, anchor.inputs[0], g, batch, plane, row, to, (batch, plane, row))
+    return kernel.built("padded copy")
+
+
+@dataclass(frozen=True)
+class _At:
+    """Where the tiles of an iteration lie. rest: columns of the last panel, None for a whole one."""
+
+    batch: Int
+    plane: Int
+    group: Int
+    panel: Int
+    rest: Int | None
+
+
+@dataclass(frozen=True)
+class _Spot:
+    """A tile. y: its row within the iteration, row: in the result, across: its pooled columns, start: the first one."""
+
+    y: Int
+    row: Int
+    across: tuple[Int, ...]
+    ragged: bool
+    start: Int = field(default_factory=lambda: as_int(0))
+
+
+@dataclass(frozen=True)
+class _Depth:
+    """A run of steps: the tap, the panel's row of its first scalar, and which steps."""
+
+    tap: tuple[Int, Int, Int]
+    row: Int
+    low: Int
+    high: Int
+
+
+@dataclass
+class _Conv:
+    """One convolution being written. source: what is read in place; None for a strip, made per iteration."""
+
+    kernel: Kernel
+    anchor: Value
+    pool: Value | None
+    g: Geometry
+    cut: Plan
+    dtype: DType
+    width: int
+    outs: Int
+    source: Buffer | None
+    strip: Buffer | None = None
+    waiting: dict[tuple[int, ...], Multiplier] = field(default_factory=dict)
+
+    @property
+    def k(self) -> Builder:
+        return self.kernel.k
+
+    @property
+    def panels(self) -> Int:
+        return ceil_div(self.outs, self.width)
+
+    def write(self) -> None:
+        """The parallel loop and, inside, panels, rows and tiles."""
+        g, k, cut = self.g, self.k, self.cut
+        k.flops = 2 * g.batch * math.prod(g.sizes, start=as_int(1)) * g.inner * math.prod(g.kernel) * self.outs * g.groups
+        blocks = ceil_div(g.pooled[1], cut.rows)
+        split = self.panels if cut.split else as_int(1)
+        grid = (g.batch, g.pooled[0], blocks, as_int(g.groups) if cut.split else as_int(1), split)
+        with spread_loop(k, grid) as (batch, plane, block, group, panel):
+            first = block * cut.rows
+            count = imin(cut.rows, g.pooled[1] - first)
+            if cut.reading == "strip":
+                self._fill_strip(batch, plane, first, count)
+            if cut.split:
+                self._panel(batch, plane, first, count, group, panel)
+            elif g.groups == 1:
+                self._panels(batch, plane, first, count, as_int(0))
+            else:
+                with k.loop("g", 0, g.groups) as each:
+                    self._panels(batch, plane, first, count, each)
+
+    def _panels(self, batch: Int, plane: Int, first: Int, count: Int, group: Int) -> None:
+        k, n = self.k, self.outs
+        full = split_lanes(self.width, self.dtype)
+        whole = n // self.width
+        if not (whole.is_const and whole.const == 0):
+            with k.loop("p", 0, whole) as panel:
+                self._tiles(batch, plane, first, count, group, panel, full, None)
+        rest = n - whole * self.width
+        if rest.is_const:
+            if rest.const:
+                self._tiles(batch, plane, first, count, group, whole, split_lanes(rest.const, self.dtype), rest)
+            return
+        with k.when(k.cmp("gt", rest, 0)):
+            self._tiles(batch, plane, first, count, group, whole, full, rest)
+
+    def _panel(self, batch: Int, plane: Int, first: Int, count: Int, group: Int, panel: Int) -> None:
+        """One panel, where they are split over iterations."""
+        k, n = self.k, self.outs
+        full = split_lanes(self.width, self.dtype)
+        rest = n - n // self.width * self.width
+        if rest.is_const and rest.const == 0:
+            self._tiles(batch, plane, first, count, group, panel, full, None)
+            return
+        with k.when(k.cmp("lt", panel, n // self.width)):
+            self._tiles(batch, plane, first, count, group, panel, full, None)
+        with k.otherwise():
+            last = split_lanes(rest.const, self.dtype) if rest.is_const else full
+            self._tiles(batch, plane, first, count, group, panel, last, rest)
+
+    def _fill_strip(self, batch: Int, plane: Int, first: Int, count: Int) -> None:
+        """Copies the rows that the iteration's windows reach."""
+        g, k = self.g, self.k
+        rows = (self.cut.rows * g.window[1] - 1) * g.stride[1] + g.reach[1]
+        if self.strip is None:
+            planes = (g.window[0] - 1) * g.stride[0] + g.reach[0]
+            self.strip = k.scratch("strip", self.dtype, (planes, rows, g.room[2] * g.channels))
+        low = first * g.window[1] * g.stride[1]
+        used = (count * g.window[1] - 1) * g.stride[1] + g.reach[1]
+        x = self.anchor.inputs[0]
+        with _loop(k, "sz", self.strip.shape[0]) as z, k.loop("sy", 0, used) as y:
+            copy_row(self.kernel, x, g, batch, plane * g.window[0] * g.stride[0] + z, low + y, self.strip, (z, y))
+
+    # -- tiles ---------------------------------------------------------------------------------------------------------
+
+    def _tiles(self, batch: Int, plane: Int, first: Int, count: Int, group: Int, panel: Int, lanes: tuple[int, ...],
+               rest: Int | None) -> None:  # fmt: skip
+        """All tiles of an iteration for one panel. rest: columns of the last panel, None for a whole one."""
+        k, g, cut = self.k, self.g, self.cut
+        per_row = ceil_div(g.pooled[2], cut.across)
+        tile = Tile(self.dtype, cut.across * math.prod(g.window), lanes)
+        at = _At(batch, plane, group, panel, rest)
+        if cut.blocked and per_row.is_const:
+            self._tiles_in_turns(tile, at, first, count, per_row)
+            return
+        multiplier = Multiplier(k, tile)
+        with k.loop("y", 0, count) as y, k.loop("i", 0, per_row) as i:
+            spot = self._spot(y, first, i)
+            if cut.blocked:
+                multiplier.clear(as_int(1))
+                with self._depth() as depth:
+                    sums = multiplier.zeros()
+                    self._accumulate(multiplier, sums, at, spot, depth)
+                    multiplier.collect(as_int(0), sums)
+                self._store(at, spot, multiplier.collected(as_int(0)))
+            else:
+                sums = multiplier.zeros()
+                with self._depth() as depth:
+                    self._accumulate(multiplier, sums, at, spot, depth)
+                self._store(at, spot, [[k.get(r) for r in row] for row in sums])
+
+    def _tiles_in_turns(self, tile: Tile, at: _At, first: Int, count: Int, per_row: Int) -> None:
+        """Block of depth by block, all tiles of the iteration: the block of the panel is read from memory once."""
+        k = self.k
+        if tile.lanes not in self.waiting:
+            self.waiting[tile.lanes] = Multiplier(k, tile, per_row.const * self.cut.rows)
+        multiplier = self.waiting[tile.lanes]
+        multiplier.clear(count * per_row)
+        with self._depth() as depth, k.loop("y", 0, count) as y, k.loop("i", 0, per_row) as i:
+            sums = multiplier.zeros()
+            self._accumulate(multiplier, sums, at, self._spot(y, first, i), depth)
+            multiplier.collect(y * per_row + i, sums)
+        with k.loop("y", 0, count) as y, k.loop("i", 0, per_row) as i:
+            self._store(at, self._spot(y, first, i), multiplier.collected(y * per_row + i))
+
+    def _spot(self, y: Int, first: Int, i: Int) -> _Spot:
+        """Tile i of row y of the iteration. The last tile of a row of known length lies over the one before; where the
+        length is not known, its pixels beyond the end read the last one and are not stored."""
+        width, across = self.g.pooled[2], self.cut.across
+        if width.is_const:
+            start = imin(i * across, width - across)
+            return _Spot(y, first + y, tuple(start + j for j in range(across)), False)
+        return _Spot(y, first + y, tuple(imin(i * across + j, width - 1) for j in range(across)), True, i * across)
+
+    @contextmanager
+    def _depth(self) -> Iterator[_Depth]:
+        """The loops over the kernel down to a run of steps over neighbouring scalars."""
+        g, k = self.g, self.k
+        runs = g.runs()
+        length = g.inner * (g.kernel[2] if runs else 1)
+        chunks, size = as_int(1), length
+        if not (length.is_const and length.const <= BLOCK):
+            chunks = ceil_div(length, BLOCK)
+            size = as_int(-(-length.const // chunks.const)) if length.is_const else as_int(BLOCK)
+        with ExitStack() as stack:
+            z, y, x, chunk = (
+                stack.enter_context(_loop(k, name, count))
+                for name, count in (("kz", as_int(g.kernel[0])), ("ky", as_int(g.kernel[1])),
+                                    ("kx", as_int(1 if runs else g.kernel[2])), ("kc", chunks))
+            )  # fmt: skip
+            tap = (z * g.kernel[1] + y) * (1 if runs else g.kernel[2]) + x
+            yield _Depth((z, y, x), tap * length, chunk * size, imin(chunk * size + size, length))
+
+    def _accumulate(self, multiplier: Multiplier, sums: Sequence[Sequence[Reg]], at: _At, spot: _Spot,
+                    depth: _Depth) -> None:  # fmt: skip
+        """The steps of one run."""
+        g, k = self.g, self.k
+        pixels = [(spot.across[j], offset) for j, offset in self._pixels()]
+        panels = self.anchor.inputs[1]
+
+        def left(r: int, step: Int) -> LoopValue:
+            (px, (dz, dy, dx)) = pixels[r]
+            column = (px * g.window[2] + dx) * g.stride[2] * g.channels
+            column = column + depth.tap[2] * (g.dilation[2] * g.channels) + at.group * g.inner + step
+            z = dz * g.stride[0] + depth.tap[0] * g.dilation[0]
+            y = dy * g.stride[1] + depth.tap[1] * g.dilation[1]
+            if self.source is None:
+                assert self.strip is not None
+                return k.load(self.strip, (z, spot.y * (g.window[1] * g.stride[1]) + y, column))
+            place = (at.batch, at.plane * (g.window[0] * g.stride[0]) + z,
+                     spot.row * (g.window[1] * g.stride[1]) + y, column)  # fmt: skip
+            return self.kernel.widened(k.load(self.source, place))
+
+        def right(step: Int, start: int, lanes: int) -> LoopValue:
+            index = (at.group, at.panel, depth.row + step, start)
+            return self.kernel.fit(self.kernel.read(panels, index, lanes), lanes)
+
+        few = depth.high.is_const and depth.low.is_const and depth.high.const - depth.low.const <= UNROLLED_STEPS
+        with k.loop("j", depth.low, depth.high, unroll=few) as step:
+            multiplier.step(sums, step, left, right)
+
+    def _pixels(self) -> list[tuple[int, tuple[int, int, int]]]:
+        """(pooled column, offset in its window) of each row of the tile."""
+        spots = list(itertools.product(*(range(n) for n in self.g.window)))
+        return [(j, offset) for j in range(self.cut.across) for offset in spots]
+
+    # -- results -------------------------------------------------------------------------------------------------------
+
+    def _store(self, at: _At, spot: _Spot, sums: Sequence[Sequence[LoopValue]]) -> None:
+        """The epilogue of a tile, pooled pixel by pooled pixel."""
+        per, k = math.prod(self.g.window), self.k
+        for j in range(self.cut.across):
+            part = sums[j * per : (j + 1) * per]
+            if spot.ragged and j:
+                with k.when(k.cmp("lt", spot.start + j, self.g.pooled[2])):
+                    self._store_pixel(at, spot, spot.start + j, part)
+            else:
+                self._store_pixel(at, spot, spot.start + j if spot.ragged else spot.across[j], part)
+
+    def _store_pixel(self, at: _At, spot: _Spot, px: Int, sums: Sequence[Sequence[LoopValue]]) -> None:
+        g, k, start = self.g, self.k, 0
+        place = (at.batch, *g.outer((at.plane, spot.row, px)))
+        for i, value in enumerate(sums[0]):
+            lanes = value.lanes
+            channel = at.group * self.outs + at.panel * self.width + start
+            mask = self._mask(at, start, lanes)
+            if self.pool is None:
+                self.kernel.write((*place, channel), {self.anchor: self._finished(value, channel, mask)}, lanes, mask)
+            else:
+                inputs: list[LoopValue] = []
+                for (_, (dz, dy, dx)), row in zip(self._pixels(), sums, strict=False):
+                    pixel = g.outer((at.plane * g.window[0] + dz, spot.row * g.window[1] + dy, px * g.window[2] + dx))
+                    known = {self.anchor: self._finished(row[i], channel, mask)}
+                    index = (at.batch, *pixel, channel)
+                    inputs.append(self.kernel.read(self.pool.inputs[0], index, lanes, mask, known))
+                pooled = combined(k, self.pool, inputs)
+                self.kernel.write((*place, channel), {self.pool: pooled}, lanes, mask)
+            start += lanes
+
+    def _finished(self, value: LoopValue, channel: Int, mask: Int | None) -> LoopValue:
+        """The convolution's own result: with its bias, rounded to its element type."""
+        if len(self.anchor.inputs) == 3:
+            bias = self.kernel.read(self.anchor.inputs[2], (channel,), value.lanes, mask)
+            value = self.k.add(value, self.kernel.fit(bias, value.lanes))
+        return self.k.cast(value, self.anchor.tensor.dtype)
+
+    def _mask(self, at: _At, start: int, lanes: int) -> Int | None:
+        if at.rest is None or (at.rest.is_const and at.rest.const - start >= lanes):
+            return None
+        return at.rest - start
+
+
+def combined(k: Builder, pool: Value, inputs: Sequence[LoopValue]) -> LoopValue:
+    """The pool of the elements of one window."""
+    assert isinstance(pool.op, PoolLast)
+    result = inputs[0]
+    for value in inputs[1:]:
+        result = larger(k, result, value) if pool.op.kind == "max" else k.add(result, value)
+    return result if pool.op.kind == "max" else k.div(result, k.const(len(inputs), result.dtype))
+
+
+@contextmanager
+def _loop(k: Builder, name: str, count: Int) -> Iterator[Int]:
+    """A loop, or just its body where it runs once."""
+    if count.is_const and count.const == 1:
+        yield as_int(0)
+        return
+    with k.loop(name, 0, count) as i:
+        yield i

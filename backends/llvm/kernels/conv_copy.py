@@ -1,0 +1,106 @@
+"""The padded copy that a convolution with a border reads: rows of an image with zeros around and, spread, between.
+
+It goes to a strip on the stack, the rows that one iteration needs, or to a temporary of the whole padded image. With a
+strip the copy costs (rows + reach - 1) / rows loads and stores an element, where the products are hundreds; it also
+widens half precision once, and lets one tile loop serve inner pixels and border alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from chainrule.backends.llvm.kernels.conv_shape import Geometry
+from chainrule.backends.llvm.kernels.region import Kernel
+from chainrule.backends.loops import Buffer, Builder, Int, as_int, imax, imin
+from chainrule.backends.loops import Value as LoopValue
+from chainrule.ir.graph import Input, Value
+from chainrule.ir.types import DType
+
+Part = Callable[[Int, int, Int | None], LoopValue]  # (offset, lanes, valid lanes) -> a vector of what is copied
+
+
+def copy_row(kernel: Kernel, x: Value, g: Geometry, batch: Int, plane: Int, row: Int, to: Buffer,
+             place: Sequence[Int]) -> None:  # fmt: skip
+    """One padded row. plane, row: of the padded, spread image; to: a buffer whose last axis is the row's elements."""
+    k = kernel.k
+    inside = None
+    at: list[Int] = []
+    for position, axis in ((plane, 0), (row, 1)):
+        source = position - g.pad[axis]
+        step, size = g.spread[axis], g.image[axis]
+        if not (g.pad[axis] == 0 and step == 1 and g.image[axis] == g.room[axis]):
+            found = k.and_(k.cmp("ge", source, 0), k.cmp("lt", source, (size - 1) * step + 1))
+            if step > 1:
+                found = k.and_(found, k.cmp("eq", source % step, 0))
+            inside = found if inside is None else k.and_(inside, found)
+        at.append(source // step)
+    if inside is None:
+        _copy_inside(kernel, x, g, (batch, *at), to, place)
+        return
+    with k.when(inside):
+        _copy_inside(kernel, x, g, (batch, *at), to, place)
+    with k.otherwise():
+        _fill(k, to, place, as_int(0), to.shape[-1])
+
+
+def _copy_inside(kernel: Kernel, x: Value, g: Geometry, at: Sequence[Int], to: Buffer, place: Sequence[Int]) -> None:
+    """A row that exists: zeros, the pixels that windows reach, zeros."""
+    k, c = kernel.k, g.channels
+    pad, step, size, room = g.pad[2], g.spread[2], g.image[2], g.room[2]
+    if step == 1:
+        first, left = max(0, -pad), max(0, pad)
+        count = imax(0, imin(size - first, room - left))
+        _fill(k, to, place, as_int(0), imin(left, room) * c)
+        _move(kernel, x, g, at, as_int(first), to, place, as_int(left), count)
+        _fill(k, to, place, imin(left + count, room) * c, to.shape[-1])
+        return
+    _fill(k, to, place, as_int(0), to.shape[-1])
+    low = -(pad // step) if pad < 0 else 0
+    high = imin(size, (room - 1 - pad) // step + 1)
+    with k.loop("px", low, high) as px:
+        _move(kernel, x, g, at, px, to, place, px * step + pad, as_int(1))
+
+
+def _move(kernel: Kernel, x: Value, g: Geometry, at: Sequence[Int], first: Int, to: Buffer, place: Sequence[Int],
+          target: Int, count: Int) -> None:  # fmt: skip
+    """`count` neighbouring pixels of a row of x to pixel `target` of the copy."""
+    k, c = kernel.k, g.channels
+    batch, plane, row = at
+    if isinstance(x.op, Input):
+        source = kernel.input(kernel.region.body.inputs.index(x), (g.batch, g.image[0], g.image[1], g.image[2] * c))
+
+        def part(offset: Int, lanes: int, mask: Int | None) -> LoopValue:
+            return kernel.widened(k.load(source, (batch, plane, row, first * c + offset), lanes, mask=mask))
+    else:
+
+        def part(offset: Int, lanes: int, mask: Int | None) -> LoopValue:
+            return k.splat(kernel.number(x), lanes)
+
+    _sweep(k, count * c, to.dtype, lambda offset, lanes, mask: k.store(
+        to, (*place, target * c + offset), k.cast(part(offset, lanes, mask), to.dtype), mask=mask))  # fmt: skip
+
+
+def _fill(k: Builder, to: Buffer, place: Sequence[Int], start: Int, stop: Int) -> None:
+    def zero(offset: Int, lanes: int, mask: Int | None) -> None:
+        k.store(to, (*place, start + offset), k.const(0, to.dtype, lanes), mask=mask)
+
+    _sweep(k, stop - start, to.dtype, zero)
+
+
+def _sweep(k: Builder, count: Int, dtype: DType, body: Callable[[Int, int, Int | None], None]) -> None:
+    """body at every vector of a stretch, the last one with a mask."""
+    lanes = max(1, 64 // dtype.itemsize)
+    whole = count // lanes
+    if not (whole.is_const and whole.const <= 0):
+        if whole.is_const and whole.const == 1:
+            body(as_int(0), lanes, None)
+        else:
+            with k.loop("v", 0, whole) as v:
+                body(v * lanes, lanes, None)
+    rest = count - whole * lanes
+    if rest.is_const:
+        if rest.const > 0:
+            body(whole * lanes, lanes, rest)
+        return
+    with k.when(k.cmp("gt", rest, 0)):
+        body(whole * lanes, lanes, rest)

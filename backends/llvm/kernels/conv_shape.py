@@ -1,0 +1,181 @@
+"""The geometry of a convolution with channels last, and what is chosen by it: tiles, rows of an iteration, way of reading.
+
+Images of one and two axes are seen as three with sizes of 1. Choices depend on sizes alone, never on values or threads;
+every choice is made here, so that one place says why.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from chainrule.backends.llvm.kernels.matmul_tile import BLOCK, most_rows, split_lanes
+from chainrule.backends.llvm.kernels.region import Kernel
+from chainrule.backends.llvm.target import Target
+from chainrule.backends.loops import Int, as_int
+from chainrule.backends.loops.ints import bounds
+from chainrule.ir.types import DType
+from chainrule.ops.lowered import ChannelConv, PanelConv, accumulated
+
+STRIP_BYTES = 96 * 1024  # of a padded strip on the stack: it stays in the second-level cache next to a panel
+TOTALS_BYTES = 32 * 1024  # of sums that wait for the next block of depth
+PANEL_BYTES = 400 * 1024  # of a panel that stays in the second-level cache
+NEAR_BYTES = 512  # pixels closer than this do not meet in one set of the 8-way first-level cache
+FLOPS_PER_ITERATION = 2_000_000  # a parallel iteration is worth about 20 microseconds
+MOST_ITERATIONS = 16
+
+Reading = Literal["in place", "strip", "copy"]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Sizes as three axes. image: of x, sizes: of the result before pooling, window: of the fused pool (1, 1, 1)."""
+
+    batch: Int
+    image: tuple[Int, ...]
+    channels: Int
+    sizes: tuple[Int, ...]
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    pad: tuple[int, ...]
+    dilation: tuple[int, ...]
+    spread: tuple[int, ...]
+    groups: int
+    window: tuple[int, ...]
+    rank: int
+
+    @property
+    def reach(self) -> tuple[int, ...]:
+        return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
+
+    @property
+    def inner(self) -> Int:
+        """Channels of one group."""
+        return self.channels // self.groups
+
+    @property
+    def pooled(self) -> tuple[Int, ...]:
+        """The result's sizes behind the pool."""
+        return tuple(n // w for n, w in zip(self.sizes, self.window, strict=True))
+
+    @property
+    def room(self) -> tuple[Int, ...]:
+        """Sizes of the padded image that all windows reach."""
+        return tuple((n - 1) * s + r for n, s, r in zip(self.sizes, self.stride, self.reach, strict=True))
+
+    @property
+    def is_static(self) -> bool:
+        return all(n.is_const for n in (*self.image, *self.sizes, self.channels))
+
+    @property
+    def touches_border(self) -> bool:
+        """True unless every window certainly lies inside the image."""
+        if any(self.pad) or any(s != 1 for s in self.spread):
+            return True
+        rest = [bounds(n - r)[0] for n, r in zip(self.image, self.room, strict=True)]
+        return any(low is None or low < 0 for low in rest)
+
+    def runs(self) -> bool:
+        """True when the taps of a kernel row are one run of memory."""
+        return self.groups == 1 and self.dilation[2] == 1
+
+    def outer(self, index: Sequence[Int]) -> tuple[Int, ...]:
+        """Three spatial indices as the tensor's own."""
+        return tuple(index[3 - self.rank :])
+
+
+def geometry(kernel: Kernel, op: PanelConv | ChannelConv, x_shape: Sequence[Int], window: Sequence[int]) -> Geometry:
+    """The geometry of an op on an image [N, *S, C]. window: of the pool behind it, per spatial axis."""
+    rank = len(op.kernel)
+
+    def three(values: Sequence[int], fill: int) -> tuple[int, ...]:
+        return (fill,) * (3 - rank) + tuple(values)
+
+    sizes = kernel.dims(op.sizes)
+    ones = (as_int(1),) * (3 - rank)
+    return Geometry(x_shape[0], (*ones, *x_shape[1:-1]), x_shape[-1], (*ones, *sizes), three(op.kernel, 1),
+                    three(op.stride, 1), three(op.pad, 0), three(op.dilation, 1), three(op.spread, 1),
+                    op.groups if isinstance(op, PanelConv) else 1, three(window, 1), rank)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a convolution is cut up.
+
+    across: pooled columns of a tile; rows: pooled rows of a parallel iteration; split: panels are split over iterations,
+    too; reading: where A comes from; blocked: the depth has several blocks, whose sums wait in totals.
+    """
+
+    across: int
+    rows: int
+    split: bool
+    reading: Reading
+    blocked: bool
+
+
+def plan(g: Geometry, target: Target, dtype: DType, width: int, outs: Int, wide_sums: bool) -> Plan:
+    """The cut of a convolution. outs: output channels of a group. wide_sums: x is of another type than the sums, so it is copied for conversion."""
+    per_tile = math.prod(g.window)
+    step = g.channels * g.stride[2] * accumulated(dtype).itemsize
+    near = g.is_static and step.const <= NEAR_BYTES
+    most = most_rows(target, split_lanes(width, dtype), dtype, limit=28 if near else 8)
+    across = _across(g.pooled[2], max(1, most // per_tile))
+    depth = g.inner * math.prod(g.kernel)
+    blocked = not (depth.is_const and depth.const <= BLOCK)
+    row_bytes = g.channels * g.room[2] * accumulated(dtype).itemsize * (
+        (g.window[0] - 1) * g.stride[0] + g.reach[0])
+    reading: Reading = "strip" if g.touches_border or wide_sums else "in place"
+    if reading == "strip" and not (g.is_static and _strip(g, row_bytes, 1) <= 2 * STRIP_BYTES):
+        reading = "copy"
+    rows = _rows(g, width, accumulated(dtype).itemsize, across, reading, blocked, row_bytes, outs)
+    split = _few_iterations(g, rows, outs) and not (outs.is_const and outs.const <= width and g.groups == 1)
+    return Plan(across, rows, split, reading, blocked)
+
+
+def _across(count: Int, most: int) -> int:
+    """Pooled columns of a tile: at most `most`, with the least overlap of the last tile; of equals the largest."""
+    if not count.is_const:
+        return most
+    if count.const <= most:
+        return max(1, count.const)
+    return min(range(max(1, (most + 1) // 2), most + 1), key=lambda n: (-(-count.const // n) * n, -n))
+
+
+def _strip(g: Geometry, row_bytes: Int, rows: int) -> int:
+    """Bytes of the padded strip that so many pooled rows read."""
+    return row_bytes.const * ((rows * g.window[1] - 1) * g.stride[1] + g.reach[1])
+
+
+def _rows(g: Geometry, width: int, itemsize: int, across: int, reading: Reading, blocked: bool, row_bytes: Int,
+          outs: Int) -> int:  # fmt: skip
+    """Pooled rows of an iteration: as many as the strip or the waiting sums allow, and enough iterations for threads."""
+    count = g.pooled[1]
+    most = count.const if count.is_const else 8
+    if reading == "strip":
+        fits = [r for r in range(1, most + 1) if _strip(g, row_bytes, r) <= STRIP_BYTES]
+        most = fits[-1] if fits else 1
+    tiles = -(-g.pooled[2].const // across) if g.pooled[2].is_const else 8
+    if blocked:
+        bytes_per_row = tiles * across * math.prod(g.window) * width * itemsize
+        most = min(most, max(1, TOTALS_BYTES // bytes_per_row))
+    wanted = _wanted_iterations(g, outs)
+    if count.is_const and wanted > 1:
+        most = min(most, max(1, -(-count.const // wanted)))
+    return max(1, most)
+
+
+def _wanted_iterations(g: Geometry, outs: Int) -> int:
+    """How many parallel iterations one image is worth."""
+    if not g.is_static:
+        return MOST_ITERATIONS
+    flops = 2 * math.prod(n.const for n in g.sizes) * g.inner.const * math.prod(g.kernel) * (
+        outs.const * g.groups if outs.is_const else 64)
+    return min(MOST_ITERATIONS, flops // FLOPS_PER_ITERATION + 1)
+
+
+def _few_iterations(g: Geometry, rows: int, outs: Int) -> bool:
+    blocks = -(-g.pooled[1].const // rows) * g.pooled[0].const if g.is_static else MOST_ITERATIONS
+    images = g.batch.const if g.batch.is_const else 1
+    return images * blocks < min(8, _wanted_iterations(g, outs))
