@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chainrule.backends.llvm.kernels.matmul_rows import with_merged_rows
 from chainrule.backends.llvm.kernels.matmul_tile import (
@@ -28,7 +27,7 @@ from chainrule.backends.llvm.kernels.matmul_tile import (
 from chainrule.backends.llvm.kernels.pack import spread_loop, write_panels
 from chainrule.backends.llvm.kernels.region import Kernel, KernelCall, Region, Temp, broadcast_index
 from chainrule.backends.llvm.target import Target
-from chainrule.backends.loops import Builder, Int, as_int, ceil_div, imin
+from chainrule.backends.loops import Builder, Int, Reg, as_int, ceil_div, imin
 from chainrule.backends.loops import Value as LoopValue
 from chainrule.ir.dims import Dim, DimExpr
 from chainrule.ir.graph import Value
@@ -152,11 +151,8 @@ def write_product(product: Product, target: Target, read: ReadB, padded: bool) -
     blocks = ceil_div(product.m, rows * TILES)
     batch = product.lead
     k.flops = math.prod(batch, start=2 * product.m * product.n * product.depth)
-    # B that fits the second-level cache is swept for each block of rows, else the rows for each panel.
-    bytes_of_b = product.n * product.depth * product.dtype.itemsize
-    panels_inside = bytes_of_b.is_const and bytes_of_b.const <= target.l2 // 2
-    with spread_loop(k, (*batch, blocks, panels) if panels_inside else (*batch, panels, blocks)) as (*at, x, y):
-        block, panel = (x, y) if panels_inside else (y, x)
+    # Panels go round within a block of rows: these stay in the second-level cache, and a panel is read once for all.
+    with spread_loop(k, (*batch, blocks, panels)) as (*at, block, panel):
         for lanes, tail in _panel_kinds(k, product, panel):
             _write_panel(product, target, at, block, panel, lanes, tail, read, padded)
 
@@ -192,33 +188,25 @@ def _write_panel(product: Product, target: Target, at: Sequence[Int], block: Int
     k = product.kernel.k
     rows, ragged = _rows(product, target, split_lanes(product.width, product.dtype))
     tile = Tile(product.dtype, rows, lanes)
-    maker = _Maker(product, tile, Multiplier(k, tile), at, panel * product.width, tail, read, padded)
+    maker = _Maker(product, tile, Multiplier(k, tile, TILES), at, panel * product.width, tail, read, padded)
     if product.m.is_const:
-        tiles = ceil_div(product.m, rows)
-        with k.loop("i", block * TILES, imin(block * TILES + TILES, tiles)) as i:
-            maker.write(i * rows, ragged)
+        first = block * TILES
+        maker.sweep(first * rows, imin(TILES, ceil_div(product.m, rows) - first), ragged)
         return
     first = block * (rows * TILES)
-    last = imin(first + rows * TILES, product.m)
-    with k.loop("i", 0, (last - first) // rows) as i:
-        maker.write(first + i * rows, False)
-    rest = first + (last - first) // rows * rows
-    with _more(k, last - rest, 1):
-        maker.write(rest, True)
+    count = imin(rows * TILES, product.m - first)
+    maker.sweep(first, count // rows, False)
+    rest = count // rows * rows
+    with k.when(k.cmp("gt", count - rest, 1)):
+        replace(maker, multiplier=Multiplier(k, tile)).sweep(first + rest, as_int(1), True)
     one = Tile(product.dtype, 1, lanes)
-    with k.when(k.cmp("eq", last - rest, 1)):
-        _Maker(product, one, Multiplier(k, one), at, panel * product.width, tail, read, padded).write(rest, False)
-
-
-@contextmanager
-def _more(k: Builder, count: Int, than: int) -> Iterator[None]:
-    with k.when(k.cmp("gt", count, than)):
-        yield
+    with k.when(k.cmp("eq", count - rest, 1)):
+        replace(maker, tile=one, multiplier=Multiplier(k, one)).sweep(first + rest, as_int(1), False)
 
 
 @dataclass
 class _Maker:
-    """Makes tiles of one panel."""
+    """Makes the tiles of one panel."""
 
     product: Product
     tile: Tile
@@ -229,14 +217,33 @@ class _Maker:
     read: ReadB
     padded: bool
 
-    def write(self, row: Int, ragged: bool) -> None:
-        """The tile whose first row is `row`; ragged: rows beyond the last are not there."""
+    def sweep(self, first: Int, count: Int, ragged: bool) -> None:
+        """`count` tiles from row `first` on; ragged: rows beyond the last are not there.
+
+        With several blocks of depth the tiles take turns within each, so that a block of B stays in the caches.
+        """
+        k, depth, rows = self.product.kernel.k, Depth(self.product.depth), self.tile.rows
+        blocks = depth.blocks()
+        if blocks is None:
+            with k.loop("i", 0, count) as i:
+                sums = self._sums(first + i * rows, ragged, as_int(0), depth.count)
+                self._store(first + i * rows, ragged, [[k.get(register) for register in row] for row in sums])
+            return
+        self.multiplier.clear(count)
+        size = depth.block_size()
+        with k.loop("kb", 0, blocks) as block, k.loop("i", 0, count) as i:
+            low = block * size
+            self.multiplier.collect(i, self._sums(first + i * rows, ragged, low, imin(low + size, depth.count)))
+        with k.loop("i", 0, count) as i:
+            self._store(first + i * rows, ragged, self.multiplier.collected(i))
+
+    def _sums(self, row: Int, ragged: bool, lo: Int, hi: Int) -> list[list[Reg]]:
         product = self.product
         last = product.m - 1
         places = [imin(row + r, last) if ragged and r else row + r for r in range(self.tile.rows)]
+        at = broadcast_index(product.a.tensor.shape[:-2], self.at)
 
         def left(r: int, step: Int) -> LoopValue:
-            at = broadcast_index(product.a.tensor.shape[:-2], self.at)
             index = (*at, step, places[r]) if product.transposed else (*at, places[r], step)
             return product.kernel.read(product.a, index)
 
@@ -244,13 +251,16 @@ class _Maker:
             mask = None if self.padded else self._mask(start, lanes)
             return self.read(self.at, step, self.column + start, lanes, mask)
 
-        sums = self.multiplier.summed(Depth(product.depth), left, right)
-        for r, row_sums in enumerate(sums):
+        return self.multiplier.summed(lo, hi, left, right)
+
+    def _store(self, row: Int, ragged: bool, sums: Sequence[Sequence[LoopValue]]) -> None:
+        k = self.product.kernel.k
+        for r, values in enumerate(sums):
             if ragged and r:
-                with product.kernel.k.when(product.kernel.k.cmp("le", row + r, last)):
-                    self._store(row + r, row_sums)
+                with k.when(k.cmp("lt", row + r, self.product.m)):
+                    self._store_row(row + r, values)
             else:
-                self._store(row + r, row_sums)
+                self._store_row(row + r, values)
 
     def _mask(self, start: int, lanes: int) -> Int | None:
         """How many lanes of a vector are columns of the product; None for all."""
@@ -262,7 +272,7 @@ class _Maker:
             left = as_int(n.const % width - start if n.const >= width else n.const - start)
         return None if left.is_const and left.const >= lanes else left
 
-    def _store(self, row: Int, sums: Sequence[LoopValue]) -> None:
+    def _store_row(self, row: Int, sums: Sequence[LoopValue]) -> None:
         product, kernel = self.product, self.product.kernel
         for start, value in zip(self.tile.starts, sums, strict=True):
             mask = self._mask(start, value.lanes)

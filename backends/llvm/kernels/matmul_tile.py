@@ -98,11 +98,12 @@ class Depth:
 
 @dataclass
 class Multiplier:
-    """Writes the sums of one tile into a kernel. totals: scratch of the tile's size, needed for several blocks."""
+    """Writes the sums of a tile into a kernel. tiles: how many tiles the totals hold, where the depth has blocks."""
 
     k: Builder
     tile: Tile
-    totals: Buffer | None = None
+    tiles: int = 1
+    _totals: Buffer | None = None
 
     def zeros(self) -> list[list[Reg]]:
         k, tile = self.k, self.tile
@@ -110,7 +111,7 @@ class Multiplier:
 
     def step(self, sums: Sequence[Sequence[Reg]], at: Int, left: Left, right: Right) -> None:
         """One step of the depth."""
-        k, tile = self.k, self.tile
+        tile = self.tile
         columns = [right(at, start, n) for start, n in zip(tile.starts, tile.lanes, strict=True)]
         for r in range(tile.rows):
             scalar = left(r, at)
@@ -125,41 +126,37 @@ class Multiplier:
         else:
             k.set(register, k.add(k.mul(wide, column), k.get(register)))
 
-    def summed(self, depth: Depth, left: Left, right: Right) -> list[list[LoopValue]]:
-        """The tile's sums over the whole depth."""
-        blocks = depth.blocks()
-        if blocks is None:
-            sums = self.zeros()
-            with self.k.loop("k", 0, depth.count) as at:
-                self.step(sums, at, left, right)
-            return [[self.k.get(register) for register in row] for row in sums]
-        size = depth.block_size()
-        self.clear()
-        with self.k.loop("kb", 0, blocks) as block:
-            sums = self.zeros()
-            with self.k.loop("k", block * size, imin(block * size + size, depth.count)) as at:
-                self.step(sums, at, left, right)
-            self.collect(sums)
-        return self.collected()
+    def summed(self, lo: Int, hi: Int, left: Left, right: Right) -> list[list[Reg]]:
+        """The tile's sums over a range of the depth, in registers."""
+        sums = self.zeros()
+        with self.k.loop("k", lo, hi) as at:
+            self.step(sums, at, left, right)
+        return sums
 
-    def scratch(self) -> Buffer:
-        if self.totals is None:
-            self.totals = self.k.scratch("totals", self.tile.dtype, (self.tile.rows, self.tile.columns))
-        return self.totals
+    # -- totals of several blocks, in scratch memory -------------------------------------------------------------------
 
-    def clear(self) -> None:
-        for r in range(self.tile.rows):
+    def totals(self) -> Buffer:
+        if self._totals is None:
+            shape = (self.tiles * self.tile.rows, self.tile.columns)
+            self._totals = self.k.scratch("totals", self.tile.dtype, shape)
+        return self._totals
+
+    def clear(self, count: Int) -> None:
+        """Sets the totals of the first `count` tiles to zero."""
+        with self.k.loop("z", 0, count * self.tile.rows) as r:
             for start, n in zip(self.tile.starts, self.tile.lanes, strict=True):
-                self.k.store(self.scratch(), (r, start), self.k.const(0, self.tile.dtype, n))
+                self.k.store(self.totals(), (r, start), self.k.const(0, self.tile.dtype, n))
 
-    def collect(self, sums: Sequence[Sequence[Reg]]) -> None:
-        """Adds the sums of a block to the totals."""
-        k, totals = self.k, self.scratch()
+    def collect(self, i: Int, sums: Sequence[Sequence[Reg]]) -> None:
+        """Adds the sums of a block to the totals of tile i."""
+        k, totals = self.k, self.totals()
         for r, row in enumerate(sums):
             for register, start, n in zip(row, self.tile.starts, self.tile.lanes, strict=True):
-                k.store(totals, (r, start), k.add(k.load(totals, (r, start), n), k.get(register)))
+                at = (i * self.tile.rows + r, start)
+                k.store(totals, at, k.add(k.load(totals, at, n), k.get(register)))
 
-    def collected(self) -> list[list[LoopValue]]:
-        k, totals = self.k, self.scratch()
-        return [[k.load(totals, (r, start), n) for start, n in zip(self.tile.starts, self.tile.lanes, strict=True)]
+    def collected(self, i: Int) -> list[list[LoopValue]]:
+        """The totals of tile i."""
+        first, pairs = i * self.tile.rows, list(zip(self.tile.starts, self.tile.lanes, strict=True))
+        return [[self.k.load(self.totals(), (first + r, start), n) for start, n in pairs]
                 for r in range(self.tile.rows)]  # fmt: skip
