@@ -95,7 +95,8 @@ def jvp(fn: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[
     It is the transpose of the transpose: two backward passes, the first of which is cut away.
     """
     if len(primals) != len(tangents):
-        raise error(ArgumentError, f"jvp: {len(primals)} primals and {len(tangents)} tangents", help="one for each")
+        cause = f"jvp: {len(primals)} primals and {len(tangents)} tangents"
+        raise error(ArgumentError, cause, help="give one tangent for each primal")
 
     def body(points: Any, moves: Any) -> Any:
         call = Call(fn, tuple(points), tuple(range(len(points))))
@@ -284,7 +285,8 @@ def _places(argnums: int | Sequence[int], count: int) -> tuple[int, ...]:
     wanted = (argnums,) if isinstance(argnums, int) else tuple(argnums)
     for place in wanted:
         if not -count <= place < count:
-            raise error(ArgumentError, f"grad: there is no argument {place}", help=f"{count} were given")
+            raise error(ArgumentError, f"grad: there is no argument {place}",
+                        help=f"{count} arguments were given; argnums counts them from 0")  # fmt: skip
     return tuple(place % count for place in wanted)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
-from chainrule.errors import ArgumentError, DTypeError, ShapeError
+from chainrule.errors import ArgumentError, DTypeError, NotSupported, ShapeError
 from chainrule.frontend.places import located
 from chainrule.frontend.trace import Traced, require_function, trace
 from chainrule.ir.graph import Graph, Input, Value, input_name
@@ -144,14 +144,22 @@ class Executable:
     def _all_dims(self, dims: Mapping[str, int] | None) -> dict[str, int]:
         return dict.fromkeys(self.graph.symbols, 1) | dict(dims or {})
 
+    def check_numerics(self, *arrays: object, **named: object) -> None:
+        """Raises NumericsError naming the line that makes the first NaN or infinity of this call, if there is one.
+
+        The traced graph runs on the reference, node by node: slow, and for asking why, not for every call.
+        """
+        with located():
+            leaves = self.traced.arguments.flatten(arrays, named)
+            checked = [as_input(leaf, value) for leaf, value in zip(leaves, self._inputs, strict=True)]
+            _check_numerics(self.graph, checked, self._weights)
+
     def profile(self, *arrays: object) -> list[dict[str, object]]:
         """One row per kernel: name, source line, nanoseconds, algorithm. Raises NotSupported for other backends."""
-        from chainrule.errors import NotSupported
-
         profile = getattr(self.program, "profile", None)
-        if profile is None:
-            raise NotSupported(f"the {self.options.backend} backend does not profile", help='use backend="llvm"')
         with located():
+            if profile is None:
+                raise NotSupported(f"the {self.options.backend} backend does not profile", help='use backend="llvm"')
             leaves = self.traced.arguments.flatten(arrays, {})
             return profile([as_input(leaf, value) for leaf, value in zip(leaves, self._inputs, strict=True)])
 
@@ -161,6 +169,14 @@ def as_list(result: object) -> list[Any]:
     if result is None:
         return []
     return list(cast("tuple[Any, ...]", result)) if isinstance(result, tuple) else [result]
+
+
+def _check_numerics(graph: Graph, arrays: Sequence[Array], weights: Sequence[Array]) -> None:
+    from chainrule.backends.reference import check_numerics
+
+    held = dict(zip(graph.by_role("input"), arrays, strict=True))
+    held |= dict(zip(graph.by_role("param", "state"), weights, strict=True))
+    check_numerics(graph, [held[v] for v in graph.inputs])
 
 
 def _refuse(*arrays: object) -> object:
@@ -319,8 +335,8 @@ class Step:
         self.options = options
         self._inputs = self.graph.by_role("input")
         arrays = {source.value: source.array for source in made.sources}
-        weights = [contiguous(arrays[v]) for v in self.graph.by_role("param", "state")]
-        self.program = make_program(self.graph, weights, options)
+        self._weights = [contiguous(arrays[v]) for v in self.graph.by_role("param", "state")]
+        self.program = make_program(self.graph, self._weights, options)
         self._evaluation: Executable | None = None
         self._entry: Callable[..., object] = _refuse
 
@@ -367,6 +383,16 @@ class Step:
             self._evaluation.refresh()
         found = self._evaluation(*batch, **named)
         return StepLoss(float(found["loss"]), {k: float(v) for k, v in found.items() if k != "loss"})
+
+    def check_numerics(self, *batch: object, **named: object) -> None:
+        """Raises NumericsError naming the line that makes the first NaN or infinity of a step on this batch.
+
+        It covers forward, backward and update; nothing is trained. See Executable.check_numerics.
+        """
+        with located():
+            leaves = self.made.arguments.flatten(batch, named)
+            checked = [as_input(leaf, value) for leaf, value in zip(leaves, self._inputs, strict=True)]
+            _check_numerics(self.graph, checked, self._weights)
 
     def memory(self, dims: Mapping[str, int] | None = None) -> dict[str, int]:
         """Bytes: the arena for temporaries, its lower bound, and parameters with optimiser state."""

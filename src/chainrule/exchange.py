@@ -15,6 +15,7 @@ import numpy as np
 from chainrule.compiler import Array, Executable, Step, traced_of
 from chainrule.errors import ArgumentError, ChainruleError, NumericsError, ShapeError
 from chainrule.frontend.checkpoint import PathLike, write_atomically
+from chainrule.frontend.places import located
 from chainrule.frontend.trace import Traced
 from chainrule.ir.graph import Graph, input_name
 
@@ -42,10 +43,17 @@ def export_onnx(model: Any, path: PathLike | None = None, *specs: Any, opset: in
     naming the output that differs, ModelError for what onnx.checker refuses, ArgumentError for a path that cannot be
     written.
     """
+    with located():
+        graph, weights = stored_graph(model, specs, name)
+        return _exported(graph, weights, path, opset, ir_version, verify, external_data, name)
+
+
+def _exported(graph: Graph, weights: Sequence[Array], path: PathLike | None, opset: int | None,
+              ir_version: int | None, verify: bool, external_data: bool | None,
+              name: str | None) -> ModelProto | Path:  # fmt: skip
     from chainrule.backends.onnx.export import DEFAULT_OPSET, check_model, export_graph
     from chainrule.backends.onnx.external import External
 
-    graph, weights = stored_graph(model, specs, name)
     place = None if path is None else _checked_path(path)
     large = sum(w.nbytes for w in weights) > LARGEST_FILE if external_data is None else external_data
     if large and place is None:

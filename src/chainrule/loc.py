@@ -59,6 +59,8 @@ def here() -> tuple[Loc, ...]:
         return fixed
     frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]  # the only way to a caller
     while frame is not None and _is_our_frame(frame):
+        if frame.f_code.co_name == "main" and frame.f_code.co_filename.endswith("cli.py"):
+            return ()  # what called the command line is a start script, no line that anyone wrote
         frame = frame.f_back
     return () if frame is None else (of_frame(frame),)
 

@@ -21,6 +21,7 @@ from weakref import WeakValueDictionary
 
 from chainrule import loc as locations
 from chainrule.errors import ChainruleError, ShapeError
+from chainrule.ir.data import Data
 from chainrule.ir.dims import Dim, dim_symbols
 from chainrule.ir.op import Op
 from chainrule.ir.types import DType, TensorType, TupleType, Type
@@ -106,6 +107,9 @@ def _describe(name: str, value: Value) -> str:
     if isinstance(value.op, Input):
         kind = {"input": "input", "param": "parameter", "state": "state"}[value.op.role]
         return f'{name}: {value.type} {kind} "{value.op.name_}"'
+    data = getattr(value.op, "data", None)
+    if isinstance(data, Data):  # equal constants are one value, whose place may be any line that had it first
+        return f"{name}: {value.type} constant" + (f" {data.array.item()}" if data.array.size == 1 else "")
     return f"{name}: {value.type}" + (f" from {value.loc.short()}" if value.loc else "")
 
 

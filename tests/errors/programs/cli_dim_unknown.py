@@ -1,0 +1,3 @@
+from chainrule.cli import main
+
+main(["compile", "lenet", "--dim", "B=8"])

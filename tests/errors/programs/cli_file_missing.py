@@ -1,0 +1,3 @@
+from chainrule.cli import main
+
+main(["compile", "net.py:Net", "--spec", "f32[3]"])

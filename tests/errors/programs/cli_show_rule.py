@@ -1,0 +1,3 @@
+from chainrule.cli import main
+
+main(["show", "digits", "--why", "x + x = 2 x"])

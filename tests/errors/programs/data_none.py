@@ -1,0 +1,3 @@
+import chainrule as cr
+
+cr.ArrayData(batch_size=8)

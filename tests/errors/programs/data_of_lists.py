@@ -1,0 +1,3 @@
+import chainrule as cr
+
+cr.ArrayData([[1, 2], [3, 4]], [0, 1])

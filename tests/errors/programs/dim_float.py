@@ -1,0 +1,3 @@
+import chainrule as cr
+
+cr.spec(3.5)

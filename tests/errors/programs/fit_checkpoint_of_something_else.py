@@ -1,0 +1,10 @@
+import numpy as np
+
+import chainrule as cr
+from chainrule import nn, optim
+
+model = nn.Linear(3, 1)
+cr.save(model, "run.safetensors")
+step = cr.training_step(model, nn.MSELoss(), optim.SGD(0.1), (cr.spec("N", 3), cr.spec("N", 1)), backend="reference")
+data = cr.ArrayData(np.zeros((8, 3), np.float32), np.zeros((8, 1), np.float32))
+cr.fit(step, data, checkpoint="run.safetensors")

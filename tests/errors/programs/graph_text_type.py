@@ -1,0 +1,4 @@
+from chainrule.ir.parse import parse
+from chainrule.ops import OP_BY_NAME
+
+parse("graph @g(%x: f32[N]) -> f32[N] {\n  %0 = exp(%x) : f32[M]\n  return %0\n}\n", OP_BY_NAME)

@@ -1,0 +1,6 @@
+import os
+
+import chainrule as cr
+
+os.mkdir("net.safetensors")
+cr.load("net.safetensors")

@@ -1,0 +1,3 @@
+from chainrule import nn
+
+nn.Dropout(1.5)

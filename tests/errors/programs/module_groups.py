@@ -1,0 +1,3 @@
+from chainrule import nn
+
+nn.Conv2d(6, 8, 3, groups=4)

@@ -1,0 +1,3 @@
+from chainrule import nn
+
+nn.Conv2d(3, 8, (3, 3, 3))

@@ -1,0 +1,3 @@
+from chainrule import nn
+
+nn.Linear(-3, 4)

@@ -1,0 +1,3 @@
+from chainrule import nn
+
+nn.MSELoss(reduction="average")

@@ -1,0 +1,3 @@
+from chainrule import optim
+
+optim.Adam(-1e-3)

@@ -1,0 +1,4 @@
+import chainrule as cr
+from chainrule import nn
+
+cr.compile(nn.ReLU(), cr.spec(3), threads=0)

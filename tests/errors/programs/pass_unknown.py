@@ -1,0 +1,4 @@
+from chainrule.passes.base import parse_pipeline
+from chainrule.passes.fold import FoldConstants
+
+parse_pipeline("mine", "fold-constants vectorise", [FoldConstants])

@@ -1,0 +1,3 @@
+import chainrule as cr
+
+cr.save(cr.relu, "net.safetensors")
