@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from chainrule.frontend.functions.create import linspace as linspace
     from chainrule.frontend.functions.create import ones as ones
     from chainrule.frontend.functions.create import ones_like as ones_like
+    from chainrule.frontend.functions.create import size as size
     from chainrule.frontend.functions.create import tril as tril
     from chainrule.frontend.functions.create import triu as triu
     from chainrule.frontend.functions.create import zeros as zeros
@@ -335,6 +336,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "linspace",
         "ones",
         "ones_like",
+        "size",
         "tril",
         "triu",
         "zeros",

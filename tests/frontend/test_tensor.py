@@ -155,3 +155,20 @@ def test_names_of_other_libraries_are_answered_with_ours() -> None:
 def test_an_operand_of_another_kind_is_pythons_own_error() -> None:
     with pytest.raises(TypeError, match="unsupported operand"):
         trace(lambda x: x + "a", spec(3))
+
+
+def test_a_symbolic_size_computes_with_tensors_from_either_side() -> None:
+    traced = trace(lambda x: (x.shape[0] * x, x * x.shape[0], x.shape[0] - x, x.shape[0] / x, x / x.shape[0]),
+                   spec("N", dtype="f64"))  # fmt: skip
+    a = normal(4) + 5
+    for got, wanted in zip(run_traced(traced, a), (4 * a, a * 4, 4 - a, 4 / a, a / 4), strict=True):
+        assert_same(got, wanted)
+
+
+def test_a_size_is_not_divided_into_a_fraction() -> None:
+    with pytest.raises(ArgumentError) as caught:
+        trace(lambda x: x * (x.shape[0] / 2), spec("N"))
+    assert (caught.value.cause, caught.value.help) == (
+        "N / 2 is not a size", "use // for a size; cr.size(x, axis) is a number")  # fmt: skip
+    with pytest.raises(TypeError, match="unsupported operand"):
+        trace(lambda x: x * (x.shape[0] * 0.5), spec("N"))

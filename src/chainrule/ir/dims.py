@@ -11,6 +11,7 @@ import ast
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from numbers import Integral
 from typing import Union
 
 from chainrule.errors import ArgumentError, ShapeError
@@ -65,20 +66,28 @@ class DimExpr:
         return None
 
     def __add__(self, other: Dim) -> Dim:
+        if not isinstance(other, _SIZES):
+            return NotImplemented
         return _combine(self, other, 1)
 
     __radd__ = __add__
 
     def __sub__(self, other: Dim) -> Dim:
+        if not isinstance(other, _SIZES):
+            return NotImplemented
         return _combine(self, other, -1)
 
     def __rsub__(self, other: Dim) -> Dim:
+        if not isinstance(other, _SIZES):
+            return NotImplemented
         return _combine(_combine(0, self, -1), other, 1)
 
     def __neg__(self) -> Dim:
         return _combine(0, self, -1)
 
     def __mul__(self, other: Dim) -> Dim:
+        if not isinstance(other, _SIZES):
+            return NotImplemented
         product: dict[Monomial, int] = {}
         for left, a in self.terms:
             for right, b in _terms(other):
@@ -89,16 +98,31 @@ class DimExpr:
     __rmul__ = __mul__
 
     def __floordiv__(self, other: Dim) -> Dim:
+        if not isinstance(other, _SIZES):
+            return NotImplemented
         return floordiv(self, other)
 
     def __rfloordiv__(self, other: Dim) -> Dim:
+        if not isinstance(other, _SIZES):
+            return NotImplemented
         return floordiv(other, self)
 
     def __mod__(self, other: Dim) -> Dim:
+        if not isinstance(other, _SIZES):
+            return NotImplemented
         return mod(self, other)
 
     def __rmod__(self, other: Dim) -> Dim:
+        if not isinstance(other, _SIZES):
+            return NotImplemented
         return mod(other, self)
+
+    def __truediv__(self, other: object) -> Dim:
+        if not isinstance(other, (*_SIZES, float)):
+            return NotImplemented
+        raise ArgumentError(f"{self} / {other} is not a size", help="use // for a size; cr.size(x, axis) is a number")
+
+    __rtruediv__ = __truediv__
 
     def __str__(self) -> str:
         text = ""
@@ -129,6 +153,9 @@ class DimExpr:
     def __index__(self) -> int:
         raise ArgumentError(f"the size {self} is not known while the model is traced",
                             help="give this dim as an int in the spec, or use an op that takes sizes")  # fmt: skip
+
+
+_SIZES = (Integral, DimExpr)  # what sizes compute with; a tensor on the other side does the work itself
 
 
 def _term_order(term: tuple[Monomial, int]) -> tuple[bool, int, str]:
