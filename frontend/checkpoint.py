@@ -82,7 +82,7 @@ def load_with_metadata(path: PathLike) -> tuple[dict[str, Array], dict[str, str]
             metadata = dict(file.metadata() or {})
             return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
     except (SafetensorError, ValueError, OverflowError, TypeError) as problem:
-        raise error(ModelError, f"load: {path} is not a whole safetensors file: {problem}",
+        raise error(ModelError, f"load: {path} is not a whole safetensors file", notes=[f"it has {_bytes(path)} bytes"],
                     help="it was cut short or is of another format; take an earlier copy") from problem  # fmt: skip
     except OSError as problem:
         raise error(ArgumentError, f"load: {path} cannot be read: {problem.strerror}") from problem
@@ -136,6 +136,10 @@ def _module_names(arrays: Mapping[str, Array]) -> dict[str, Array]:
         return dict(arrays)
     kept = ("params.", "buffers.")
     return {name.split(".", 1)[1]: array for name, array in arrays.items() if name.startswith(kept)}
+
+
+def _bytes(path: PathLike) -> int:
+    return Path(path).stat().st_size
 
 
 def _expect_file(path: PathLike) -> None:

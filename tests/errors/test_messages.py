@@ -22,6 +22,10 @@ WRITING = ("save_", "fit_", "cli_", "export_")
 # Python asks for an attribute in its own words: one line, which says what is there instead.
 ATTRIBUTES = ("name_is_not_in_the_package", "tensor_attribute_misspelt", "tensor_has_no_such_attribute")
 
+# Here Python itself asks a tensor or a size; which part of the line it then marks depends on its version.
+PYTHON_ASKS = ("tensor_as_condition", "tensor_in_and", "tensor_iterated", "tensor_unpacked", "dim_as_a_condition",
+               "dim_compared")  # fmt: skip
+
 
 def named(programs: list[Path]) -> list[object]:
     return [pytest.param(program, id=program.stem) for program in programs]
@@ -35,7 +39,14 @@ def test_a_wrong_program_shows_its_message(program: Path, tmp_path: Path, bless:
         golden.write_text(found.text)
     assert found.error is not None or found.err, "the program does not fail"
     assert str(tmp_path) not in found.text, "the message depends on the folder it runs in"
-    assert found.text == golden.read_text()
+    as_shown = without_columns if program.stem in PYTHON_ASKS else str
+    assert as_shown(found.text) == as_shown(golden.read_text())
+
+
+def without_columns(text: str) -> str:
+    """A message without what tells the part of the line."""
+    lines = [line for line in text.splitlines() if set(line.partition("|")[2].strip()) != {"^"}]
+    return "\n".join(re.sub(r"(\.py:\d+):\d+$", r"\1", line) for line in lines)
 
 
 @pytest.mark.parametrize("program", named([p for p in PROGRAMS if p.stem not in ATTRIBUTES]))

@@ -1,4 +1,0 @@
-import chainrule as cr
-from chainrule import nn
-
-cr.export_onnx(nn.Linear(3, 3), "net.onnx", cr.spec("N", 3), opset=3)
