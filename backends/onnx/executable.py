@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -132,5 +133,8 @@ def _run_with_bf16(session: Session, feeds: Mapping[str, Array]) -> list[Array]:
 def _as_numpy(value: Any) -> Array:
     if value.element_type() != ONNX_OF[bf16]:
         return value.numpy()
-    bits = np.from_dlpack(value) if hasattr(value, "__dlpack__") else value.numpy()
-    return np.asarray(bits).view(bf16.numpy)
+    shape = tuple(value.shape())
+    bits = np.zeros(shape, np.uint16)
+    if bits.size:
+        ctypes.memmove(bits.ctypes.data, value.data_ptr(), bits.nbytes)
+    return bits.view(bf16.numpy)

@@ -33,7 +33,9 @@ _TABLE: Mapping[str, str] = {
     **dict.fromkeys(("Max", "Min", "Clip"), "f32 f64 f16 i8 i32 i64 u8 u32 u64"),
     **dict.fromkeys(("BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitwiseNot"), _INTEGERS), "BitShift": "u8 u16 u32 u64",
     "Where": "f32 f64 f16 i8 i32 i64 u8 u32",
-    **dict.fromkeys(("ReduceSum", "ReduceMean", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare", "CumSum",
+    # onnxruntime's sums of i32 do not wrap: they are taken as i64, of which the low bits count.
+    **dict.fromkeys(("ReduceSum", "ReduceProd"), "f32 f64 f16 i64"),
+    **dict.fromkeys(("ReduceMean", "ReduceL1", "ReduceL2", "ReduceSumSquare", "CumSum",
                      "ReduceLogSumExp", "Einsum"), _SUMS),
     **dict.fromkeys(("ReduceMax", "ReduceMin", "ArgMax", "ArgMin"), _EXTREMA),
     "MatMul": "f32 f64 f16 i32 i64 u32 u64", "MaxPool": "f32 f64 f16 i8 u8", "TopK": "f32 f64 f16 i8 i16 i32 i64 u8",
@@ -49,7 +51,7 @@ KERNELS: Mapping[str, frozenset[DType]] = {
 # What to compute in instead, the nearest first. u64 only fits where nothing but the low 64 bits counts: see WRAPPING.
 _WIDER: Mapping[str, str] = {
     "f16": "f32", "bf16": "f32", "bool": "u8 i32", "i8": "i32 i64", "i16": "i32 i64", "u8": "i32 i64",
-    "u16": "i32 i64", "u32": "i64 u64",
+    "u16": "i32 i64", "i32": "i64", "u32": "i64 u64",
 }  # fmt: skip
 
 # Op types that treat an unsigned number like the signed one of the same bits.

@@ -9,7 +9,6 @@ import numpy as np
 from chainrule.backends.onnx.forms.form import Attr, Call, Fixed, Form, Given, Numbers, same
 from chainrule.backends.onnx.raw import RawCast, RawDiv, RawMod, RawShift
 from chainrule.ir.graph import Value, build
-from chainrule.ir.op import Array
 from chainrule.ir.types import f64
 from chainrule.ops import activations as act
 from chainrule.ops import activations_smooth as smooth
@@ -41,7 +40,7 @@ def _stretches_weight_only(node: Value) -> bool:
 def _is_common_softplus(node: Value) -> bool:
     """Above 20, log(1 + e^x) is x to the last bit of f32."""
     assert isinstance(node.op, smooth.Softplus)
-    return node.op.beta == 1.0 and node.op.threshold == (math.inf if node.dtype == f64 else 20.0)
+    return node.dtype != f64 and node.op.beta == 1.0 and node.op.threshold >= 20.0
 
 
 def _read_softplus(given: Given) -> Value:
@@ -52,11 +51,8 @@ def _read_softplus(given: Given) -> Value:
 def _write_clip(node: Value, opset: int) -> Call:
     assert isinstance(node.op, ar.Clip)
     low, high = node.op.bounds(node.dtype.numpy)
-    return Call((node.inputs[0], _bound(node.op.low, low), _bound(node.op.high, high)), {})
-
-
-def _bound(given: float, bound: Array) -> Numbers | None:
-    return None if math.isinf(given) and bound.dtype.kind not in "iu" else Numbers(array=np.asarray(bound))
+    # Without a bound onnxruntime takes the largest finite number of the type: infinities are bounds too.
+    return Call((node.inputs[0], Numbers(array=low), Numbers(array=high)), {})
 
 
 def _read_clip(given: Given) -> Value:
@@ -115,12 +111,12 @@ FORMS: tuple[Form, ...] = (
     Form(ar.Clip, "Clip", write=_write_clip, read=_read_clip),
     Form(act.LeakyRelu, "LeakyRelu", (Attr("slope", "alpha", 0.01),)),
     Form(act.PRelu, "PRelu", when=_stretches_weight_only),
-    Form(act.HardSigmoid, "HardSigmoid", (Fixed("alpha", 1.0 / 6.0, 0.2), Fixed("beta", 0.5, 0.5)), when=_not_f64),
+    Form(act.HardSigmoid, "HardSigmoid", (Fixed("alpha", 1.0 / 6.0, 0.2), Fixed("beta", 0.5, 0.5))),
     Form(act.HardSwish, "HardSwish", since=14, when=_not_f64),
     Form(smooth.Elu, "Elu", (Attr("alpha", "alpha", 1.0),)),
     Form(smooth.Celu, "Celu", (Attr("alpha", "alpha", 1.0),), since=12, when=_not_f64),
     Form(smooth.Selu, "Selu", (Fixed("alpha", smooth.SELU_ALPHA, smooth.SELU_ALPHA),
-                               Fixed("gamma", smooth.SELU_SCALE, smooth.SELU_SCALE)), when=_not_f64),  # fmt: skip
+                               Fixed("gamma", smooth.SELU_SCALE, smooth.SELU_SCALE))),
     Form(smooth.Gelu, "Gelu", (Attr("approximate", "approximate", "none"),), since=20),
     Form(smooth.Mish, "Mish", since=18),
     Form(smooth.Softplus, "Softplus", when=_is_common_softplus, read=_read_softplus, write=lambda node, opset:

@@ -239,13 +239,12 @@ class Form:
 
 def _exact(node: Value, part: Part) -> bool:
     """ONNX keeps floats of attributes in f32: one that needs more digits cannot be written for an f64 op."""
-    if not isinstance(part, Attr):
+    value = getattr(node.op, part.field) if isinstance(part, Attr) else None
+    if isinstance(part, Fixed):
+        value = part.value
+    if not isinstance(value, float) or not any(v.dtype.name == "f64" for v in node.inputs):
         return True
-    value = getattr(node.op, part.field)
-    if not isinstance(value, float) or not np.isfinite(value):
-        return True
-    wide = any(v.dtype.name == "f64" for v in node.inputs)
-    return shortest(np.float32(value)) == value or (not wide and bool(np.isfinite(np.float32(value))))
+    return float(np.float32(value)) == value
 
 
 def shortest(value: np.floating) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from chainrule.backends.onnx.forms.form import Attr, Call, Derived, Fixed, Form, Given
 from chainrule.backends.onnx.raw import MaxPoolPlaces
 from chainrule.ir.graph import Value, build
+from chainrule.ir.types import f64
 from chainrule.ops.conv import Conv, ConvTranspose
 from chainrule.ops.norm import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from chainrule.ops.pool import AvgPool, MaxPool
@@ -42,6 +43,11 @@ def _read_trailing(given: Given) -> Value:
     return build(op(-axis if axis < 0 else x.rank - axis, eps), *inputs)
 
 
+def _has_rows_of_f32(node: Value) -> bool:
+    """With a scale, which ONNX asks for, and elements; f64 is normalised in f32 by default, and so by onnxruntime."""
+    return len(node.inputs) > 1 and node.dtype != f64 and 0 not in node.shape
+
+
 FORMS: tuple[Form, ...] = (
     Form(Conv, "Conv", _CONV),
     Form(ConvTranspose, "ConvTranspose", (*_CONV, Attr("output_padding", "output_padding", "zeros")),
@@ -56,8 +62,8 @@ FORMS: tuple[Form, ...] = (
          when=lambda node: len(node.inputs) == 3 and node.rank > 2),
     Form(GroupNorm, "GroupNormalization", (Attr("groups", "num_groups"), Attr("eps", "epsilon", 1e-5)), since=21,
          when=lambda node: len(node.inputs) == 3),
-    Form(LayerNorm, "LayerNormalization", since=17, when=lambda node: len(node.inputs) > 1, write=_write_trailing,
+    Form(LayerNorm, "LayerNormalization", since=17, when=_has_rows_of_f32, write=_write_trailing,
          read=_read_trailing),
-    Form(RMSNorm, "RMSNormalization", since=23, when=lambda node: len(node.inputs) > 1, write=_write_trailing,
+    Form(RMSNorm, "RMSNormalization", since=23, when=_has_rows_of_f32, write=_write_trailing,
          read=_read_trailing),
 )  # fmt: skip

@@ -18,6 +18,7 @@ from chainrule.errors import ChainruleError, NotSupported
 from chainrule.ir.dims import Dim
 from chainrule.ir.graph import Get, Graph, Input, Value, build, rebuild, remapped, results
 from chainrule.ir.op import Op
+from chainrule.ir.types import DType
 from chainrule.ops.basic import Constant, Full, SizeOf, constant
 from chainrule.ops.elementwise import Elementwise, cast
 from chainrule.ops.shape_rules import broadcast_shapes
@@ -95,16 +96,16 @@ def _replaced(node: Value, opset: int, missing: dict[str, Value]) -> Value | tup
             return None
         wide = wider(form.name, dtype)
         if wide is not None and node.inputs:
-            return _widened(node, dtype, wide)
+            return _widened(node, form.typed, dtype, wide)
     parts = node.op.decompose(*node.inputs)
     if parts is None and form is None:
         missing.setdefault(node.op.mnemonic, node)
     return parts
 
 
-def _widened(node: Value, dtype: object, wide: object) -> tuple[Value, ...]:
+def _widened(node: Value, typed: int, dtype: DType, wide: DType) -> tuple[Value, ...]:
     """The node computed in a wider element type, its results converted back."""
-    inputs = [cast(v, wide) if v.dtype == dtype else v for v in node.inputs]
+    inputs = [cast(v, wide) if v.dtype == dtype and i >= typed else v for i, v in enumerate(node.inputs)]
     found = results(build(node.op, *inputs))
     return tuple(cast(v, wanted.dtype) for v, wanted in zip(found, results(node), strict=True))
 

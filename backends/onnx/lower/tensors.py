@@ -7,7 +7,7 @@ from chainrule.ir.types import f32, i32, i64
 from chainrule.ops import reduce as red
 from chainrule.ops.arithmetic import isnan
 from chainrule.ops.basic import Full, constant, full, ones_like, zeros_like
-from chainrule.ops.compare import bitwise_xor
+from chainrule.ops.compare import bitwise_xor, gt
 from chainrule.ops.cumulative import CumProd
 from chainrule.ops.elementwise import cast, where
 from chainrule.ops.indexing import Gather, IndexAdd, Scatter, ScatterAdd, TakeAlongAxis, gather_elements, scatter_add
@@ -15,16 +15,19 @@ from chainrule.ops.indexing_nd import GatherND, ScatterND, scatter_nd
 from chainrule.ops.matmul import MatMul, matmul
 from chainrule.ops.ranges import Iota, iota, tril
 from chainrule.ops.shape_rules import axis_of
-from chainrule.ops.shaping import expand, reshape, transpose, unsqueeze
+from chainrule.ops.shaping import Pad, expand, reshape, transpose, unsqueeze
 from chainrule.ops.sorting import Argsort, TopK
 
 Parts = Value | tuple[Value, ...] | None
 
 
 def filled(node: Value) -> Parts:
-    """One number is a constant."""
-    assert isinstance(node.op, Full)
-    return constant(node.op.value, node.op.dtype) if node.op.shape == () else None
+    """One number is a constant; bf16, which ONNX does not fill with, is converted."""
+    op = node.op
+    assert isinstance(op, Full)
+    if op.shape == ():
+        return constant(op.value, op.dtype)
+    return cast(full(op.value, op.shape, f32), op.dtype) if op.dtype.name == "bf16" else None
 
 
 def positions(node: Value) -> Parts:
@@ -43,9 +46,9 @@ def any_or_all(node: Value) -> Parts:
     assert isinstance(node.op, red.Any | red.All)
     if not node.op.axes:
         return node.inputs[0]
-    ones = cast(node.inputs[0], i32)
+    ones, zero = cast(node.inputs[0], i32), constant(0, i32)
     reduce = red.amax if isinstance(node.op, red.Any) else red.amin
-    return cast(reduce(ones, node.op.axes, node.op.keepdims), node.dtype)
+    return gt(reduce(ones, node.op.axes, node.op.keepdims), zero)  # of nothing: the type's smallest, or largest
 
 
 def extremum(node: Value) -> Parts:
@@ -72,6 +75,17 @@ def position_of_extremum(node: Value) -> Parts:
 def reduction_over_none(node: Value) -> Parts:
     """Over no axes sum, mean and product are x itself."""
     return node.inputs[0] if not getattr(node.op, "axes", ()) else None
+
+
+def mean(node: Value) -> Parts:
+    """Of nothing it is 0 / 0."""
+    assert isinstance(node.op, red.Mean)
+    return node.op.decompose(*node.inputs) if 0 in node.inputs[0].shape else reduction_over_none(node)
+
+
+def pad(node: Value) -> Parts:
+    """A number has no axes to pad."""
+    return None if node.rank else node.inputs[0]
 
 
 def running_product(node: Value) -> Parts:
@@ -174,7 +188,7 @@ def _swapped(x: Value) -> Value:
 LOWERINGS = {
     Full: filled, Iota: positions, red.Any: any_or_all, red.All: any_or_all, red.AMax: extremum, red.AMin: extremum,
     red.ArgMax: position_of_extremum, red.ArgMin: position_of_extremum, red.Sum: reduction_over_none,
-    red.Mean: reduction_over_none, red.Prod: reduction_over_none, CumProd: running_product, Argsort: argsort,
+    red.Mean: mean, Pad: pad, red.Prod: reduction_over_none, CumProd: running_product, Argsort: argsort,
     TopK: top_k, IndexAdd: index_add, Gather: looked_up, TakeAlongAxis: looked_up, GatherND: looked_up,
     ScatterAdd: scattered, Scatter: scattered, ScatterND: scattered, MatMul: product,
 }  # fmt: skip

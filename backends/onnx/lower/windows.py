@@ -129,10 +129,28 @@ def _weight_grad_by_taps(op: ConvWeightGrad, x: Value, dy: Value) -> Value:
 
 def max_pool(node: Value) -> Parts:
     """Of integers that onnxruntime does not pool: the largest over the places in the window."""
-    assert isinstance(node.op, MaxPool)
-    if node.dtype.is_float or node.dtype.name in ("i8", "u8"):
+    op, x = node.op, node.inputs[0]
+    assert isinstance(op, MaxPool)
+    if not (node.dtype.is_float or node.dtype.name in ("i8", "u8")) or not _is_plain(op):
+        return _best_by_taps(op, x, node.shape[2:])[0]
+    if not drops_windows(op, x, node.shape[2:], op.dilation):
         return None
-    return _best_by_taps(node.op, node.inputs[0], node.shape[2:])[0]
+    room = _room(x, node.shape[2:], reach(op.window, op.dilation), op.stride, op.pad)
+    if not all(isinstance(r, int) and r < op.window[i % len(op.window)] for i, r in enumerate(room)):
+        return _best_by_taps(op, x, node.shape[2:])[0]
+    return build(MaxPool(op.window, op.stride, tuple(int(r) for r in room), op.dilation), x)  # type: ignore[arg-type]
+
+
+def drops_windows(op: MaxWindow | AvgPool, x: Value, sizes: Sequence[Dim], dilation: Sequence[int]) -> bool:
+    """True when ceil_mode leaves out a window that starts beyond the image, which onnx's shape inference counts."""
+    rank, spans = len(op.window), reach(op.window, dilation)
+    room = (x.shape[2 + i] + op.pad[i] + op.pad[i + rank] - spans[i] for i in range(rank))
+    return op.ceil_mode and any(isinstance(r, int) and -(-r // op.stride[i]) + 1 != sizes[i] for i, r in enumerate(room))
+
+
+def _is_plain(op: MaxWindow) -> bool:
+    """onnxruntime takes the window: its pads are smaller, and every place of it meets an element."""
+    return all(p < op.window[i % len(op.window)] for i, p in enumerate(op.pad)) and not _may_miss(op)
 
 
 def max_pool_grad(node: Value) -> Parts:
@@ -163,7 +181,7 @@ def max_pool_take(node: Value) -> Parts:
 
 def _places(op: MaxWindow, x: Value, sizes: Sequence[Dim]) -> tuple[Value, Value | None]:
     """The place of each window's maximum in the whole of x, and which windows have one (None: all)."""
-    if x.dtype.is_float and not _may_miss(op):
+    if x.dtype.is_float and _is_plain(op) and not drops_windows(op, x, sizes, op.dilation):
         both = build(MaxPoolPlaces(op.window, op.stride, op.pad, op.dilation, op.ceil_mode), x)
         return get(both, 1), None
     _, places = _best_by_taps(op, x, sizes)
@@ -196,12 +214,14 @@ def _best_by_taps(op: MaxWindow, x: Value, sizes: Sequence[Dim]) -> tuple[Value,
 
 
 def avg_pool(node: Value) -> Parts:
-    """In f64, for which onnxruntime has no pool: the sum of the places in the window by the number it meets."""
+    """The sum of the places in the window by the number it meets: f64, and sizes on which onnx differs."""
     op = node.op
     assert isinstance(op, AvgPool)
-    if node.dtype != f64:
-        return None
     sizes = node.shape[2:]
+    if node.dtype.bits == 16:
+        return None
+    if node.dtype != f64 and not drops_windows(op, node.inputs[0], sizes, (1,) * len(op.window)):
+        return None
     return div(_window_sum(op, node.inputs[0], sizes), _divisors(op, node.inputs[0], sizes))
 
 
