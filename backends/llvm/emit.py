@@ -66,7 +66,7 @@ ATTRIBUTES = 'attributes #0 = { nounwind "no-builtins" }\nattributes #1 = { noun
 
 
 def emit_function(fn: Function, target: Target, name: str) -> str:
-    """A whole LLVM module that defines the kernel under a name (CODEGEN's ABI)."""
+    """A whole LLVM module that defines the kernel under a name. Its ABI: docs/design/0011."""
     w = Writer(target)
     inner = any(b.exclusive for b in fn.buffers)
     head = _open(w, fn, inner)

@@ -1,4 +1,4 @@
-"""LLVM text for operations on values: arithmetic, comparison, conversion, lanes. Numbers behave as NUMERICS says.
+"""LLVM text for operations on values: arithmetic, comparison, conversion, lanes. Their meaning: docs/numerics.md.
 
 f16 and bf16 are i16 in LLVM text and are computed in f32, rounded once: conversions that the target lacks, and all of
 bf16's (the instruction flushes subnormals), are integer arithmetic, so that no library call is ever made.

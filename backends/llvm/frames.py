@@ -19,7 +19,7 @@ from chainrule.ir.dims import dim_value
 from chainrule.ir.plan import Interval, Plan, check_plan
 from chainrule.passes.plan_memory import plan_memory
 
-# Below these estimates a step, or a whole program, costs less than waking a second thread does (CODEGEN section 4).
+# Below these estimates a step, or a whole program, costs less than waking a second thread does.
 BYTES_PER_SECOND = 20e9
 FLOPS_PER_SECOND = 50e9
 SERIAL_STEP_SECONDS = 4e-6

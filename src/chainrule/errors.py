@@ -1,6 +1,6 @@
 """Every error that a user can see derives from ChainruleError and says where it came from and how to mend it.
 
-An error is rendered in one form (DESIGN section 7): kind and cause, the user's source line with a caret, the values
+An error is rendered in one form: kind and cause, the user's source line with a caret, the values
 that took part, and a line of help. The excerpt is read lazily, when the message is asked for.
 """
 

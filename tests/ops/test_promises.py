@@ -1,4 +1,4 @@
-"""The promises of NUMERICS that a reference could break unseen, as written-out numbers."""
+"""The promises of docs/numerics.md that a reference could break unseen, as written-out numbers."""
 
 from __future__ import annotations
 

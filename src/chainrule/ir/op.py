@@ -27,7 +27,7 @@ class Op:
     """The base of all ops. Subclasses are frozen dataclasses: equal attributes make equal ops.
 
     name: the op's name in text and errors. args: names of its inputs, a trailing "*" repeats.
-    tolerance: its class in NUMERICS (E exact, B basic, T transcendental, C composite, R reduction, D dot).
+    tolerance: its class in docs/numerics.md (E exact, B basic, T transcendental, C composite, R reduction, D dot).
     gradient: "vjp" (vjp is written), "decompose" (through the decomposition), "zero" (integer or piecewise constant:
     no gradient passes), or "none: reason".
     """
