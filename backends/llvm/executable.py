@@ -100,7 +100,7 @@ class LlvmExecutable:
         self.target = target or host_target()
         self.threads = thread_count() if threads is None else threads
         self.weights = list(weights)
-        self.graph, self.reports = (passes or pipeline()).run(graph, check)
+        self.graph, self.reports = (passes or pipeline(self.target)).run(graph, check)
         require_kept(self.graph, keeps, "llvm")
         self._split(self.graph)
 

@@ -29,10 +29,9 @@ from chainrule.backends.llvm.kernels.region import Kernel, KernelCall, Region, T
 from chainrule.backends.llvm.target import Target
 from chainrule.backends.loops import Builder, Int, Reg, as_int, ceil_div, imin
 from chainrule.backends.loops import Value as LoopValue
-from chainrule.ir.dims import Dim, DimExpr
 from chainrule.ir.graph import Value
 from chainrule.ir.types import DType, TensorType
-from chainrule.ops.lowered import PanelMatMul, accumulated, panel_count
+from chainrule.ops.lowered import PanelMatMul, accumulated, panel_count, panel_width
 from chainrule.ops.matmul import MatMul
 
 TILES = 8  # row tiles of one parallel iteration
@@ -55,7 +54,6 @@ class Product:
     n: Int
     depth: Int
     width: int
-    bias: Value | None = None
 
     @property
     def dtype(self) -> DType:
@@ -67,12 +65,12 @@ def panel_matmul(region: Region, target: Target) -> list[KernelCall]:
     region = with_merged_rows(region)
     anchor = region.anchor
     assert anchor is not None and isinstance(anchor.op, PanelMatMul)
-    a, panels, *bias = anchor.inputs
+    a, panels = anchor.inputs
     kernel = Kernel(region, target, f"matmul_{region.name}"[:80])
     *lead, m = kernel.dims(anchor.tensor.shape[:-1])
     depth, width = kernel.dim(panels.tensor.shape[1]), int(panels.tensor.shape[2])  # type: ignore[arg-type]
     product = Product(kernel, anchor, a, anchor.op.transpose_a, tuple(lead), m, kernel.dim(anchor.op.columns), depth,
-                      width, bias[0] if bias else None)  # fmt: skip
+                      width)  # fmt: skip
 
     def read(at: Sequence[Int], step: Int, column: Int, lanes: int, mask: Int | None) -> LoopValue:
         return kernel.read(panels, (column // width, step, column % width), lanes)
@@ -83,6 +81,8 @@ def panel_matmul(region: Region, target: Target) -> list[KernelCall]:
 
 def matmul(region: Region, target: Target) -> list[KernelCall]:
     """A product of two arrays of matrices: B is read where it lies if that is fast, else packed into a temporary."""
+    if region.anchor is not None and region.anchor.inputs[1].rank == 2:
+        region = with_merged_rows(region)
     anchor = region.anchor
     assert anchor is not None and isinstance(anchor.op, MatMul)
     a, b = anchor.inputs
@@ -118,13 +118,6 @@ def _product(kernel: Kernel, anchor: Value, width: int) -> Product:
     *lead, m, n = kernel.dims(anchor.tensor.shape)
     depth = kernel.dim(a.tensor.shape[-2 if anchor.op.transpose_a else -1])
     return Product(kernel, anchor, a, anchor.op.transpose_a, tuple(lead), m, n, depth, width)
-
-
-def panel_width(columns: Dim, widest: int, dtype: DType) -> int:
-    """Columns of a panel for so many columns in all: the widest, or what holds few columns with little waste."""
-    if isinstance(columns, DimExpr) or columns > widest:
-        return widest
-    return max(1, sum(split_lanes(columns, dtype)))
 
 
 def reads_in_place(anchor: Value) -> bool:
@@ -276,9 +269,6 @@ class _Maker:
         product, kernel = self.product, self.product.kernel
         for start, value in zip(self.tile.starts, sums, strict=True):
             mask = self._mask(start, value.lanes)
-            if product.bias is not None:
-                bias = kernel.read(product.bias, (self.column + start,), value.lanes, mask)
-                value = kernel.k.add(value, kernel.fit(bias, value.lanes))
             value = kernel.k.cast(value, product.anchor.tensor.dtype)
             kernel.write((*self.at, row, self.column + start), {product.anchor: value}, value.lanes, mask)
 

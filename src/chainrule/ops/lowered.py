@@ -39,6 +39,17 @@ def panel_count(columns: Dim, width: int) -> Dim:
     return floordiv(columns + width - 1, width)
 
 
+def panel_width(columns: Dim, widest: int, dtype: DType) -> int:
+    """The width of panels for so many columns: the widest, or what holds few columns in whole half vectors of 32 bytes.
+
+    widest: in elements of the type.
+    """
+    if not isinstance(columns, int) or columns > widest:
+        return widest
+    half = 32 // accumulated(dtype).itemsize
+    return max(1, min(widest, -(-columns // half) * half))
+
+
 def _require_width(width: int) -> None:
     if width < 1:
         raise ArgumentError(f"width {width} is not a number >= 1")
@@ -91,24 +102,23 @@ class PackPanels(Op):
 
 @dataclass(frozen=True)
 class PanelMatMul(Op):
-    """y = a @ w (+ bias) for a packed weight. a: [..., M, K] (transpose_a: [..., K, M]), panels: [P, K, width],
-    bias: [columns] -> [..., M, columns].
+    """y = a @ w for a packed weight. a: [..., M, K] (transpose_a: [..., K, M]), panels: [P, K, width] ->
+    [..., M, columns].
 
-    Meaning and errors are those of MatMul with w = [K, columns]; the bias is added before the one rounding of half
-    precision. Raises ShapeError when the panels do not hold `columns` columns. Source: ONNX MatMul-13 and Gemm-13.
+    Meaning and errors are those of MatMul with w = [K, columns]. Raises ShapeError when the panels do not hold `columns`
+    columns. Source: ONNX MatMul-13; Goto and van de Geijn, 2008.
     """
 
     name: ClassVar[str] = "panel_matmul"
-    args: ClassVar[tuple[str, ...]] = ("a", "panels", "bias")
+    args: ClassVar[tuple[str, ...]] = ("a", "panels")
     tolerance: ClassVar[str] = "D"
     gradient: ClassVar[str] = MADE_LATE
     columns: Dim
     transpose_a: bool = False
 
     def infer(self, *types: TensorType) -> TensorType:
-        if len(types) not in (2, 3):
-            raise ArgumentError(f"it takes 2 or 3 inputs, {len(types)} were given")
-        a, panels = types[:2]
+        expect_inputs(2, types)
+        a, panels = types
         require_product(a.dtype)
         same_dtype(a.with_dtype(accumulated(a.dtype)), panels)
         if a.rank < 2 or panels.rank != 3:
@@ -119,14 +129,13 @@ class PanelMatMul(Op):
         width = panels.shape[2]
         if not isinstance(width, int) or panels.shape[0] != panel_count(self.columns, width):
             raise ShapeError(f"{panels} does not hold {self.columns} columns")
-        _check_bias(types, a.dtype, self.columns)
         return a.with_shape((*a.shape[:-2], m, self.columns))
 
     def ref(self, *arrays: Array) -> Array:
         a, panels = arrays[0].astype(accumulator(arrays[0].dtype), copy=False), arrays[1]
         with np.errstate(all="ignore"):
             y = np.matmul(np.swapaxes(a, -1, -2) if self.transpose_a else a, _from_panels(panels, int(self.columns)))
-            return _with_bias(y, arrays)
+            return y.astype(arrays[0].dtype, copy=False)
 
 
 def _check_bias(types: Sequence[TensorType], dtype: DType, columns: Dim) -> None:

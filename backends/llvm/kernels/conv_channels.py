@@ -1,0 +1,174 @@
+"""Depthwise convolution with channels last: a vector of channels, some pixels of a row at a time, the image in place.
+
+For each kernel row the tile's inputs are loaded once each and shared by its taps. Kernel rows beyond the border are left
+out by the loop's limits. Along a row of known length the tiles that touch the border are written out, without the taps
+that are not there; those between run in a loop. Rows of unknown length, and spread images, go pixel by pixel.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from chainrule.backends.llvm.kernels.conv_shape import Geometry, geometry
+from chainrule.backends.llvm.kernels.matmul_tile import vector_lanes
+from chainrule.backends.llvm.kernels.pack import spread_loop
+from chainrule.backends.llvm.kernels.region import Kernel, KernelCall, Region
+from chainrule.backends.llvm.target import Target
+from chainrule.backends.loops import Int, Reg, as_int, ceil_div, imax, imin
+from chainrule.backends.loops import Value as LoopValue
+from chainrule.ir.graph import Value
+from chainrule.ir.types import DType
+from chainrule.ops.lowered import ChannelConv, accumulated
+
+MOST_PIXELS = 8
+
+
+def channel_conv(region: Region, target: Target) -> list[KernelCall]:
+    """One kernel for a convolution of each channel by itself."""
+    anchor = region.anchor
+    assert anchor is not None and isinstance(anchor.op, ChannelConv)
+    kernel = Kernel(region, target, f"conv_{region.name}"[:80])
+    g = geometry(kernel, anchor.op, kernel.dims(anchor.inputs[0].tensor.shape), (1,) * len(anchor.op.kernel))
+    dtype = accumulated(anchor.tensor.dtype)
+    k = kernel.k
+    k.flops = 2 * g.batch * math.prod(g.sizes, start=g.channels) * math.prod(g.kernel)
+    # Tiles of 64-byte vectors: sums, one kernel row of weights, and two inputs on their way.
+    registers = target.vector_registers * target.vector_bits // 512
+    most = max(1, min(MOST_PIXELS, registers - g.kernel[2] - 2))
+    width = int(anchor.inputs[1].tensor.shape[-1])  # type: ignore[arg-type]
+    conv = _ChannelConv(kernel, anchor, g, dtype, most)
+    with spread_loop(k, (g.batch, g.sizes[0], g.sizes[1])) as (n, z, y):
+        lanes = vector_lanes(dtype)
+        assert width == lanes, "the layout pass packs channels by vectors"
+        whole = g.channels // lanes
+        if not (whole.is_const and whole.const == 0):
+            with k.loop("c", 0, whole) as c:
+                conv.row(n, z, y, c, lanes, None)
+        rest = g.channels - whole * lanes
+        if rest.is_const and rest.const:
+            conv.row(n, z, y, whole, lanes if rest.const > lanes // 2 else lanes // 2, rest)
+        elif not rest.is_const:
+            with k.when(k.cmp("gt", rest, 0)):
+                conv.row(n, z, y, whole, lanes, rest)
+    return [kernel.built(f"channels, {most} pixels")]
+
+
+@dataclass
+class _ChannelConv:
+    kernel: Kernel
+    anchor: Value
+    g: Geometry
+    dtype: DType
+    most: int
+
+    def row(self, n: Int, z: Int, y: Int, block: Int, lanes: int, mask: Int | None) -> None:
+        """One row of the result for one vector of channels."""
+        g, count = self.g, self.g.sizes[2]
+        spot = _Row(n, z, y, block, block * vector_lanes(self.dtype), lanes, mask)
+        if not (count.is_const and g.image[2].is_const) or g.spread != (1, 1, 1):
+            with self.kernel.k.loop("x", 0, count) as x:
+                self._tile(spot, [x], self._taps_at_run_time)
+            return
+        across = min(self.most, count.const)
+        if across == 0:
+            return
+        starts = [min(i * across, count.const - across) for i in range(-(-count.const // across))]
+        inner = [s for s in starts if self._is_inside(s, across) and s % across == 0]
+        if len(inner) < 2:
+            inner = []
+        for start in starts:
+            if inner and start == inner[0]:
+                with self.kernel.k.loop("x", start // across, inner[-1] // across + 1) as i:
+                    self._tile(spot, [i * across + j for j in range(across)], self._known_taps)
+            elif start not in inner:
+                self._tile(spot, [as_int(start + j) for j in range(across)], self._known_taps)
+
+    def _is_inside(self, start: int, across: int) -> bool:
+        g = self.g
+        first = start * g.stride[2] - g.pad[2]
+        return first >= 0 and first + (across - 1) * g.stride[2] + g.reach[2] <= g.image[2].const
+
+    def _tile(self, spot: _Row, pixels: Sequence[Int], taps: Callable[..., None]) -> None:
+        """The sums of some pixels over all kernel rows, and their epilogue."""
+        k, g = self.kernel.k, self.g
+        sums = [k.reg(k.const(0, self.dtype, spot.lanes)) for _ in pixels]
+        with ExitStack() as stack:
+            place: list[Int] = []
+            steps: list[Int] = []
+            for axis, at in ((0, spot.z), (1, spot.y)):
+                low, high = tap_range(g, axis, at)
+                if g.kernel[axis] == 1 and g.pad[axis] == 0 and g.spread[axis] == 1 and g.image[axis] == g.room[axis]:
+                    tap = as_int(0)
+                else:
+                    tap = stack.enter_context(k.loop(f"k{axis}", low, high))
+                where = at * g.stride[axis] - g.pad[axis] + tap * g.dilation[axis]
+                if g.spread[axis] > 1:
+                    stack.enter_context(k.when(k.cmp("eq", where % g.spread[axis], 0)))
+                place.append(where // g.spread[axis])
+                steps.append(tap)
+            taps(spot, pixels, sums, place, steps[0] * g.kernel[1] + steps[1])
+        for x, total in zip(pixels, sums, strict=True):
+            value = k.get(total)
+            if len(self.anchor.inputs) == 3:
+                bias = self.kernel.read(self.anchor.inputs[2], (spot.channel,), spot.lanes, spot.mask)
+                value = k.add(value, self.kernel.fit(bias, spot.lanes))
+            index = (spot.n, *g.outer((spot.z, spot.y, x)), spot.channel)
+            self.kernel.write(index, {self.anchor: k.cast(value, self.anchor.tensor.dtype)}, spot.lanes, spot.mask)
+
+    def _known_taps(self, spot: _Row, pixels: Sequence[Int], sums: Sequence[Reg], place: Sequence[Int], row: Int) -> None:
+        """One kernel row where it is known which taps lie inside the image."""
+        k, g = self.kernel.k, self.g
+        weights = [self._weight(spot, row, tap) for tap in range(g.kernel[2])]
+        loaded: dict[Int, LoopValue] = {}
+        for x, total in zip(pixels, sums, strict=True):
+            for tap, weight in enumerate(weights):
+                where = x * g.stride[2] - g.pad[2] + tap * g.dilation[2]
+                if where.is_const and not 0 <= where.const < g.image[2].const:
+                    continue
+                if where not in loaded:
+                    loaded[where] = self._pixel(spot, place, where)
+                k.set(total, k.fma(loaded[where], weight, k.get(total)))
+
+    def _taps_at_run_time(self, spot: _Row, pixels: Sequence[Int], sums: Sequence[Reg], place: Sequence[Int],
+                          row: Int) -> None:  # fmt: skip
+        """One kernel row of one pixel, its taps between limits."""
+        k, g = self.kernel.k, self.g
+        low, high = tap_range(g, 2, pixels[0])
+        with k.loop("k2", low, high) as tap, ExitStack() as stack:
+            where = pixels[0] * g.stride[2] - g.pad[2] + tap * g.dilation[2]
+            if g.spread[2] > 1:
+                stack.enter_context(k.when(k.cmp("eq", where % g.spread[2], 0)))
+            value = self._pixel(spot, place, where // g.spread[2])
+            k.set(sums[0], k.fma(value, self._weight(spot, row, tap), k.get(sums[0])))
+
+    def _weight(self, spot: _Row, row: Int, tap: Int | int) -> LoopValue:
+        index = (0, spot.block, row * self.g.kernel[2] + tap, 0)
+        return self.kernel.fit(self.kernel.read(self.anchor.inputs[1], index, spot.lanes), spot.lanes)
+
+    def _pixel(self, spot: _Row, place: Sequence[Int], x: Int) -> LoopValue:
+        index = (spot.n, *self.g.outer((*place, x)), spot.channel)
+        return self.kernel.fit(self.kernel.read(self.anchor.inputs[0], index, spot.lanes, spot.mask), spot.lanes)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row of the result and a vector of channels. mask: how many of its lanes are there."""
+
+    n: Int
+    z: Int
+    y: Int
+    block: Int
+    channel: Int
+    lanes: int
+    mask: Int | None
+
+
+def tap_range(g: Geometry, axis: int, at: Int) -> tuple[Int, Int]:
+    """The taps of a window that lie inside the (spread) image along an axis: from, to."""
+    start = at * g.stride[axis] - g.pad[axis]
+    low = ceil_div(imax(0, 0 - start), g.dilation[axis])
+    end = (g.image[axis] - 1) * g.spread[axis] + 1
+    return low, imin(g.kernel[axis], ceil_div(imax(0, end - start), g.dilation[axis]))

@@ -1,0 +1,347 @@
+"""Carries images with their channels last through the graph, so that convolutions and what lies between need no copies.
+
+Every value [N, C, *S] may exist in two forms, channels first as the user wrote it and channels last. A convolution makes
+the last form and asks for it; elementwise ops, broadcasts, pools, reductions, pads, slices and concatenations follow
+what they are given; everything else asks for the first form. A form that is missing is made by one transpose where it is
+first asked for, which is a reshape where there is one channel or one pixel. A flattened image that is multiplied by a
+fixed weight stays as it is: the rows of the weight are put in its order instead, once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+from chainrule import loc as locations
+from chainrule.ir.dims import Dim, dim_product
+from chainrule.ir.graph import Graph, Input, Value, build, rebuild, remapped
+from chainrule.ir.op import Op
+from chainrule.ir.types import TensorType
+from chainrule.ops.basic import Full
+from chainrule.ops.conv import Conv, ConvTranspose, kernel_of
+from chainrule.ops.elementwise import Elementwise, add
+from chainrule.ops.lowered import ChannelConv, PackKernel, PanelConv, PanelMatMul, PoolLast, accumulated, panel_width
+from chainrule.ops.matmul import MatMul
+from chainrule.ops.pool import AvgPool, MaxPool
+from chainrule.ops.reduce import AMax, AMin, Mean, Prod, Reduction, Sum
+from chainrule.ops.shape_rules import axes_of
+from chainrule.ops.shaping import Concat, Expand, Flip, Pad, Reshape, Slice, Transpose, flip, reshape, transpose
+from chainrule.passes.base import Notes, Pass
+from chainrule.passes.pack import TILES, Tiles, widest
+from chainrule.passes.rewrite import fixed_values
+
+CHANNEL_WIDTH = 16  # f32 channels that a depthwise kernel takes at a time
+PANEL_BYTES = 400 * 1024  # of a panel that stays in the second-level cache next to the image
+
+
+@dataclass(frozen=True)
+class ChannelsLast(Pass):
+    """Convolutions and what follows them work on images with their channels last."""
+
+    name: ClassVar[str] = "channels-last"
+    tiles: tuple[tuple[int, int], ...] = TILES
+
+    def __str__(self) -> str:
+        return self.name
+
+    def run(self, graph: Graph, notes: Notes) -> Graph:
+        if not any(isinstance(node.op, Conv | ConvTranspose) for node in graph.nodes):
+            return graph
+        walk = _Walk(graph, self.tiles, notes, fixed_values(graph))
+        for node in graph.nodes:
+            with locations.using(node.locs):
+                walk.visit(node)
+        return remapped(graph, {v: walk.first(v) for v in graph.results})
+
+
+@dataclass
+class _Walk:
+    """The forms of every node that was visited. native: nodes that exist with channels last because they were made so."""
+
+    graph: Graph
+    tiles: Tiles
+    notes: Notes
+    fixed: frozenset[Value]
+    plain: dict[Value, Value] = field(default_factory=dict)
+    lasts: dict[Value, Value] = field(default_factory=dict)
+    native: set[Value] = field(default_factory=set)
+
+    def visit(self, node: Value) -> None:
+        """Makes one form of the node."""
+        made = None if isinstance(node.op, Input) else self._made_last(node)
+        if made is not None:
+            assert made.type == last_type(node.tensor), f"{node.op.name}: {made.type} for {node.type}"
+            self.lasts[node] = made
+            self.native.add(node)
+        elif isinstance(node.op, Input):
+            self.plain[node] = node
+        elif not (isinstance(node.op, Reshape) and node.inputs[0] in self.native):
+            self.plain[node] = self._made_first(node)
+
+    def first(self, value: Value) -> Value:
+        """The value with its channels where the user put them."""
+        found = self.plain.get(value)
+        if found is None and value in self.lasts:
+            self.notes.count("channels put first")
+            found = self.plain[value] = to_first(self.lasts[value])
+        elif found is None:
+            # A reshape of an image with its channels last waits for who uses it: a product may take it as it is.
+            found = self.plain[value] = rebuild(value, (self.first(value.inputs[0]),))
+        return found
+
+    def last(self, value: Value) -> Value:
+        """The value [N, C, *S] with its channels last."""
+        found = self.lasts.get(value)
+        if found is None:
+            if isinstance(value.op, Full):
+                found = build(replace(value.op, shape=last_shape(value.shape)))
+            elif isinstance(value.op, Expand):
+                found = build(Expand(last_shape(value.shape)), self.aligned(value.inputs[0], value.rank))
+            else:
+                self.notes.count("channels put last")
+                found = to_last(self.plain[value])
+            self.lasts[value] = found
+        return found
+
+    def aligned(self, value: Value, rank: int) -> Value:
+        """A value that broadcasts against [N, C, *S], as one that broadcasts against [N, *S, C]."""
+        if value.rank == rank:
+            return self.last(value)
+        plain = self.first(value)
+        if value.rank == 0:
+            return plain
+        return to_last(reshape(plain, (*(1,) * (rank - value.rank), *value.shape)))
+
+    def _made_last(self, node: Value) -> Value | None:
+        """The node with its channels last, where it is worth it."""
+        if not isinstance(node.type, TensorType):
+            return None
+        match node.op:
+            case Conv():
+                return self._convolution(node, node.op)
+            case ConvTranspose():
+                return self._transposed(node, node.op)
+            case _:
+                follows = FOLLOWERS.get(type(node.op)) or (_elementwise if isinstance(node.op, Elementwise) else None)
+                if follows is None or node.rank < 3 or not self._has_native(node):
+                    return None
+                return follows(self, node)
+
+    def _has_native(self, node: Value) -> bool:
+        return any(v in self.native and v.rank == node.rank for v in node.inputs)
+
+    def _made_first(self, node: Value) -> Value:
+        if isinstance(node.op, MatMul):
+            found = self._flattened_product(node, node.op)
+            if found is not None:
+                return found
+        if isinstance(node.op, Reduction) and node.inputs[0] in self.native and not node.op.keepdims:
+            return self._reduced(node, node.op)
+        if isinstance(node.op, Transpose) and node.inputs[0] in self.native:
+            rank = node.inputs[0].rank
+            return transpose(self.last(node.inputs[0]), [last_axis(axis, rank) for axis in node.op.perm])
+        return rebuild(node, tuple(self.first(v) for v in node.inputs))
+
+    # -- convolutions --------------------------------------------------------------------------------------------------
+
+    def _convolution(self, node: Value, op: Conv) -> Value:
+        x, w, *bias = node.inputs
+        rank = len(op.stride)
+        kernel = kernel_of(w.tensor)
+        sizes = node.shape[2:]
+        ones = (1,) * rank
+        weight, biases = self.first(w), tuple(self.first(b) for b in bias)
+        channels, outs = x.shape[1], w.shape[0]
+        if op.groups == channels and op.groups == outs and op.groups != 1:
+            panels = build(PackKernel(channel_width(node.tensor)), weight)
+            made = ChannelConv(kernel, op.stride, op.pad[:rank], op.dilation, sizes, ones)
+            return build(made, self.last(x), panels, *biases)
+        if self._is_product(op, kernel) and node.dtype.bits >= 32:
+            width = panel_width(outs, widest(self.tiles, node.dtype), node.dtype)
+            packed = build(PackKernel(width), weight)
+            y = build(PanelMatMul(outs), self.last(x), reshape(packed, packed.shape[1:]))
+            return add(y, biases[0]) if biases else y
+        width = self._width(op.groups, outs, sizes[-1], channels, kernel, node)
+        panels = build(PackKernel(width, op.groups), weight)
+        made = PanelConv(kernel, op.stride, op.pad[:rank], op.dilation, op.groups, outs, sizes, ones)
+        return build(made, self.last(x), panels, *biases)
+
+    def _is_product(self, op: Conv, kernel: Sequence[int]) -> bool:
+        """A kernel of one tap at stride 1 is a product over the channels of each pixel."""
+        return all(k == 1 for k in kernel) and all(s == 1 for s in op.stride) and not any(op.pad) and op.groups == 1
+
+    def _transposed(self, node: Value, op: ConvTranspose) -> Value:
+        """A convolution of the spread image by the kernel turned round."""
+        x, w, *bias = node.inputs
+        rank = len(op.stride)
+        kernel = kernel_of(w.tensor)
+        pad = tuple(op.dilation[i] * (kernel[i] - 1) - op.pad[i] for i in range(rank))
+        ones = (1,) * rank
+        weight, biases = self.first(w), tuple(self.first(b) for b in bias)
+        outs = node.shape[1]
+        if op.groups == x.shape[1] and op.groups == outs and op.groups != 1:
+            panels = build(PackKernel(channel_width(node.tensor)), flip(weight, tuple(range(2, 2 + rank))))
+            made = ChannelConv(kernel, ones, pad, op.dilation, node.shape[2:], op.stride)
+            return build(made, self.last(x), panels, *biases)
+        width = self._width(op.groups, outs, node.shape[-1], x.shape[1], kernel, node)
+        panels = build(PackKernel(width, op.groups, backward=True), weight)
+        made = PanelConv(kernel, ones, pad, op.dilation, op.groups, outs, node.shape[2:], op.stride)
+        return build(made, self.last(x), panels, *biases)
+
+    def _width(self, groups: int, outs: Dim, across: Dim, channels: Dim, kernel: Sequence[int], node: Value) -> int:
+        """Columns of the panels of a convolution's weight.
+
+        The widest tile reads the fewest scalars, but has few rows: narrower ones with more rows fit maps of 7 or 14
+        pixels better. And a panel should stay in the second-level cache.
+        """
+        part = outs // groups
+        scale = 4 / accumulated(node.dtype).itemsize
+        if not isinstance(part, int) or part <= 32 * scale or len(self.tiles) < 3:
+            return panel_width(part, widest(self.tiles, node.dtype), node.dtype)
+        depth = channels * math.prod(kernel) if isinstance(channels, int) else 0
+        best = min(self.tiles, key=lambda tile: (
+            depth * tile[1] * 4 > PANEL_BYTES, _waste(across, tile[0]) + _waste(part, int(tile[1] * scale)), -tile[1]
+        )) if isinstance(across, int) else self.tiles[0]  # fmt: skip
+        return panel_width(part, int(best[1] * scale), node.dtype)
+
+    # -- ways out ------------------------------------------------------------------------------------------------------
+
+    def _flattened_product(self, node: Value, op: MatMul) -> Value | None:
+        """[N, C, *S] flattened to [N, C*prod(S)], times a fixed weight: the weight's rows follow the image."""
+        flat, w = node.inputs
+        image = flat.inputs[0] if isinstance(flat.op, Reshape) else None
+        if image is None or image not in self.native or op.transpose_a or w not in self.fixed:
+            return None
+        rest = image.shape[1:]
+        if flat.shape != (image.shape[0], dim_product(rest)) or w.rank != 2:
+            return None
+        order = tuple(range(1, len(rest)))
+        weight = self.first(w)
+        if op.transpose_b:
+            turned = transpose(reshape(weight, (w.shape[0], *rest)), (0, *(1 + axis for axis in order), 1))
+        else:
+            turned = transpose(reshape(weight, (*rest, w.shape[1])), (*order, 0, len(rest)))
+        self.notes.count("weight follows a flattened image")
+        return build(op, reshape(self.last(image), flat.shape), reshape(turned, w.shape))
+
+    def _reduced(self, node: Value, op: Reduction) -> Value:
+        """A reduction that drops axes: what remains is transposed only if its channels are not where they should be."""
+        x = node.inputs[0]
+        axes = axes_of(op.axes, x.rank)
+        left = [axis for axis in last_order(x.rank) if axis not in axes]
+        result = build(replace(op, axes=tuple(sorted(last_axis(a, x.rank) for a in axes))), self.last(x))
+        return transpose(result, [left.index(axis) for axis in sorted(left)])
+
+
+def _waste(count: int, tile: int) -> float:
+    """The part of the work of tiles over so many rows or columns that is done in vain, with the best even tile."""
+    return min(-(-count // n) * n / count - 1 for n in range(max(1, (tile + 1) // 2), tile + 1)) if count else 0.0
+
+
+def channel_width(type: TensorType) -> int:
+    """Channels of a depthwise panel: those of one vector of 64 bytes."""
+    return CHANNEL_WIDTH * 4 // accumulated(type.dtype).itemsize
+
+
+def last_order(rank: int) -> tuple[int, ...]:
+    """The axes of [N, C, *S] in the order N, *S, C."""
+    return (0, *range(2, rank), 1)
+
+
+def last_axis(axis: int, rank: int) -> int:
+    """Where an axis of [N, C, *S] is with channels last."""
+    return last_order(rank).index(axis)
+
+
+def last_shape(shape: Sequence[Dim]) -> tuple[Dim, ...]:
+    return tuple(shape[axis] for axis in last_order(len(shape)))
+
+
+def last_type(type: TensorType) -> TensorType:
+    return type.with_shape(last_shape(type.shape))
+
+
+def to_last(x: Value) -> Value:
+    """[N, C, *S] -> [N, *S, C]; a view where there is one channel or one pixel."""
+    if x.shape[1] == 1 or all(d == 1 for d in x.shape[2:]):
+        return reshape(x, last_shape(x.shape))
+    return transpose(x, last_order(x.rank))
+
+
+def to_first(x: Value) -> Value:
+    """[N, *S, C] -> [N, C, *S]; a view where there is one channel or one pixel."""
+    shape = (x.shape[0], x.shape[-1], *x.shape[1:-1])
+    if x.shape[-1] == 1 or all(d == 1 for d in x.shape[1:-1]):
+        return reshape(x, shape)
+    return transpose(x, (0, x.rank - 1, *range(1, x.rank - 1)))
+
+
+def _elementwise(walk: _Walk, node: Value) -> Value:
+    return build(node.op, *(walk.aligned(v, node.rank) for v in node.inputs))
+
+
+def _expand(walk: _Walk, node: Value) -> Value:
+    return build(Expand(last_shape(node.shape)), walk.aligned(node.inputs[0], node.rank))
+
+
+def _pool(walk: _Walk, node: Value) -> Value:
+    op = node.op
+    if isinstance(op, MaxPool):
+        made = PoolLast("max", op.window, op.stride, op.pad, op.dilation, op.ceil_mode)
+    else:
+        assert isinstance(op, AvgPool)
+        ones = (1,) * len(op.window)
+        made = PoolLast("avg", op.window, op.stride, op.pad, ones, op.ceil_mode, op.count_include_pad)
+    return build(made, walk.last(node.inputs[0]))
+
+
+def _reduction(walk: _Walk, node: Value) -> Value | None:
+    op, rank = node.op, node.inputs[0].rank
+    assert isinstance(op, Reduction)
+    if not op.keepdims:
+        return None
+    axes = tuple(sorted(last_axis(a, rank) for a in axes_of(op.axes, rank)))
+    return build(replace(op, axes=axes), walk.last(node.inputs[0]))
+
+
+def _concat(walk: _Walk, node: Value) -> Value:
+    assert isinstance(node.op, Concat)
+    axis = last_axis(node.op.axis % node.rank, node.rank)
+    return build(Concat(axis), *(walk.last(v) for v in node.inputs))
+
+
+def _pad(walk: _Walk, node: Value) -> Value:
+    op = node.op
+    assert isinstance(op, Pad)
+    made = Pad(last_shape(op.before), last_shape(op.after), op.value)
+    return build(made, walk.last(node.inputs[0]))
+
+
+def _slice(walk: _Walk, node: Value) -> Value:
+    op = node.op
+    assert isinstance(op, Slice)
+    steps = tuple(op.steps[axis] for axis in last_order(node.rank))
+    return build(Slice(last_shape(op.starts), last_shape(op.sizes), steps), walk.last(node.inputs[0]))
+
+
+def _flip(walk: _Walk, node: Value) -> Value:
+    assert isinstance(node.op, Flip)
+    axes = tuple(sorted(last_axis(a, node.rank) for a in axes_of(node.op.axes, node.rank)))
+    return build(Flip(axes), walk.last(node.inputs[0]))
+
+
+def _reshape(walk: _Walk, node: Value) -> Value | None:
+    """A reshape that keeps batch and channels."""
+    (x,) = node.inputs
+    if node.rank < 3 or x.rank < 3 or node.shape[:2] != x.shape[:2] or x not in walk.native:
+        return None
+    return reshape(walk.last(x), last_shape(node.shape))
+
+
+# How ops follow an image with its channels last; elementwise ops do, too.
+FOLLOWERS: Mapping[type[Op], Callable[[_Walk, Value], Value | None]] = {
+    Expand: _expand, MaxPool: _pool, AvgPool: _pool, Concat: _concat, Pad: _pad, Slice: _slice, Flip: _flip,
+    Reshape: _reshape, Sum: _reduction, Mean: _reduction, AMax: _reduction, AMin: _reduction, Prod: _reduction,
+}  # fmt: skip

@@ -1,0 +1,62 @@
+"""Gives products with a weight their weight in packed panels, as a node of its own.
+
+Where the weight is fixed, passes.hoist computes the packing once per set of weights; in a training step it is one more
+kernel, worth it where the weight would have to be turned round anyway. Products of two activations are left to the
+kernel, which packs what it reads more than once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from chainrule.ir.dims import Dim
+from chainrule.ir.graph import Graph, Value, build, rewrite
+from chainrule.ir.types import DType
+from chainrule.ops.lowered import PackPanels, PanelMatMul, accumulated, panel_width
+from chainrule.ops.matmul import MatMul
+from chainrule.passes.base import Notes, Pass
+from chainrule.passes.rewrite import fixed_values
+
+Tiles = Sequence[tuple[int, int]]
+
+# (rows, f32 columns) of the register tiles of a machine, the best first: those of AVX-512 (backends give their own).
+TILES: tuple[tuple[int, int], ...] = ((6, 64), (8, 48), (7, 32), (8, 16))
+
+
+def widest(tiles: Tiles, dtype: DType) -> int:
+    """Columns of the widest panel for an element type."""
+    return tiles[0][1] * 4 // accumulated(dtype).itemsize
+
+
+def packed(w: Value, tiles: Tiles, transposed: bool) -> tuple[Value, Dim]:
+    """A weight [K, N] (transposed: [N, K]) in panels, and N."""
+    columns = w.shape[0] if transposed else w.shape[1]
+    width = panel_width(columns, widest(tiles, w.dtype), w.dtype)
+    return build(PackPanels(width, transposed), w), columns
+
+
+@dataclass(frozen=True)
+class PackWeights(Pass):
+    """matmul(a, w) becomes panel_matmul(a, pack_panels(w)) where w is one matrix that is fixed or transposed."""
+
+    name: ClassVar[str] = "pack-weights"
+    tiles: tuple[tuple[int, int], ...] = TILES
+
+    def __str__(self) -> str:
+        return self.name
+
+    def run(self, graph: Graph, notes: Notes) -> Graph:
+        fixed = fixed_values(graph)
+
+        def rule(node: Value, inputs: tuple[Value, ...]) -> Value | None:
+            if not isinstance(node.op, MatMul) or node.inputs[1].rank != 2:
+                return None
+            if node.inputs[1] not in fixed and not node.op.transpose_b:
+                return None
+            notes.count("fixed weight" if node.inputs[1] in fixed else "transposed weight")
+            panels, columns = packed(inputs[1], self.tiles, node.op.transpose_b)
+            return build(PanelMatMul(columns, node.op.transpose_a), inputs[0], panels)
+
+        return rewrite(graph, rule)
