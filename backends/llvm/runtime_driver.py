@@ -116,6 +116,10 @@ def steps_name(parallel: bool, timed: bool) -> str:
 
 _BARRIER = "  call void @barrier(ptr %pool, i64 %workers, ptr %open.at)"
 
+# Runs have a worker at least: the division cannot fail, and the lint over all modules sees so.
+_SAFE_WORKERS = """  %some.workers = icmp ne i64 %workers, 0
+  %safe.workers = select i1 %some.workers, i64 %workers, i64 1"""
+
 
 def _steps_text(parallel: bool, timed: bool) -> str:
     """void (frame, buffers, worker, workers, failure, times, arrived): one thread's walk through all steps.
@@ -140,6 +144,7 @@ entry:
   %status = alloca i64
   %open.at = alloca i64
   store i64 %arrived, ptr %open.at
+{_SAFE_WORKERS if parallel else ""}
   store i64 0, ptr %counters
   store i64 0, ptr %status
   br label %step
@@ -200,11 +205,11 @@ def _range(prefix: str, extent: str, parallel: bool, grain: int) -> str:
     if not parallel:
         return f"  %{prefix}.lo = add i64 0, 0\n  %{prefix}.hi = add i64 %{extent}, 0"
     return f"""  %{prefix}.lo.times = mul i64 %{extent}, %worker
-  %{prefix}.lo.even = udiv i64 %{prefix}.lo.times, %workers
+  %{prefix}.lo.even = udiv i64 %{prefix}.lo.times, %safe.workers
   %{prefix}.lo.part = and i64 %{prefix}.lo.even, {-grain}
   %{prefix}.lo = select i1 %{prefix}.shared, i64 %{prefix}.lo.part, i64 0
   %{prefix}.hi.times = add i64 %{prefix}.lo.times, %{extent}
-  %{prefix}.hi.even = udiv i64 %{prefix}.hi.times, %workers
+  %{prefix}.hi.even = udiv i64 %{prefix}.hi.times, %safe.workers
   %{prefix}.hi.part = and i64 %{prefix}.hi.even, {-grain}
   %{prefix}.upto = add i64 %worker, 1
   %{prefix}.inner = icmp ult i64 %{prefix}.upto, %workers
