@@ -1,13 +1,18 @@
-"""Options and hypothesis profiles of the whole suite."""
+"""Options and hypothesis profiles of the whole suite, and the lint over all LLVM code that it builds."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
+from collections.abc import Generator, Iterable
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+from chainrule.backends.llvm import jit
+from chainrule.backends.llvm.lint import lint_ir
 
 # No profile has a deadline: a compile in the middle of an example is not a fault, and no test asserts a time.
 hypothesis.settings.register_profile("dev", deadline=None, max_examples=50)
@@ -21,6 +26,31 @@ os.environ.setdefault("CHAINRULE_CACHE_DIR", str(Path(__file__).parents[1] / ".p
 _END_TIME = pytest.StashKey[float]()
 
 
+class LintedModules(list[jit.Module]):
+    """Takes every module that is compiled or loaded, and keeps of it only what the lint says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[bytes] = set()
+        self.faults: list[str] = []
+
+    def append(self, module: jit.Module) -> None:
+        digest = hashlib.sha256(module.text.encode()).digest()
+        if digest in self.seen:
+            return
+        self.seen.add(digest)
+        where = os.environ.get("PYTEST_CURRENT_TEST", "outside of a test")
+        self.faults += [f"{module.exports[0]}, {fault} ({where})" for fault in lint_ir(module.text, module.imports)]
+
+    def __iadd__(self, modules: Iterable[jit.Module]) -> LintedModules:
+        for module in modules:
+            self.append(module)
+        return self
+
+
+_MODULES = pytest.StashKey[LintedModules]()
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--bless` rewrites golden texts; `--seconds` bounds a run: what has not begun by then is skipped, and said so."""
     parser.addoption("--bless", action="store_true", help="rewrite the golden texts with what the code now prints")
@@ -28,6 +58,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_MODULES] = LintedModules()
+    jit.record_modules(config.stash[_MODULES])
     seconds = config.getoption("--seconds")
     if seconds is not None:
         config.stash[_END_TIME] = time.monotonic() + seconds
@@ -42,3 +74,23 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def bless(request: pytest.FixtureRequest) -> bool:
     """True when the run was asked to rewrite golden texts instead of comparing with them."""
     return bool(request.config.getoption("--bless"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None]:
+    """A fault in any LLVM module fails the session, whatever its tests say."""
+    yield
+    jit.record_modules(None)
+    if session.config.stash[_MODULES].faults and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Says how many modules were linted, and every fault."""
+    modules = config.stash[_MODULES]
+    if modules.faults:
+        terminalreporter.section("faults in LLVM modules", red=True, bold=True)
+        for fault in modules.faults:
+            terminalreporter.write_line(fault)
+    if modules.seen:
+        terminalreporter.write_line(f"{len(modules.seen)} LLVM modules linted, {len(modules.faults)} faults")
