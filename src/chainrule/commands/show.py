@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Prints the graph or what was asked about it."""
     from chainrule.backends.llvm.pipeline import pipeline
+    from chainrule.backends.llvm.target import host_target
     from chainrule.passes import canonicalize, fold_norm
     from chainrule.passes.rewrite import explain
 
@@ -38,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         print("\n".join(rule.name for rule in rules))
         return 0
     loaded = load(arguments)
-    graph, reports = pipeline().run(loaded.traced.graph)
+    graph, reports = pipeline(host_target()).run(loaded.traced.graph)
     places = not arguments.no_places
     if arguments.why is not None:
         before = next((r.before for r in reports if r.name.startswith("fold-norm")), graph)
@@ -52,7 +53,6 @@ def run(arguments: argparse.Namespace) -> int:
         from chainrule.backends.llvm.cache import Cache
         from chainrule.backends.llvm.program import assemble
         from chainrule.backends.llvm.records import Lowering
-        from chainrule.backends.llvm.target import host_target
         from chainrule.passes.hoist import hoist
 
         print("\n\n".join(map(str, assemble(hoist(graph).main, Lowering(host_target(), Cache(None))).functions)))
