@@ -249,9 +249,8 @@ def output_names(scope: Scope, paths: Iterable[str]) -> list[str]:
 
 def parameters_of(fn: Callable[..., Any]) -> list[inspect.Parameter] | None:
     """The parameters of a function, or of the method that computes a module; None where Python does not know them."""
-    called: Any = getattr(fn, "called", None)
     try:
-        return list(inspect.signature(called() if callable(called) else fn).parameters.values())
+        return list(inspect.signature(fn).parameters.values())
     except (TypeError, ValueError):
         return None
 
