@@ -122,7 +122,8 @@ class _Exporter:
         used = {name for node in self.writer.nodes for name in node.input}
         arrays = {self.names[v][0]: array for v, array in stored.items()}
         initializers = [self._initializer(n, np.ascontiguousarray(a).reshape(a.shape))
-                        for n, a in {**arrays, **self.writer.constants}.items() if n in used or n in arrays]  # fmt: skip
+                        for n, a in {**arrays, **self.writer.constants}.items()
+                        if n in used or n in arrays]  # fmt: skip
         return helper.make_graph(self.writer.nodes, name, inputs, outputs, initializers)
 
     def _initializer(self, name: str, array: Array) -> TensorProto:

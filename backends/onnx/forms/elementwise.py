@@ -43,6 +43,10 @@ def _is_common_softplus(node: Value) -> bool:
     return node.dtype != f64 and node.op.beta == 1.0 and node.op.threshold >= 20.0
 
 
+def _bare(node: Value, opset: int) -> Call:
+    return Call(node.inputs, {})
+
+
 def _read_softplus(given: Given) -> Value:
     x = given.value(0)
     return build(smooth.Softplus(1.0, math.inf if x.dtype == f64 else 20.0), x)
@@ -82,8 +86,9 @@ FORMS: tuple[Form, ...] = (
     *same([
         (el.Neg, "Neg"), (el.Abs, "Abs"), (ar.Sign, "Sign"), (ar.Reciprocal, "Reciprocal"),
         (ar.Floor, "Floor"), (ar.Ceil, "Ceil"), (ar.IsNaN, "IsNaN"),
-        (tr.Exp, "Exp"), (tr.Log, "Log"), (tr.Sqrt, "Sqrt"), (tr.Tanh, "Tanh"), (tr.Sigmoid, "Sigmoid"), (tr.Erf, "Erf"),
-        (tri.Sin, "Sin"), (tri.Cos, "Cos"), (tri.Tan, "Tan"), (tri.ASin, "Asin"), (tri.ACos, "Acos"), (tri.ATan, "Atan"),
+        (tr.Exp, "Exp"), (tr.Log, "Log"), (tr.Sqrt, "Sqrt"), (tr.Tanh, "Tanh"), (tr.Sigmoid, "Sigmoid"),
+        (tr.Erf, "Erf"), (tri.Sin, "Sin"), (tri.Cos, "Cos"), (tri.Tan, "Tan"), (tri.ASin, "Asin"),
+        (tri.ACos, "Acos"), (tri.ATan, "Atan"),
         (tri.SinH, "Sinh"), (tri.CosH, "Cosh"), (tri.ASinH, "Asinh"), (tri.ACosH, "Acosh"), (tri.ATanH, "Atanh"),
         (act.Relu, "Relu"), (smooth.Softsign, "Softsign"),
         (cmp.LogicalAnd, "And"), (cmp.LogicalOr, "Or"), (cmp.LogicalXor, "Xor"), (cmp.LogicalNot, "Not"),
@@ -92,17 +97,17 @@ FORMS: tuple[Form, ...] = (
     ]),
     *same([(cmp.Le, "LessOrEqual"), (cmp.Ge, "GreaterOrEqual")], since=12),
     *same([(cmp.BitAnd, "BitwiseAnd"), (cmp.BitOr, "BitwiseOr"), (cmp.BitXor, "BitwiseXor"),
-           (cmp.BitNot, "BitwiseNot")], since=18),  # fmt: skip
+           (cmp.BitNot, "BitwiseNot")], since=18),
     Form(ar.Round, "Round", since=11),
     Form(ar.IsInf, "IsInf", (Fixed("detect_negative", 1, 1), Fixed("detect_positive", 1, 1)), since=10),
     Form(el.Div, "Div", when=_is_float),
     Form(RawDiv, "Div", reads=False),
     Form(ar.FMod, "Mod", (Fixed("fmod", 1, 0),), since=10, when=_is_float),
     Form(RawMod, "Mod", (Attr("fmod", "fmod", 0),), since=10, reads=False),
-    Form(ar.Remainder, "Mod", (Fixed("fmod", 0, 0),), since=10, when=lambda node: False),
+    Form(ar.Remainder, "Mod", (Fixed("fmod", 0, 0),), since=10, writes=False),
     Form(RawShift, "BitShift", (Attr("direction", "direction"),), since=11, reads=False),
-    Form(cmp.ShiftLeft, "BitShift", (Fixed("direction", "LEFT"),), since=11, when=lambda node: False),
-    Form(cmp.ShiftRight, "BitShift", (Fixed("direction", "RIGHT"),), since=11, when=lambda node: False),
+    Form(cmp.ShiftLeft, "BitShift", (Fixed("direction", "LEFT"),), since=11, writes=False),
+    Form(cmp.ShiftRight, "BitShift", (Fixed("direction", "RIGHT"),), since=11, writes=False),
     Form(tr.Pow, "Pow", when=_is_float),
     Form(el.Where, "Where", since=9, typed=1),
     Form(el.Cast, "Cast", (Attr("dtype", "to"),), when=_widens_or_wraps),
@@ -119,6 +124,5 @@ FORMS: tuple[Form, ...] = (
                                Fixed("gamma", smooth.SELU_SCALE, smooth.SELU_SCALE))),
     Form(smooth.Gelu, "Gelu", (Attr("approximate", "approximate", "none"),), since=20),
     Form(smooth.Mish, "Mish", since=18),
-    Form(smooth.Softplus, "Softplus", when=_is_common_softplus, read=_read_softplus, write=lambda node, opset:
-         Call(node.inputs, {})),
+    Form(smooth.Softplus, "Softplus", when=_is_common_softplus, read=_read_softplus, write=_bare),
 )  # fmt: skip

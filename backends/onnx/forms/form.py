@@ -75,7 +75,7 @@ class Given:
         found = self.contents[position] if position < len(self.contents) else None
         if found is None:
             raise NotSupported(f"{self.op_type}: input {position} is not known when the model is loaded",
-                               help="fold the shape arithmetic of the model into constants, or give fixed sizes")  # fmt: skip
+                               help="give fixed sizes, or fold what it is computed from")  # fmt: skip
         return found
 
     def dims(self, position: int) -> Vector:
@@ -157,9 +157,9 @@ class Form:
     """One op class as one ONNX op type.
 
     since: the first opset in which it can be written so. typed: the input whose element type must have a kernel.
-    when(node): whether this node of the op has this form. write, read: instead of the parts.
-    reads: False for a form whose ONNX op is read as another op. kinds: element types ("fiub") of the input `typed` for
-    which the importer takes this form. state: the inputs that are running statistics, not trained.
+    when(node): whether this node of the op has this form. write, read: instead of the parts. reads: False for a form
+    whose ONNX op is read as another op; writes: False for one that is only read. kinds: element types ("fiub") of the
+    input `typed` for which the importer takes this form. state: the inputs that are running statistics, not trained.
     """
 
     op: type[Op]
@@ -171,12 +171,13 @@ class Form:
     write: Callable[[Value, int], Call] | None = None
     read: Callable[[Given], Value] | None = None
     reads: bool = True
+    writes: bool = True
     kinds: str = "fiub"
     state: tuple[int, ...] = ()
 
     def fits(self, node: Value, opset: int) -> bool:
         """True when the node can be written in this form."""
-        if opset < self.since or (self.when is not None and not self.when(node)):
+        if not self.writes or opset < self.since or (self.when is not None and not self.when(node)):
             return False
         return all(_exact(node, part) for part in self.parts)
 

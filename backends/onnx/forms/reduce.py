@@ -17,9 +17,11 @@ def _has_axes(node: Value) -> bool:
     return bool(getattr(node.op, "axes", ()))
 
 
-def _reduction(op: type[Op], name: str, axes_are_input_since: int = 18, kinds: str = "fiu") -> Form:
+def _reduction(op: type[Op], name: str, axes_are_input_since: int = 18, kinds: str = "fiu",
+               writes: bool = True) -> Form:  # fmt: skip
     axes = Operand("axes", 1, "axes", "axes", attribute_before=axes_are_input_since)
-    return Form(op, name, (axes, Attr("keepdims", "keepdims", 1)), when=_has_axes, kinds=kinds)
+    return Form(op, name, (axes, Attr("keepdims", "keepdims", 1)), when=_has_axes, kinds=kinds,
+                writes=writes)  # fmt: skip
 
 
 def _position(op: type[Op], name: str) -> Form:
@@ -41,7 +43,7 @@ FORMS: tuple[Form, ...] = (
     _reduction(red.AMax, "ReduceMax"),
     _reduction(red.AMin, "ReduceMin"),
     _reduction(red.Prod, "ReduceProd"),
-    _reduction(stat.LogSumExp, "ReduceLogSumExp", kinds="f"),
+    _reduction(stat.LogSumExp, "ReduceLogSumExp", kinds="f", writes=False),  # some runtimes overflow
     _reduction(stat.L1Norm, "ReduceL1", kinds="f"),
     _reduction(stat.L2Norm, "ReduceL2", kinds="f"),
     _reduction(stat.SumSquare, "ReduceSumSquare", kinds="f"),
@@ -49,8 +51,8 @@ FORMS: tuple[Form, ...] = (
     _position(red.ArgMin, "ArgMin"),
     Form(Softmax, "Softmax", (Attr("axis", "axis", -1),), since=13),
     Form(LogSoftmax, "LogSoftmax", (Attr("axis", "axis", -1),), since=13),
-    Form(CumSum, "CumSum", (Operand("axis", 1, "axis"), Attr("exclusive", "exclusive", 0), Attr("reverse", "reverse", 0)),
-         since=11),
+    Form(CumSum, "CumSum", (Operand("axis", 1, "axis"), Attr("exclusive", "exclusive", 0),
+                            Attr("reverse", "reverse", 0)), since=11),
     Form(MatMul, "MatMul", when=_is_plain),
     Form(MatMul, "Gemm", (Attr("transpose_a", "transA", 0), Attr("transpose_b", "transB", 0)), since=11, when=_is_flat,
          reads=False),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import numpy as np
 
 from chainrule.backends.onnx.forms.form import Attr, Call, Fixed, Form, Given, Numbers, Operand
@@ -195,12 +194,24 @@ def _read_gather_nd(given: Given) -> Value:
     return gather_nd(given.value(0), given.value(1), batch_dims)
 
 
+def _assigns(node: Value) -> bool:
+    return getattr(node.op, "mode", "") == "assign"
+
+
+def _adds(node: Value) -> bool:
+    return getattr(node.op, "mode", "") == "add"
+
+
+def _read_scatter_nd(given: Given) -> Value:
+    mode = "assign" if given.attribute("reduction", "none") == "none" else "add"
+    return build(ScatterND(mode), *(given.value(i) for i in range(3)))
+
+
 FORMS: tuple[Form, ...] = (
     Form(Full, "ConstantOfShape", since=9, write=_write_full, read=_read_full),
     Form(Iota, "Range", since=11, when=_is_count, write=_write_iota, read=_read_range),
     Form(sh.Reshape, "Reshape", write=_write_reshape, read=_read_reshape),
-    Form(sh.Transpose, "Transpose", (Attr("perm", "perm"),), read=_read_transpose, write=lambda node, opset:
-         Call(node.inputs, {"perm": getattr(node.op, "perm")})),
+    Form(sh.Transpose, "Transpose", (Attr("perm", "perm"),), read=_read_transpose),
     Form(sh.Expand, "Expand", since=8, write=_write_expand, read=_read_expand),
     Form(sh.Concat, "Concat", (Attr("axis", "axis"),)),
     Form(sh.Slice, "Slice", write=_write_slice, read=_read_slice),
@@ -214,14 +225,11 @@ FORMS: tuple[Form, ...] = (
     Form(ix.TakeAlongAxis, "GatherElements", (Attr("axis", "axis", 0),), since=11),
     Form(ix.ScatterAdd, "ScatterElements", (Fixed("reduction", "add", "none"), Attr("axis", "axis", 0)), since=16),
     Form(ix.Scatter, "ScatterElements", (Fixed("reduction", "none", "none"), Attr("axis", "axis", 0)), since=11),
-    Form(GatherND, "GatherND", (Fixed("batch_dims", 0, 0),), since=11, read=_read_gather_nd,
-         write=lambda node, opset: Call(node.inputs, {})),
+    Form(GatherND, "GatherND", (Fixed("batch_dims", 0, 0),), since=11, read=_read_gather_nd),
     Form(ScatterND, "ScatterND", (Fixed("reduction", "none", "none"),), since=11,
-         when=lambda node: getattr(node.op, "mode") == "assign", read=lambda given:
-         build(ScatterND("assign"), *(given.value(i) for i in range(3)))),
+         when=_assigns, read=_read_scatter_nd),
     Form(ScatterND, "ScatterND", (Fixed("reduction", "add", "none"),), since=16,
-         when=lambda node: getattr(node.op, "mode") == "add", read=lambda given:
-         build(ScatterND("add"), *(given.value(i) for i in range(3)))),
+         when=_adds, read=_read_scatter_nd),
     Form(TopK, "TopK", since=11, write=_write_top_k, read=_read_top_k),
 )  # fmt: skip
 

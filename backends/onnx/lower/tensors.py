@@ -14,6 +14,7 @@ from chainrule.ops.indexing import Gather, IndexAdd, Scatter, ScatterAdd, TakeAl
 from chainrule.ops.indexing_nd import GatherND, ScatterND, scatter_nd
 from chainrule.ops.matmul import MatMul, matmul
 from chainrule.ops.ranges import Iota, iota, tril
+from chainrule.ops.repeating import PadBorder
 from chainrule.ops.shape_rules import axis_of
 from chainrule.ops.shaping import Pad, expand, reshape, transpose, unsqueeze
 from chainrule.ops.sorting import Argsort, TopK
@@ -188,7 +189,7 @@ def _swapped(x: Value) -> Value:
 LOWERINGS = {
     Full: filled, Iota: positions, red.Any: any_or_all, red.All: any_or_all, red.AMax: extremum, red.AMin: extremum,
     red.ArgMax: position_of_extremum, red.ArgMin: position_of_extremum, red.Sum: reduction_over_none,
-    red.Mean: mean, Pad: pad, red.Prod: reduction_over_none, CumProd: running_product, Argsort: argsort,
+    red.Mean: mean, Pad: pad, PadBorder: pad, red.Prod: reduction_over_none, CumProd: running_product, Argsort: argsort,
     TopK: top_k, IndexAdd: index_add, Gather: looked_up, TakeAlongAxis: looked_up, GatherND: looked_up,
     ScatterAdd: scattered, Scatter: scattered, ScatterND: scattered, MatMul: product,
 }  # fmt: skip

@@ -145,7 +145,8 @@ def drops_windows(op: MaxWindow | AvgPool, x: Value, sizes: Sequence[Dim], dilat
     """True when ceil_mode leaves out a window that starts beyond the image, which onnx's shape inference counts."""
     rank, spans = len(op.window), reach(op.window, dilation)
     room = (x.shape[2 + i] + op.pad[i] + op.pad[i + rank] - spans[i] for i in range(rank))
-    return op.ceil_mode and any(isinstance(r, int) and -(-r // op.stride[i]) + 1 != sizes[i] for i, r in enumerate(room))
+    counted = [-(-r // op.stride[i]) + 1 if isinstance(r, int) else sizes[i] for i, r in enumerate(room)]
+    return op.ceil_mode and counted != list(sizes)
 
 
 def _is_plain(op: MaxWindow) -> bool:
@@ -203,8 +204,8 @@ def _best_by_taps(op: MaxWindow, x: Value, sizes: Sequence[Dim]) -> tuple[Value,
     best = full(lowest, (*x.shape[:2], *sizes), x.dtype)
     found = full(-1, (*x.shape[:2], *sizes), i64)
     zero = constant(0, i64)
-    for (_, value), (_, place) in zip(windows(elements, op.window, sizes, op.stride, op.dilation),
-                                      windows(places, op.window, sizes, op.stride, op.dilation), strict=True):  # fmt: skip
+    form = (op.window, sizes, op.stride, op.dilation)
+    for (_, value), (_, place) in zip(windows(elements, *form), windows(places, *form), strict=True):
         better = gt(value, best)
         if x.dtype.is_float:
             better = logical_or(better, logical_and(logical_not(eq(value, value)), eq(best, best)))
