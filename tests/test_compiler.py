@@ -177,3 +177,16 @@ def test_batch_norm_counts_in_training_and_folds_in_evaluation():
     net = cr.compile(model, cr.spec("N", 1, 8, 8), verify=True)
     expected = cr.compile(model, cr.spec("N", 1, 8, 8), backend="reference")(batch()[0])
     assert models_agree(net(batch()[0]), expected.astype(np.float64), 2.0).ok
+
+
+@pytest.mark.parametrize("options", [
+    {"accumulate": 2}, {"ema": 0.9}, {"loss_scale": 128.0}, {"skip_nonfinite": True}, {"clip_norm": 0.1},
+])  # fmt: skip
+def test_the_options_of_a_step_mean_the_same_natively(options):
+    model, optimizer = DigitsNet(), optim.SGD(0.05)
+    ours = make_step(copy.deepcopy(model), optimizer, **options)
+    theirs = make_step(copy.deepcopy(model), optimizer, backend="reference", **options)
+    for i in range(3):
+        np.testing.assert_allclose(float(ours(*batch(seed=i))), float(theirs(*batch(seed=i))), rtol=1e-5)
+    for name, array in theirs.state.items():
+        np.testing.assert_allclose(ours.state[name], array, rtol=1e-4, atol=1e-6, err_msg=name)

@@ -403,21 +403,27 @@ class Step:
 
 
 def training_step(model: Callable[..., Any], loss: Callable[..., Any], optimizer: Any, specs: Any, *,
-                  metrics: Any = (), clip_norm: float | None = None, seed: int | None = None, backend: str = "llvm",
-                  threads: int | None = None, verify: bool = False, target: str | None = None,
+                  metrics: Any = (), clip_norm: float | None = None, accumulate: int = 1, ema: float | None = None,
+                  loss_scale: float = 1.0, skip_nonfinite: bool = False, seed: int | None = None,
+                  backend: str = "llvm", threads: int | None = None, verify: bool = False, target: str | None = None,
                   name: str | None = None) -> Step:  # fmt: skip
     """Forward, backward and optimiser update compiled to one call: step(x, y) -> loss.
 
     model: an nn.Module or function. loss: loss(output, *targets) -> scalar. optimizer: of cr.optim. specs: the pair
     (inputs, targets), each one cr.spec or a tuple of them. metrics: "accuracy" or functions like the loss.
-    clip_norm: bound on the gradients' joint norm. seed: of dropout. backend, threads, verify, target: as in compile.
+    clip_norm: bound on the gradients' joint norm. accumulate: update once in so many calls, by the mean gradient. ema:
+    decay of a running mean of the weights. loss_scale: factor on the loss whose gradients are divided by it again.
+    skip_nonfinite: leave weights and slots alone when a gradient is not finite. seed: of dropout. backend, threads,
+    verify, target: as in compile.
     Raises ShapeError, ArgumentError or NotSupported (an op without gradient) with the user's line.
     """
     from chainrule.frontend.training import build_step
 
     with located():
         options = Options(backend, threads, verify, target)
-        made = build_step(model, loss, optimizer, specs, metrics=metrics, clip_norm=clip_norm, seed=seed, name=name)
+        made = build_step(model, loss, optimizer, specs, metrics=metrics, clip_norm=clip_norm,
+                          accumulate=accumulate, ema=ema, loss_scale=loss_scale, skip_nonfinite=skip_nonfinite,
+                          seed=seed, name=name)  # fmt: skip
         return Step(made, options)
 
 

@@ -110,7 +110,9 @@ def _describe(name: str, value: Value) -> str:
     data = getattr(value.op, "data", None)
     if isinstance(data, Data):  # equal constants are one value, whose place may be any line that had it first
         return f"{name}: {value.type} constant" + (f" {data.array.item()}" if data.array.size == 1 else "")
-    return f"{name}: {value.type}" + (f" from {value.loc.short()}" if value.loc else "")
+    # A constant is shared by all that write it: its place would be that of whoever wrote it first.
+    place = value.loc.short() if value.loc and value.inputs else ""
+    return f"{name}: {value.type}" + (f" from {place}" if place else "")
 
 
 @dataclass(frozen=True)
