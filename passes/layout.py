@@ -20,9 +20,9 @@ from chainrule.ir.graph import Graph, Input, Value, build, rebuild, remapped
 from chainrule.ir.op import Op
 from chainrule.ir.types import TensorType
 from chainrule.ops.basic import Full
-from chainrule.ops.conv import Conv, ConvTranspose, kernel_of
+from chainrule.ops.conv import Conv, ConvTranspose, ConvWeightGrad, kernel_of
 from chainrule.ops.elementwise import Elementwise, add
-from chainrule.ops.lowered import ChannelConv, PackKernel, PanelConv, PanelMatMul, PoolLast, accumulated, panel_width
+from chainrule.ops.lowered import ChannelConv, PackKernel, PanelConv, PanelMatMul, PoolLast, WeightGradLast, accumulated, panel_width
 from chainrule.ops.matmul import MatMul
 from chainrule.ops.pool import AvgPool, MaxPool
 from chainrule.ops.reduce import AMax, AMin, Mean, Prod, Reduction, Sum
@@ -47,7 +47,7 @@ class ChannelsLast(Pass):
         return self.name
 
     def run(self, graph: Graph, notes: Notes) -> Graph:
-        if not any(isinstance(node.op, Conv | ConvTranspose) for node in graph.nodes):
+        if not any(isinstance(node.op, Conv | ConvTranspose | ConvWeightGrad) for node in graph.nodes):
             return graph
         walk = _Walk(graph, self.tiles, notes, fixed_values(graph))
         for node in graph.nodes:
@@ -137,6 +137,8 @@ class _Walk:
             found = self._flattened_product(node, node.op)
             if found is not None:
                 return found
+        if isinstance(node.op, ConvWeightGrad):
+            return self._weight_gradient(node, node.op)
         if isinstance(node.op, Reduction) and node.inputs[0] in self.native and not node.op.keepdims:
             return self._reduced(node, node.op)
         if isinstance(node.op, Transpose) and node.inputs[0] in self.native:
@@ -189,6 +191,13 @@ class _Walk:
         panels = build(PackKernel(width, op.groups, backward=True), weight)
         made = PanelConv(kernel, ones, pad, op.dilation, op.groups, outs, node.shape[2:], op.stride)
         return build(made, self.last(x), panels, *biases)
+
+    def _weight_gradient(self, node: Value, op: ConvWeightGrad) -> Value:
+        """[*K, C/g, O], turned into the weight's own order."""
+        x, dy = node.inputs
+        rank = len(op.kernel)
+        made = WeightGradLast(op.kernel, op.stride, op.pad[:rank], op.dilation, op.groups)
+        return transpose(build(made, self.last(x), self.last(dy)), (rank + 1, rank, *range(rank)))
 
     def _width(self, groups: int, outs: Dim, across: Dim, channels: Dim, kernel: Sequence[int], node: Value) -> int:
         """Columns of the panels of a convolution's weight.

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
-from chainrule.backends.llvm.kernels.conv_copy import copy_row
+from chainrule.backends.llvm.kernels.conv_copy import copy_row, padded_copy, rooms
 from chainrule.backends.llvm.kernels.conv_shape import Geometry, Plan, geometry, plan
 from chainrule.backends.llvm.kernels.matmul_tile import BLOCK, Multiplier, Tile, split_lanes
 from chainrule.backends.llvm.kernels.pack import spread_loop
@@ -27,7 +27,7 @@ from chainrule.backends.llvm.kernels.region import Kernel, KernelCall, Region, T
 from chainrule.backends.llvm.target import Target
 from chainrule.backends.loops import Buffer, Builder, Int, Reg, as_int, ceil_div, imin
 from chainrule.backends.loops import Value as LoopValue
-from chainrule.ir.dims import Dim, as_dim
+from chainrule.ir.dims import as_dim
 from chainrule.ir.graph import Input, Value
 from chainrule.ir.types import DType, TensorType
 from chainrule.ops.lowered import PanelConv, PoolLast, accumulated
@@ -42,7 +42,9 @@ def panel_conv(region: Region, target: Target) -> list[KernelCall]:
     pool = pool_behind(region, anchor)
     window = pool.op.window if pool is not None and isinstance(pool.op, PoolLast) else (1,) * len(anchor.op.kernel)
     kernel = Kernel(region, target, f"conv_{region.name}"[:80])
-    g = geometry(kernel, anchor.op, kernel.dims(anchor.inputs[0].tensor.shape), window)
+    for value in dict.fromkeys(v for node in region.epilogue_of(anchor) for v in node.inputs if isinstance(v.op, Input)):
+        kernel.input(region.body.inputs.index(value))  # in its own shape first: x may also be added to the result
+    g = geometry(kernel, anchor.op, kernel.dims(anchor.inputs[0].tensor.shape), kernel.dims(anchor.op.sizes), window)
     dtype = accumulated(anchor.tensor.dtype)
     width = int(anchor.inputs[1].tensor.shape[-1])  # type: ignore[arg-type]
     outs = kernel.dim(anchor.op.channels) // g.groups
@@ -51,9 +53,14 @@ def panel_conv(region: Region, target: Target) -> list[KernelCall]:
     calls: list[KernelCall] = []
     source: Buffer | None = None
     if cut.reading == "copy":
-        temp = Temp(TensorType(dtype, _room_shape(anchor, anchor.op)))
-        calls.append(_copy_call(region, target, anchor, window, temp))
-        source = kernel.temp(temp, mode="r", shape=_rooms(g))
+        op = anchor.op
+        room = [(as_dim(n) - 1) * s + d * (k - 1) + 1
+                for n, s, d, k in zip(op.sizes, op.stride, op.dilation, op.kernel, strict=True)]  # fmt: skip
+        x = anchor.inputs[0]
+        temp = Temp(TensorType(dtype, (x.shape[0], *room, x.shape[-1])))
+        pad = Kernel(region, target, "pad_image")
+        calls.append(padded_copy(pad, x, geometry(pad, op, pad.dims(x.tensor.shape), pad.dims(op.sizes), window), temp))
+        source = kernel.temp(temp, mode="r", shape=rooms(g))
     elif cut.reading == "in place":
         place = kernel.region.body.inputs.index(anchor.inputs[0])
         source = kernel.input(place, (g.batch, g.image[0], g.image[1], g.image[2] * g.channels))
@@ -75,30 +82,6 @@ def takes_pool(conv: Value, pool: Value) -> bool:
         return False
     even = all(isinstance(n, int) and n % w == 0 for n, w in zip(conv.shape[1:-1], op.window, strict=True))
     return even or not op.ceil_mode
-
-
-def _rooms(g: Geometry) -> tuple[Int, ...]:
-    return (g.batch, g.room[0], g.room[1], g.room[2] * g.channels)
-
-
-def _room_shape(anchor: Value, op: PanelConv) -> tuple[Dim, ...]:
-    """The padded image as a tensor shape [N, *ROOM, C]."""
-    x = anchor.inputs[0].tensor
-    room = [
-        (as_dim(n) - 1) * s + d * (k - 1) + 1
-        for n, s, d, k in zip(op.sizes, op.stride, op.dilation, op.kernel, strict=True)
-    ]
-    return (x.shape[0], *room, x.shape[-1])
-
-
-def _copy_call(region: Region, target: Target, anchor: Value, window: Sequence[int], temp: Temp) -> KernelCall:
-    assert isinstance(anchor.op, PanelConv)
-    kernel = Kernel(region, target, "pad_image")
-    g = geometry(kernel, anchor.op, kernel.dims(anchor.inputs[0].tensor.shape), window)
-    to = kernel.temp(temp, mode="w", shape=_rooms(g))
-    with spread_loop(kernel.k, (g.batch, g.room[0], g.room[1])) as (batch, plane, row):
-        copy_row(kernel, anchor.inputs[0], g, batch, plane, row, to, (batch, plane, row))
-    return kernel.built("padded copy")
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def channel_conv(region: Region, target: Target) -> list[KernelCall]:
     anchor = region.anchor
     assert anchor is not None and isinstance(anchor.op, ChannelConv)
     kernel = Kernel(region, target, f"conv_{region.name}"[:80])
-    g = geometry(kernel, anchor.op, kernel.dims(anchor.inputs[0].tensor.shape), (1,) * len(anchor.op.kernel))
+    g = geometry(kernel, anchor.op, kernel.dims(anchor.inputs[0].tensor.shape), kernel.dims(anchor.op.sizes))
     dtype = accumulated(anchor.tensor.dtype)
     k = kernel.k
     k.flops = 2 * g.batch * math.prod(g.sizes, start=g.channels) * math.prod(g.kernel)

@@ -10,13 +10,27 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from chainrule.backends.llvm.kernels.conv_shape import Geometry
-from chainrule.backends.llvm.kernels.region import Kernel
+from chainrule.backends.llvm.kernels.pack import spread_loop
+from chainrule.backends.llvm.kernels.region import Kernel, KernelCall, Temp
 from chainrule.backends.loops import Buffer, Builder, Int, as_int, imax, imin
 from chainrule.backends.loops import Value as LoopValue
 from chainrule.ir.graph import Input, Value
 from chainrule.ir.types import DType
 
 Part = Callable[[Int, int, Int | None], LoopValue]  # (offset, lanes, valid lanes) -> a vector of what is copied
+
+
+def rooms(g: Geometry) -> tuple[Int, ...]:
+    """The padded image as the kernels see it: [N, depth, height, width * C]."""
+    return (g.batch, g.room[0], g.room[1], g.room[2] * g.channels)
+
+
+def padded_copy(kernel: Kernel, x: Value, g: Geometry, temp: Temp) -> KernelCall:
+    """A kernel that fills a temporary with the whole padded image."""
+    to = kernel.temp(temp, mode="w", shape=rooms(g))
+    with spread_loop(kernel.k, (g.batch, g.room[0], g.room[1])) as (batch, plane, row):
+        copy_row(kernel, x, g, batch, plane, row, to, (batch, plane, row))
+    return kernel.built("padded copy")
 
 
 def copy_row(kernel: Kernel, x: Value, g: Geometry, batch: Int, plane: Int, row: Int, to: Buffer,

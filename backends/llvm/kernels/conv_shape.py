@@ -17,7 +17,7 @@ from chainrule.backends.llvm.target import Target
 from chainrule.backends.loops import Int, as_int
 from chainrule.backends.loops.ints import bounds
 from chainrule.ir.types import DType
-from chainrule.ops.lowered import ChannelConv, PanelConv, accumulated
+from chainrule.ops.lowered import ChannelConv, PanelConv, WeightGradLast, accumulated
 
 STRIP_BYTES = 96 * 1024  # of a padded strip on the stack: it stays in the second-level cache next to a panel
 TOTALS_BYTES = 32 * 1024  # of sums that wait for the next block of depth
@@ -86,18 +86,20 @@ class Geometry:
         return tuple(index[3 - self.rank :])
 
 
-def geometry(kernel: Kernel, op: PanelConv | ChannelConv, x_shape: Sequence[Int], window: Sequence[int]) -> Geometry:
-    """The geometry of an op on an image [N, *S, C]. window: of the pool behind it, per spatial axis."""
+def geometry(kernel: Kernel, op: PanelConv | ChannelConv | WeightGradLast, x_shape: Sequence[Int],
+             sizes: Sequence[Int], window: Sequence[int] = ()) -> Geometry:  # fmt: skip
+    """The geometry of an op on an image [N, *S, C]. sizes: of what it slides over it; window: of the pool behind it."""
     rank = len(op.kernel)
 
     def three(values: Sequence[int], fill: int) -> tuple[int, ...]:
         return (fill,) * (3 - rank) + tuple(values)
 
-    sizes = kernel.dims(op.sizes)
     ones = (as_int(1),) * (3 - rank)
+    spread = () if isinstance(op, WeightGradLast) else op.spread
     return Geometry(x_shape[0], (*ones, *x_shape[1:-1]), x_shape[-1], (*ones, *sizes), three(op.kernel, 1),
-                    three(op.stride, 1), three(op.pad, 0), three(op.dilation, 1), three(op.spread, 1),
-                    op.groups if isinstance(op, PanelConv) else 1, three(window, 1), rank)  # fmt: skip
+                    three(op.stride, 1), three(op.pad, 0), three(op.dilation, 1), three(spread or (1,) * rank, 1),
+                    1 if isinstance(op, ChannelConv) else op.groups, three(window or (1,) * rank, 1),
+                    rank)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,10 @@ def with_merged_rows(region: Region) -> Region:
     """The region with adjacent leading axes of the anchor's result merged; itself where that is not possible."""
     anchor = region.anchor
     assert anchor is not None
+    if getattr(anchor.op, "transpose_a", False):
+        return region  # its rows are not next to each other
     rank = anchor.rank
-    a, *fixed = anchor.inputs
+    fixed = anchor.inputs[1:]
     groups = _groups(region, rank, fixed)
     if groups is None or len(groups) == rank - 1:
         return region

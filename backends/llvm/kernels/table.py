@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from chainrule.backends.llvm.kernels.conv import panel_conv, takes_pool
 from chainrule.backends.llvm.kernels.conv_channels import channel_conv
 from chainrule.backends.llvm.kernels.conv_pool import pool_last
+from chainrule.backends.llvm.kernels.conv_weight import weight_grad_last
 from chainrule.backends.llvm.kernels.cumulative import cumulative
 from chainrule.backends.llvm.kernels.indexing import gather, index_add, scatter, take_along_axis
 from chainrule.backends.llvm.kernels.matmul import matmul, panel_matmul
@@ -29,7 +30,7 @@ from chainrule.ops.basic import Constant, Full, Fuse, SizeOf
 from chainrule.ops.cumulative import CumProd, CumSum
 from chainrule.ops.elementwise import Elementwise
 from chainrule.ops.indexing import Gather, IndexAdd, Scatter, ScatterAdd, TakeAlongAxis
-from chainrule.ops.lowered import ChannelConv, PackKernel, PackPanels, PanelConv, PanelMatMul, PoolLast
+from chainrule.ops.lowered import ChannelConv, PackKernel, PackPanels, PanelConv, PanelMatMul, PoolLast, WeightGradLast
 from chainrule.ops.matmul import MatMul
 from chainrule.ops.norm import GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from chainrule.ops.pool import AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad, MaxPoolTake
@@ -50,6 +51,7 @@ TEMPLATES: Mapping[type[Op], Template] = {
     CumSum: cumulative, CumProd: cumulative, Argsort: sort, Sort: sort, TopK: sort,
     MatMul: matmul, PanelMatMul: panel_matmul, PackPanels: pack_panels, PackKernel: pack_kernel,
     PanelConv: panel_conv, ChannelConv: channel_conv, PoolLast: pool_last,
+    WeightGradLast: weight_grad_last,
     Slice: slice_copy, Concat: concat_copy, Pad: pad_copy, Flip: flip_copy, Transpose: transpose,
     Gather: gather, IndexAdd: index_add, TakeAlongAxis: take_along_axis, ScatterAdd: scatter, Scatter: scatter,
     MaxPool: max_pool, MaxPoolGrad: max_pool_grad, MaxPoolTake: max_pool_take, AvgPool: avg_pool, AvgPoolGrad: avg_pool_grad,

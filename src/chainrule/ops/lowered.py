@@ -314,6 +314,51 @@ class ChannelConv(Op):
 
 
 @dataclass(frozen=True)
+class WeightGradLast(Op):
+    """The gradient of a convolution for its weight, from images with their channels last.
+
+    x: [N, *S, C], dy: [N, *T, O] -> [*kernel, C/groups, O], dw[k,c,o] = sum over n,p of
+    dy[n,p,o] * x[n, p*stride + k*dilation - pad, c of o's group]; 0 outside of x. pad: the begin of each axis. An empty
+    batch gives zeros. Raises ShapeError when channels do not split into the groups. Source: the gradient of ONNX Conv-11.
+    """
+
+    name: ClassVar[str] = "weight_grad_last"
+    args: ClassVar[tuple[str, ...]] = ("x", "dy")
+    tolerance: ClassVar[str] = "D"
+    gradient: ClassVar[str] = MADE_LATE
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    pad: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int = 1
+
+    def infer(self, *types: TensorType) -> TensorType:
+        expect_inputs(2, types)
+        x, dy = types
+        same_dtype(x, dy)
+        _check_axes(x, self.kernel, self.stride, self.pad, self.dilation)
+        if dy.rank != x.rank or dy.shape[0] != x.shape[0]:
+            raise ShapeError(f"dy is {dy}, x is {x}: another batch or number of axes")
+        parts = tuple(floordiv(type.shape[-1], self.groups) for type in types)
+        if any(part * self.groups != type.shape[-1] for part, type in zip(parts, types, strict=True)):
+            raise ShapeError(f"the channels of {x} and {dy} do not split into {self.groups} groups")
+        return x.with_shape((*self.kernel, parts[0], dy.shape[-1]))
+
+    def ref(self, *arrays: Array) -> Array:
+        x, dy = (a.astype(accumulator(a.dtype), copy=False) for a in arrays)
+        ones = (1,) * len(self.kernel)
+        room, sizes = _room(x, self.kernel, self.stride, self.pad, self.dilation, dy.shape[1:-1], ones)
+        parts, count = (x.shape[-1] // self.groups, dy.shape[-1] // self.groups), math.prod((x.shape[0], *sizes))
+        slope = np.moveaxis(dy.reshape(count, self.groups, parts[1]), 1, 0)
+        dw = np.zeros((*self.kernel, parts[0], self.groups, parts[1]), x.dtype)
+        with np.errstate(all="ignore"):
+            for tap, window in taps(self.kernel, sizes, self.stride, self.dilation):
+                part = np.moveaxis(room[(slice(None), *window)].reshape(count, self.groups, parts[0]), 1, 0)
+                dw[tap] = np.moveaxis(np.matmul(np.swapaxes(part, 1, 2), slope), 0, 1)
+        return dw.reshape(*self.kernel, parts[0], dy.shape[-1]).astype(arrays[0].dtype, copy=False)
+
+
+@dataclass(frozen=True)
 class PoolLast(Op):
     """MaxPool or AvgPool of an image with its channels last. x: [N, *S, C] -> [N, *T, C].
 
@@ -357,4 +402,4 @@ class PoolLast(Op):
         return np.ascontiguousarray(np.moveaxis(y, 1, -1))
 
 
-OPS: tuple[type[Op], ...] = (PackPanels, PanelMatMul, PackKernel, PanelConv, ChannelConv, PoolLast)
+OPS: tuple[type[Op], ...] = (PackPanels, PanelMatMul, PackKernel, PanelConv, ChannelConv, WeightGradLast, PoolLast)
