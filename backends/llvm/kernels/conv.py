@@ -42,7 +42,8 @@ def panel_conv(region: Region, target: Target) -> list[KernelCall]:
     pool = pool_behind(region, anchor)
     window = pool.op.window if pool is not None and isinstance(pool.op, PoolLast) else (1,) * len(anchor.op.kernel)
     kernel = Kernel(region, target, f"conv_{region.name}"[:80])
-    for value in dict.fromkeys(v for node in region.epilogue_of(anchor) for v in node.inputs if isinstance(v.op, Input)):
+    behind = (v for node in region.epilogue_of(anchor) for v in node.inputs)
+    for value in dict.fromkeys(v for v in behind if isinstance(v.op, Input)):
         kernel.input(region.body.inputs.index(value))  # in its own shape first: x may also be added to the result
     g = geometry(kernel, anchor.op, kernel.dims(anchor.inputs[0].tensor.shape), kernel.dims(anchor.op.sizes), window)
     dtype = accumulated(anchor.tensor.dtype)
