@@ -161,17 +161,13 @@ def _split_atom(places: Sequence[_Place]) -> tuple[Iter, Int] | None:
 
 def _never_meet(x: _Place, y: _Place) -> bool:
     facts = x.facts + y.facts
+    # Whole dims first: that proof is short, and a failing search among the products of flat positions is long.
+    for a, b in zip(x.index[:-1], y.index[:-1], strict=True):
+        if nonneg(b - a - 1, facts) or nonneg(a - b - 1, facts):
+            return True
     if _below_either_way(x.flat, y.flat, x, y, facts):
         return True
-    last = len(x.index) - 1
-    for place in reversed(range(last + 1)):
-        a, b = x.index[place], y.index[place]
-        if place == last:
-            if _below_either_way(a, b, x, y, facts):
-                return True
-        elif nonneg(b - a - 1, facts) or nonneg(a - b - 1, facts):
-            return True
-    return False
+    return bool(x.index) and _below_either_way(x.index[-1], y.index[-1], x, y, facts)
 
 
 def _below_either_way(at_x: Int, at_y: Int, x: _Place, y: _Place, facts: tuple[Int, ...]) -> bool:
