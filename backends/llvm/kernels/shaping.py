@@ -7,11 +7,15 @@ axis that is left. A slice or flip with a step reads its row by stride (steps up
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import reduce
 
 from chainrule.backends.llvm.failures import SLICE_LEAVES_AXIS
 from chainrule.backends.llvm.kernels.region import Kernel, KernelCall, Region
 from chainrule.backends.llvm.kernels.shaping_rows import (
+    SMALL,
     Axis,
     blocks,
     copy_row,
@@ -22,9 +26,8 @@ from chainrule.backends.llvm.kernels.shaping_rows import (
     spread,
 )
 from chainrule.backends.llvm.target import Target
-from chainrule.backends.loops import Buffer, Int, as_int, imax, imin
-from chainrule.backends.loops import Value as LoopValue
-from chainrule.ir.dims import Dim, dim_product
+from chainrule.backends.loops import Buffer, Int, as_int
+from chainrule.ir.dims import Dim, dim_max, dim_product, lower_bound
 from chainrule.ops.shaping import Concat, Flip, Pad, Slice
 
 
@@ -93,7 +96,7 @@ def concat_copy(region: Region, target: Target) -> list[KernelCall]:
     rest = dim_product(parts[0].shape[axis + 1 :])
     widths = [v.shape[axis] * rest for v in parts]
     total: Dim = sum(widths, start=0)
-    if outer == 1 and not (isinstance(total, int) and total <= 4096):
+    if outer == 1 and not (isinstance(total, int) and total <= SMALL):
         return [
             _part_copy(Kernel(region, target, "concat_part"), place, width, sum(widths[:i], start=0), total)
             for i, (place, width) in enumerate(zip(places, widths, strict=True))
@@ -113,7 +116,7 @@ def concat_copy(region: Region, target: Target) -> list[KernelCall]:
 
 
 def _part_copy(kernel: Kernel, place: int, width: Dim, start: Dim, total: Dim) -> KernelCall:
-    source, into = kernel.input(place, (width,)), kernel.output(0, (total,))
+    source, into = kernel.input(place, (width,)), kernel.output(0, (total,), "rw")
     begin = kernel.dim(start)
     blocks(kernel.k, kernel.dim(width), lambda at, n: copy_row(kernel.k, source, (at,), into, (begin + at,), n))
     return kernel.built()
@@ -123,27 +126,67 @@ def pad_copy(region: Region, target: Target) -> list[KernelCall]:
     """Pad: each row filled in front, copied, filled behind; rows outside are filled."""
     assert region.anchor is not None and isinstance(region.anchor.op, Pad)
     op, (x,) = region.anchor.op, region.anchor.inputs
-    kernel = Kernel(region, target, "pad")
-    k = kernel.k
     axes = merged_axes([Axis(d, 0 - b, b + d + a) for b, d, a in zip(op.before, x.shape, op.after, strict=True)])
-    source = kernel.input(0, kernel.dims([a.dim for a in axes]))
-    into = kernel.output(0, kernel.dims([a.size for a in axes]))
-    skipped = kernel.dims([a.start for a in axes])
-    value = k.const(op.value, x.dtype)
-    pads = _Pads(kernel, source, into, skipped, value)
+    row, size = _Row.of(axes[-1]), axes[0].size
+    if len(axes) == 1 and row.is_certain and not (isinstance(size, int) and size <= SMALL):
+        return [_Pads(Kernel(region, target, f"pad_{part}"), axes, op.value, "rw").long_part(part)
+                for part in ("front", "middle", "back")]  # fmt: skip
+    pads = _Pads(Kernel(region, target, "pad"), axes, op.value, "w")
     if len(axes) == 1:
-        blocks(k, into.shape[0], lambda start, count: pads.row((), (), start, count))
+        pads.row((), ())
     else:
-        with spread(k, "i", into.shape) as i:
+        with spread(pads.k, "i", pads.into.shape) as i, pads.not_empty():
             pads.at((i,), ())
-    return [kernel.built()]
+    return [pads.kernel.built()]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A padded axis: so many new elements in front, so many of the source from `cut` on, the rest behind."""
+
+    front: Dim
+    cut: Dim
+    copied: Dim
+    back: Dim
+
+    @staticmethod
+    def of(axis: Axis) -> _Row:
+        before, after = 0 - axis.start, axis.size + axis.start - axis.dim
+        cut, end = dim_max(0, 0 - before), dim_max(0, 0 - after)
+        return _Row(dim_max(0, before), cut, axis.dim - cut - end, dim_max(0, after))
+
+    @property
+    def is_certain(self) -> bool:
+        """True if the source has elements to copy for sure, or none to miss."""
+        low = lower_bound(self.copied)
+        return low is not None and low >= 0
 
 
 class _Pads:
     """The nest of a pad. skipped: by axis, how far the source's position is ahead of the output's."""
 
-    def __init__(self, kernel: Kernel, source: Buffer, into: Buffer, skipped: Sequence[Int], value: LoopValue) -> None:
-        self.k, self.source, self.into, self.skipped, self.value = kernel.k, source, into, skipped, value
+    def __init__(self, kernel: Kernel, axes: Sequence[Axis], value: float, mode: str) -> None:
+        self.kernel, self.k, self.axes = kernel, kernel.k, axes
+        self.into = kernel.output(0, kernel.dims([a.size for a in axes]), mode)
+        self.skipped = kernel.dims([a.start for a in axes])
+        self.value = self.k.const(value, self.into.dtype)
+        self.last = _Row.of(axes[-1])
+
+    @property
+    def source(self) -> Buffer:
+        """The input."""
+        return self.kernel.input(0, self.kernel.dims([a.dim for a in self.axes]))
+
+    @contextmanager
+    def not_empty(self) -> Iterator[None]:
+        """What is inside runs only where the result has elements; proofs then know that no size is negative."""
+        low = [lower_bound(a.size) for a in self.axes]
+        unsure = [self.k.cmp("gt", size, 0) for size, n in zip(self.into.shape, low, strict=True) if n is None or n < 0]
+        if not unsure:
+            yield
+            return
+        with self.k.when(reduce(self.k.and_, unsure)):
+            yield
 
     def at(self, index: tuple[Int, ...], read: tuple[Int, ...]) -> None:
         """Everything at an index of the first axes; read: the source's index there without the last."""
@@ -162,7 +205,7 @@ class _Pads:
         """The axes behind an index that lies inside the source."""
         last = len(self.into.shape) - 1
         if len(index) == last:
-            self.row(index, read, as_int(0), self.into.shape[-1])
+            self.row(index, read)
             return
         with self.k.loop(f"j{len(index)}", 0, self.into.shape[len(index)]) as i:
             self.at((*index, i), read)
@@ -176,12 +219,37 @@ class _Pads:
             lambda more: fill_row(self.k, self.into, (*index, *more), as_int(0), rest[-1], self.value),
         )
 
-    def row(self, index: tuple[Int, ...], read: tuple[Int, ...], start: Int, count: Int) -> None:
-        """`count` elements of a row from `start` on."""
-        k, skip = self.k, self.skipped[-1]
-        stop = start + count
-        low = imin(imax(start, -skip), stop)
-        high = imax(imin(stop, self.source.shape[-1] - skip), low)
-        fill_row(k, self.into, index, start, low - start, self.value)
-        copy_row(k, self.source, (*read, low + skip), self.into, (*index, low), high - low)
-        fill_row(k, self.into, index, high, stop - high, self.value)
+    def row(self, index: tuple[Int, ...], read: tuple[Int, ...]) -> None:
+        """One row."""
+        k, last = self.k, self.last
+        front, cut, copied, back = self.kernel.dims([last.front, last.cut, last.copied, last.back])
+
+        def parts() -> None:
+            fill_row(k, self.into, index, as_int(0), front, self.value)
+            copy_row(k, self.source, (*read, cut), self.into, (*index, front), copied)
+            fill_row(k, self.into, index, front + copied, back, self.value)
+
+        def nothing() -> None:
+            fill_row(k, self.into, index, as_int(0), self.into.shape[-1], self.value)
+
+        if last.is_certain or copied.is_const:
+            parts() if last.is_certain else nothing()
+            return
+        with k.when(k.cmp("gt", copied, 0)):
+            parts()
+        with k.otherwise():
+            nothing()
+
+    def long_part(self, part: str) -> KernelCall:
+        """The call for one part ("front", "middle" or "back") of a pad that is one long row, cut into blocks."""
+        k, last = self.k, self.last
+        front, cut, copied, back = self.kernel.dims([last.front, last.cut, last.copied, last.back])
+
+        def block(start: Int, n: Int) -> None:
+            if part == "middle":
+                copy_row(k, self.source, (cut + start,), self.into, (front + start,), n)
+            else:
+                fill_row(k, self.into, (), start if part == "front" else front + copied + start, n, self.value)
+
+        blocks(k, {"front": front, "middle": copied, "back": back}[part], block)
+        return self.kernel.built()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from chainrule.backends.loops import Buffer, Builder, Int, as_int, ceil_div, imin
 from chainrule.backends.loops import Value as LoopValue
 from chainrule.ir.dims import Dim, lower_bound
-from chainrule.ir.types import DType
+from chainrule.ir.types import DType, i64
 
 VECTOR_BYTES = 64
 BLOCK = 4096  # elements of a long row that one parallel iteration takes
@@ -41,7 +41,8 @@ def sweep(k: Builder, count: Int, lanes: int, body: Body) -> None:
 
 
 def long_sweep(k: Builder, count: Int, lanes: int, body: Body) -> None:
-    """sweep for a count that is known to be at least `lanes`."""
+    """sweep for a count that is at least `lanes`."""
+    count = k.index(k.value(count, i64), lanes, count + 1)  # the same number, with bounds that proofs can use
     whole = count // lanes
     with k.loop("v", 0, whole) as v:
         body(v * lanes, lanes)
@@ -69,6 +70,8 @@ def _known_sweep(k: Builder, count: int, lanes: int, body: Body) -> None:
 
 def apart_sweep(k: Builder, count: Int, lanes: int, body: Body) -> None:
     """body(at, n) for pieces that cover 0 .. count and do not overlap, in order."""
+    if not count.is_const:
+        count = k.index(k.value(count, i64), 0, count + 1)  # the same number, with bounds that proofs can use
     whole = count // lanes
     if not (whole.is_const and whole.const == 0):
         with k.loop("v", 0, whole) as v:
