@@ -43,7 +43,7 @@ def main() -> tuple[float, float]:
         errors.append(float(value))
         width = np.float32(width - 0.5 * float(gradient))
     print(f"width 2.00 -> {width:.2f}, mean squared error {errors[0]:.4f} -> {errors[-1]:.4f}")
-    print("sin(1) is about", float(predict(np.float32([[1.0]]), centres, heights, width)[0]))
+    print("sin(1) is about", float(predict(np.ones((1, 1), np.float32), centres, heights, width)[0]))
     return errors[0], errors[-1]
 
 
