@@ -222,7 +222,7 @@ def as_input(given: object, value: Value) -> Array:
 def _as_array(given: Any, name: str, type: TensorType) -> Array:
     """The argument as a plain array, where it lies if it is one or shares its memory."""
     if isinstance(given, np.ndarray):
-        return np.asarray(given)  # of memory-mapped ones and matrices the array itself
+        return cast(Array, np.asarray(given))  # of memory-mapped ones and matrices the array itself
     if hasattr(given, "__dlpack__"):
         try:
             return np.from_dlpack(given)

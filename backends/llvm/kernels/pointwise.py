@@ -1,7 +1,7 @@
 """Elementwise regions of any length and shape in one sweep: every input read once, every output written once.
 
-Axes that all operands walk alike are merged, so that [N,C,H,W] plus a bias [C,1,1] becomes a sweep over [N,C,HW]. The last
-axis runs in vectors of 16 with a masked tail, in blocks that threads share with the places of all other axes.
+Axes that all operands walk alike are merged, so that [N,C,H,W] plus a bias [C,1,1] becomes a sweep over [N,C,HW]. The
+last axis runs in vectors of 16 with a masked tail, in blocks that threads share with the places of all other axes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a kernel template gets: a region of the graph, and a builder that knows how to read and write its tensors.
 
-A region is one node (a `fuse` with its body, or a plain op): inputs, at most one anchor that needs a template of its own,
-and elementwise nodes before (prologue) and behind it (epilogue). `Kernel.read` gives an element or vector of any value
+A region is one node (a `fuse` with its body, or a plain op): inputs, at most one anchor that needs a template of its
+own, and elementwise nodes before (prologue) and behind it (epilogue). `Kernel.read` gives an element or vector of any value
 of the body in front of the anchor, computing the prologue on the way; `Kernel.write` takes the anchor's result at an
 index, computes the epilogue there and stores every output. A template is the loops between the two.
 """
@@ -57,7 +57,8 @@ def region_of(node: Value) -> Region:
     else:
         inputs = tuple(new_input(f"x{i}", v.tensor) for i, v in enumerate(node.inputs))
         body = _body_of(node, inputs)
-    heavy = [n for n in body.nodes if not isinstance(n.op, Elementwise | Expand | Iota | Input | Get) and not is_number(n)]
+    light = Elementwise | Expand | Iota | Input | Get
+    heavy = [n for n in body.nodes if not isinstance(n.op, light) and not is_number(n)]
     return Region(node, body, heavy[0] if heavy else None)
 
 
@@ -75,7 +76,7 @@ def is_number(node: Value) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Temp:
-    """Memory that a kernel needs besides its inputs and outputs; lives from the first to the last call that names it."""
+    """Memory that a kernel needs besides inputs and outputs; it lives from the first to the last call that names it."""
 
     type: TensorType
 
@@ -154,7 +155,9 @@ class Kernel:
         """A temporary of the region as a buffer."""
         return self._place(temp, temp.type, shape, mode)
 
-    def _place(self, key: tuple[str, int] | Temp, type: TensorType, shape: Sequence[Dim | Int] | None, mode: str) -> Buffer:
+    def _place(
+        self, key: tuple[str, int] | Temp, type: TensorType, shape: Sequence[Dim | Int] | None, mode: str
+    ) -> Buffer:
         dims = None if shape is None else tuple(d if isinstance(d, Int) else self.dim(d) for d in shape)
         for place, buffer in self._places:
             if place == key and dims in (None, buffer.shape):
@@ -179,7 +182,9 @@ class Kernel:
         """
         return self._evaluated((value,), index, lanes, mask, known or {})[0]
 
-    def write(self, index: Index, known: Mapping[Value, LoopValue], lanes: int = 1, mask: Int | int | None = None) -> None:
+    def write(
+        self, index: Index, known: Mapping[Value, LoopValue], lanes: int = 1, mask: Int | int | None = None
+    ) -> None:
         """Computes every output from the known values at an index (in the outputs' own space) and stores it."""
         outputs = self.region.body.outputs
         values = self._evaluated(outputs, index, lanes, mask, known)

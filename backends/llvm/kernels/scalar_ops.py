@@ -14,7 +14,15 @@ from chainrule.backends.loops import Builder
 from chainrule.backends.loops import Value as V
 from chainrule.ir.op import Op
 from chainrule.ir.types import DType
-from chainrule.ops import activations, activations_smooth, arithmetic, compare, elementwise, transcendental, trigonometric
+from chainrule.ops import (
+    activations,
+    activations_smooth,
+    arithmetic,
+    compare,
+    elementwise,
+    transcendental,
+    trigonometric,
+)
 
 Emit = Callable[[Builder, Op, Sequence[V], Sequence[DType]], V]
 
@@ -169,7 +177,8 @@ def _integer_pow(k: Builder, base: V, exponent: V) -> V:
     if not base.dtype.is_signed:
         return result
     odd = k.cmp("ne", k.and_(exponent, 1), 0)
-    inverse = k.select(k.cmp("eq", base, 1), one, k.select(k.cmp("eq", base, -1), k.select(odd, k.const(-1, base.dtype, base.lanes), one), zero))
+    alternating = k.select(odd, k.const(-1, base.dtype, base.lanes), one)
+    inverse = k.select(k.cmp("eq", base, 1), one, k.select(k.cmp("eq", base, -1), alternating, zero))
     return k.select(k.cmp("lt", exponent, 0), inverse, result)
 
 
@@ -189,7 +198,8 @@ SCALAR_OPS: Mapping[type[Op], Emit] = {
     C.Ge: _compare("ge"),
     C.LogicalAnd: _binary(Builder.and_), C.LogicalOr: _binary(Builder.or_), C.LogicalXor: _binary(Builder.xor_),
     C.LogicalNot: _unary(Builder.not_), C.BitAnd: _binary(Builder.and_), C.BitOr: _binary(Builder.or_),
-    C.BitXor: _binary(Builder.xor_), C.BitNot: _unary(Builder.not_), C.ShiftLeft: _shift(True), C.ShiftRight: _shift(False),
+    C.BitXor: _binary(Builder.xor_), C.BitNot: _unary(Builder.not_), C.ShiftLeft: _shift(True),
+    C.ShiftRight: _shift(False),
     activations.Relu: _unary(_relu),
     T.Exp: _unary(vm.exp), T.Exp2: _unary(vm.exp2), T.ExpM1: _unary(vm.expm1), T.Log: _unary(vm.log),
     T.Log2: _unary(vm.log2), T.Log10: _unary(vm.log10), T.Log1P: _unary(vm.log1p), T.Sqrt: _unary(Builder.sqrt),

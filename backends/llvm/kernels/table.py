@@ -54,11 +54,14 @@ TEMPLATES: Mapping[type[Op], Template] = {
     WeightGradLast: weight_grad_last,
     Slice: slice_copy, Concat: concat_copy, Pad: pad_copy, Flip: flip_copy, Transpose: transpose,
     Gather: gather, IndexAdd: index_add, TakeAlongAxis: take_along_axis, ScatterAdd: scatter, Scatter: scatter,
-    MaxPool: max_pool, MaxPoolGrad: max_pool_grad, MaxPoolTake: max_pool_take, AvgPool: avg_pool, AvgPoolGrad: avg_pool_grad,
+    MaxPool: max_pool, MaxPoolGrad: max_pool_grad, MaxPoolTake: max_pool_take,
+    AvgPool: avg_pool, AvgPoolGrad: avg_pool_grad,
 }  # fmt: skip
 
 _FOLDS: frozenset[type[Op]] = frozenset({Sum, Mean, AMax, AMin, Prod, Any, All, ArgMax, ArgMin})
-_LINES: frozenset[type[Op]] = frozenset({Softmax, LogSoftmax, LayerNorm, RMSNorm, GroupNorm, InstanceNorm, CumSum, CumProd})
+_LINES: frozenset[type[Op]] = frozenset(
+    {Softmax, LogSoftmax, LayerNorm, RMSNorm, GroupNorm, InstanceNorm, CumSum, CumProd}
+)
 
 # Ops that need no code: a reshape is another view of the same bytes.
 VIEWS: tuple[type[Op], ...] = (Reshape,)
@@ -73,7 +76,9 @@ def keeps(node: Value) -> bool:
     op = node.op
     if isinstance(op, Elementwise):
         return has_scalar(op)
-    return isinstance(op, Input | Get | Constant | Full | SizeOf | Fuse | Iota | Expand) or type(op) in VIEWS or type(op) in TEMPLATES
+    if isinstance(op, Input | Get | Constant | Full | SizeOf | Fuse | Iota | Expand):
+        return True
+    return type(op) in VIEWS or type(op) in TEMPLATES
 
 
 def template_of(region: Region) -> Template:

@@ -170,8 +170,10 @@ def read_inputs(loaded: Loaded, texts: Sequence[str], seed: int) -> list[np.ndar
 
 def _read(path: Path) -> np.ndarray | dict[str, np.ndarray]:
     try:
-        found = np.load(path, allow_pickle=False)
-        return found if isinstance(found, np.ndarray) else {k: found[k] for k in found.files}
+        found: Any = np.load(path, allow_pickle=False)
+        if isinstance(found, np.ndarray):
+            return np.asarray(found)
+        return {name: found[name] for name in found.files}
     except OSError as problem:
         why = problem.strerror or problem
         raise ArgumentError(f"{path}: it cannot be read: {why}", help="check the path") from problem

@@ -19,7 +19,7 @@ def graph_picture(title: str, graph: Graph, weights: bool = False) -> str:
     shown = set(nodes)
     layers = _layers(nodes, shown)
     widest = max((len(layer) for layer in layers), default=1)
-    width = max(2 * MARGIN + widest * BOX + (widest - 1) * COLUMN_GAP, 360.0)
+    width = max(2 * MARGIN + widest * BOX + (widest - 1) * COLUMN_GAP, 2 * MARGIN + 8.6 * len(title))
     places: dict[Value, tuple[float, float, float]] = {}
     y = 56.0
     for layer in layers:
