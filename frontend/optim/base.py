@@ -28,7 +28,9 @@ class Optimizer(Protocol):
     """
 
     @property
-    def lr(self) -> Rate: ...
+    def lr(self) -> Rate:
+        """The learning rate, a number or a schedule."""
+        ...
 
     def of(self, name: str) -> Optimizer | None:
         """The optimiser of the parameter of this name; None leaves it as it is."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
-from chainrule.errors import ArgumentError, DTypeError, NotSupported, ShapeError
+from chainrule.errors import ArgumentError, ChainruleError, DTypeError, NotSupported, ShapeError
 from chainrule.frontend.places import located
 from chainrule.frontend.trace import Traced, require_function, trace
 from chainrule.ir.graph import Graph, Input, Value, input_name
@@ -75,10 +75,12 @@ class Executable:
 
     @property
     def input_types(self) -> tuple[TensorType, ...]:
+        """The types of the call's arrays, in order; sizes may be symbolic."""
         return tuple(v.tensor for v in self._inputs)
 
     @property
     def output_types(self) -> tuple[TensorType, ...]:
+        """The types of the outputs, in the order of `run`; sizes may be symbolic."""
         return tuple(v.tensor for v in self.graph.outputs)
 
     @property
@@ -94,7 +96,10 @@ class Executable:
         argument and both types, before anything runs.
         """
         if not named:
-            result = self._entry(*arrays)
+            try:
+                result = self._entry(*arrays)
+            except ChainruleError as problem:
+                raise _explained(self.program, problem, arrays) from None
             if result is not NotImplemented and self._bare:
                 return result
             if result is not NotImplemented:
@@ -155,7 +160,7 @@ class Executable:
             _check_numerics(self.graph, checked, self._weights)
 
     def profile(self, *arrays: object) -> list[dict[str, object]]:
-        """One row per kernel: name, source line, nanoseconds, algorithm. Raises NotSupported for other backends."""
+        """One row per kernel call of one run: seconds, kernel, place, why. NotSupported where there are no kernels."""
         profile = getattr(self.program, "profile", None)
         with located():
             if profile is None:
@@ -169,6 +174,12 @@ def as_list(result: object) -> list[Any]:
     if result is None:
         return []
     return list(cast("tuple[Any, ...]", result)) if isinstance(result, tuple) else [result]
+
+
+def _explained(program: Program, problem: ChainruleError, arrays: Sequence[object]) -> ChainruleError:
+    """The error of a native call in the user's terms: which line, and what is wrong with the data."""
+    explained = getattr(program, "explained", None)
+    return problem if explained is None else explained(problem, arrays)
 
 
 def _check_numerics(graph: Graph, arrays: Sequence[Array], weights: Sequence[Array]) -> None:
@@ -222,7 +233,7 @@ def as_input(given: object, value: Value) -> Array:
 def _as_array(given: Any, name: str, type: TensorType) -> Array:
     """The argument as a plain array, where it lies if it is one or shares its memory."""
     if isinstance(given, np.ndarray):
-        return cast(Array, np.asarray(given))  # of memory-mapped ones and matrices the array itself
+        return np.asarray(cast(Any, given))  # of memory-mapped ones and matrices the array itself
     if hasattr(given, "__dlpack__"):
         try:
             return np.from_dlpack(given)
@@ -352,6 +363,7 @@ class Step:
 
     @property
     def input_types(self) -> tuple[TensorType, ...]:
+        """The types of the call's arrays, in order; sizes may be symbolic."""
         return tuple(v.tensor for v in self._inputs)
 
     @property
@@ -362,7 +374,10 @@ class Step:
     def __call__(self, *batch: object, **named: object) -> StepLoss:
         """Trains on one batch; returns the loss before the update, with the metrics."""
         if not named:
-            result = self._entry(*batch)
+            try:
+                result = self._entry(*batch)
+            except ChainruleError as problem:
+                raise _explained(self.program, problem, batch) from None
             if result is not NotImplemented:
                 return self._loss(as_list(result))
         with located():

@@ -125,6 +125,7 @@ class TensorType:
 
     @property
     def rank(self) -> int:
+        """The number of axes."""
         return len(self.shape)
 
     @property
@@ -142,9 +143,11 @@ class TensorType:
         return int(dim_value(self.size, env or {})) * self.dtype.itemsize
 
     def with_shape(self, shape: Iterable[Dim]) -> TensorType:
+        """The type with other dims."""
         return TensorType(self.dtype, tuple(shape))
 
     def with_dtype(self, dtype: DType) -> TensorType:
+        """The type with another element type."""
         return TensorType(dtype, self.shape)
 
     def __str__(self) -> str:
