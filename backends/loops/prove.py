@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chainrule.backends.loops.ints import Atom, Index, Int, Iter, Mono, Pair, Size, as_int, bounds
+from chainrule.backends.loops.ints import Atom, Index, Int, Iter, Mono, Pair, Size, as_int, atoms_of, bounds
 
 _EFFORT = (
     400  # expressions looked at per question: enough for 6 nested tiles, and a bound on the cost of a wrong kernel
@@ -16,7 +16,7 @@ _EFFORT = (
 
 def nonneg(value: Int, facts: Sequence[Int] = ()) -> bool:
     """True when value >= 0 can be proved from the loops' bounds and from facts (Ints known to be >= 0)."""
-    return _search(value, tuple(facts), [_EFFORT])
+    return any(_search(value, tuple(facts), [_EFFORT, by_scope]) for by_scope in (0, 1))
 
 
 def _search(value: Int, facts: tuple[Int, ...], effort: list[int]) -> bool:
@@ -30,7 +30,7 @@ def _search(value: Int, facts: tuple[Int, ...], effort: list[int]) -> bool:
         low = bounds(value - fact)[0]
         if low is not None and low >= 0:
             return True
-    for atom in _order(value):
+    for atom in _order(value, effort[1]):
         coefficient, rest = _linear(value, atom)
         if coefficient is None:
             continue
@@ -97,7 +97,7 @@ def _eliminate_division(atom: Pair, c: Int, rest: Int, sign: int, facts: tuple[I
     # b * (a // b) lies in [a - b + 1, a]; an integer e is >= 0 exactly when b * e + b - 1 >= 0 (b >= 1).
     a, b = atom.a, atom.b
     low = bounds(b)[0]
-    if low is not None and low >= 1:
+    if (low is not None and low >= 1) or _not_zero(b, facts):
         end = a - b + 1 if sign > 0 else a
         if _search(c * end + rest * b + b - 1, facts, effort):
             return True
@@ -105,6 +105,21 @@ def _eliminate_division(atom: Pair, c: Int, rest: Int, sign: int, facts: tuple[I
     if end is not None and _search(c * end + rest, facts, effort):
         return True
     return sign < 0 and bounds(a)[0] is not None and bounds(a)[0] >= 0 and _search(c * a + rest, facts, effort)  # type: ignore[operator]
+
+
+def _not_zero(size: Int, facts: tuple[Int, ...]) -> bool:
+    """True for a bare size that a fact excludes from being 0: a loop over N * M does not run where M is 0."""
+    if size.const or len(size.terms) != 1:
+        return False
+    ((mono, coefficient),) = size.terms.items()
+    if coefficient != 1 or len(mono) != 1 or not isinstance(mono[0], Size):
+        return False
+    for fact in facts:
+        if not any(isinstance(atom, Pair) for term in fact.terms for atom in term):
+            high = bounds(Int({term: c for term, c in fact.terms.items() if mono[0] not in term}, fact.const))[1]
+            if high is not None and high < 0:
+                return True
+    return False
 
 
 def _from_facts(atom: Atom, c: Int, rest: Int, facts: tuple[Int, ...], effort: list[int]) -> bool:
@@ -122,10 +137,23 @@ def _from_facts(atom: Atom, c: Int, rest: Int, facts: tuple[Int, ...], effort: l
     return False
 
 
-def _order(value: Int) -> list[Atom]:
-    """The value's atoms, those first whose bounds mention the others: divisions, data, inner iterators, sizes."""
+def _order(value: Int, by_scope: int) -> list[Atom]:
+    """The value's atoms, those first whose bounds mention the others.
+
+    Divisions, data, inner iterators, sizes; or by scope: an iterator before the divisions of iterators outside of it,
+    since its limits may mention them (a loop over the rest of a block).
+    """
     seen = {atom for mono in value.terms for atom in mono}
-    return sorted(seen, key=_rank)
+    return sorted(seen, key=_scope if by_scope else _rank)
+
+
+def _scope(atom: Atom) -> tuple[int, int, int, int]:
+    """The innermost iterators first, a division just before the innermost one that it contains, the larger one first."""
+    parts = atoms_of(Int({(atom,): 1}))
+    if any(isinstance(part, Index) for part in parts):
+        return 0, 0, 0, 0
+    inner = max((int(part.key[1:]) for part in parts if isinstance(part, Iter)), default=-1)
+    return 1, -inner, not isinstance(atom, Pair), -len(atom.key)
 
 
 def _rank(atom: Atom) -> tuple[int, int]:

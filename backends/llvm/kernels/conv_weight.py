@@ -65,7 +65,7 @@ def weight_grad_last(region: Region, target: Target) -> list[KernelCall]:
     sums = _Sums(kernel, anchor, g, dtype, target, source)
     images = sums.images_per_block()
     blocks = floordiv(x.shape[0] + images - 1, images)
-    if blocks == 1 and anchor.tensor.dtype == dtype:
+    if blocks in (0, 1):
         sums.write(images, None)
         return [*calls, kernel.built("one block of images")]
     partial = Temp(TensorType(dtype, (blocks, *anchor.tensor.shape)))
