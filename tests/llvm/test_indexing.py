@@ -68,7 +68,7 @@ def sums() -> list[Sample]:
     for width in (1, 3, 16, 30, 300):
         at = integers(0, 6, 40, seed=width)
         found += [Sample(IndexAdd((6, width)), (at, normal(40, width)), f"rows of {width}"),
-                  Sample(IndexAdd((3, 6, width), 1), (at, normal(3, 40, width)), f"batches of rows of {width}")]  # fmt: skip
+                  Sample(IndexAdd((3, 6, width), 1), (at, normal(3, 40, width)), f"batches of {width}")]  # fmt: skip
     return [*found, Sample(IndexAdd((6, 20)), (integers(0, 6, 90), normal(90, 20).astype("float16")), "half precision"),
             Sample(IndexAdd((6,)), (integers(0, 6, 900), integers(-5, 5, 900)), "integers")]  # fmt: skip
 

@@ -66,7 +66,8 @@ def pads() -> list[Sample]:
     found: list[Sample] = []
     for width in (1, 15, 16, 50):
         x = normal(2, 3, width)
-        for before, after in (((0, 0, 1), (0, 0, 1)), ((0, 2, 0), (0, 1, 0)), ((1, 0, 3), (0, 2, -1)), ((-1, 1, 20), (2, -1, 17)),
+        for before, after in (((0, 0, 1), (0, 0, 1)), ((0, 2, 0), (0, 1, 0)), ((1, 0, 3), (0, 2, -1)),
+                              ((-1, 1, 20), (2, -1, 17)),
                               ((0, 0, -width), (0, 0, 3)), ((0, -3, 0), (0, 1, 0))):  # fmt: skip
             found.append(Sample(Pad(before, after, 2.5), (x,), f"{before} {after} of {width}"))
     found.append(Sample(Pad((3,), (9000,), -1.0), (normal(8001),), "one long row"))
@@ -105,7 +106,7 @@ def test_every_sample_compiles_to_what_the_reference_gives(names: tuple[str, ...
     assert complaints(of(*names)) == []
 
 
-@pytest.mark.parametrize("names", [n for n in NO_SHAPE_ATTRIBUTES])
+@pytest.mark.parametrize("names", list(NO_SHAPE_ATTRIBUTES))
 def test_samples_hold_where_sizes_are_symbols(names: str) -> None:
     assert complaints(of(names), symbolic=True) == []
 
