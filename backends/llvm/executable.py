@@ -77,8 +77,11 @@ class Unit:
             result = frame.entry(*arrays)
             if result is not NotImplemented:
                 return as_list(result)
-        result = self.frame(dims, fresh=True).entry(*arrays)
+        mine = make_frame(self.program, self.bound(dims), self.code, self.weights, self.threads)
+        result = mine.entry(*arrays)
         assert result is not NotImplemented, "a fresh frame refused checked arrays"
+        with self.lock:  # only now: a thread that found it before would have been inside it
+            self.frames.setdefault(key, []).append(mine)
         return as_list(result)
 
 
@@ -148,11 +151,14 @@ class LlvmExecutable:
         try:
             return self.main.run(arrays, dims)
         except StepFailed as error:
-            raise self.explained(error, dims) from None
+            raise self.explained(error, arrays) from None
 
-    def explained(self, error: StepFailed, dims: Mapping[str, int] | None = None) -> ChainruleError:
-        """What a failed call of `entry` or `run` means: the op, the user's line and what was wrong with the data."""
-        return failure(error.status, [step.node for step in self.main.program.steps], dims or {})
+    def explained(self, error: ChainruleError, arrays: Sequence[Array]) -> ChainruleError:
+        """What a failed call of `entry` on arrays means: the op, the user's line and what was wrong with the data."""
+        if not isinstance(error, StepFailed):
+            return error
+        dims = bind_sizes(self.source.replace(inputs=self.source.by_role("input")), arrays)
+        return failure(error.status, [step.node for step in self.main.program.steps], dims)
 
     def bound(self, dims: Mapping[str, int]) -> Bound:
         """The program bound to sizes: memory plan, extents, estimates."""
