@@ -9,7 +9,6 @@ fixed weight stays as it is: the rows of the weight are put in its order instead
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
@@ -33,7 +32,6 @@ from chainrule.passes.pack import TILES, Tiles, widest
 from chainrule.passes.rewrite import fixed_values
 
 CHANNEL_WIDTH = 16  # f32 channels that a depthwise kernel takes at a time
-PANEL_BYTES = 400 * 1024  # of a panel that stays in the second-level cache next to the image
 
 
 @dataclass(frozen=True)
@@ -165,7 +163,7 @@ class _Walk:
             packed = build(PackKernel(width), weight)
             y = build(PanelMatMul(outs), self.last(x), reshape(packed, packed.shape[1:]))
             return add(y, biases[0]) if biases else y
-        width = self._width(op.groups, outs, sizes[-1], channels, kernel, node)
+        width = self._width(op.groups, outs, sizes[-1], node)
         panels = build(PackKernel(width, op.groups), weight)
         made = PanelConv(kernel, op.stride, op.pad[:rank], op.dilation, op.groups, outs, sizes, ones)
         return build(made, self.last(x), panels, *biases)
@@ -187,7 +185,7 @@ class _Walk:
             panels = build(PackKernel(channel_width(node.tensor)), flip(weight, tuple(range(2, 2 + rank))))
             made = ChannelConv(kernel, ones, pad, op.dilation, node.shape[2:], op.stride)
             return build(made, self.last(x), panels, *biases)
-        width = self._width(op.groups, outs, node.shape[-1], x.shape[1], kernel, node)
+        width = self._width(op.groups, outs, node.shape[-1], node)
         panels = build(PackKernel(width, op.groups, backward=True), weight)
         made = PanelConv(kernel, ones, pad, op.dilation, op.groups, outs, node.shape[2:], op.stride)
         return build(made, self.last(x), panels, *biases)
@@ -199,20 +197,20 @@ class _Walk:
         made = WeightGradLast(op.kernel, op.stride, op.pad[:rank], op.dilation, op.groups)
         return transpose(build(made, self.last(x), self.last(dy)), (rank + 1, rank, *range(rank)))
 
-    def _width(self, groups: int, outs: Dim, across: Dim, channels: Dim, kernel: Sequence[int], node: Value) -> int:
+    def _width(self, groups: int, outs: Dim, across: Dim, node: Value) -> int:
         """Columns of the panels of a convolution's weight.
 
         The widest tile reads the fewest scalars, but has few rows: narrower ones with more rows fit maps of 7 or 14
-        pixels better. And a panel should stay in the second-level cache.
+        pixels better.
         """
         part = outs // groups
         scale = 4 / accumulated(node.dtype).itemsize
         if not isinstance(part, int) or part <= 32 * scale or len(self.tiles) < 3:
             return panel_width(part, widest(self.tiles, node.dtype), node.dtype)
-        depth = channels * math.prod(kernel) if isinstance(channels, int) else 0
+        if not isinstance(across, int):
+            return widest(self.tiles, node.dtype)
         best = min(self.tiles, key=lambda tile: (
-            depth * tile[1] * 4 > PANEL_BYTES, _waste(across, tile[0]) + _waste(part, int(tile[1] * scale)), -tile[1]
-        )) if isinstance(across, int) else self.tiles[0]  # fmt: skip
+            _waste(across, tile[0]) + _waste(part, int(tile[1] * scale)), -tile[1]))  # fmt: skip
         return panel_width(part, int(best[1] * scale), node.dtype)
 
     # -- ways out ------------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ from chainrule.ir.graph import Input, Value
 from chainrule.ir.types import DType, TensorType
 from chainrule.ops.lowered import PanelConv, PoolLast, accumulated
 
-UNROLLED_STEPS = 8  # steps of a kernel row that are written out
+UNROLLED_STEPS = 12  # steps of a kernel row that are written out
 
 
 def panel_conv(region: Region, target: Target) -> list[KernelCall]:

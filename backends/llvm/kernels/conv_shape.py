@@ -21,7 +21,6 @@ from chainrule.ops.lowered import ChannelConv, PanelConv, WeightGradLast, accumu
 
 STRIP_BYTES = 96 * 1024  # of a padded strip on the stack: it stays in the second-level cache next to a panel
 TOTALS_BYTES = 32 * 1024  # of sums that wait for the next block of depth
-PANEL_BYTES = 400 * 1024  # of a panel that stays in the second-level cache
 NEAR_BYTES = 512  # pixels closer than this do not meet in one set of the 8-way first-level cache
 FLOPS_PER_ITERATION = 2_000_000  # a parallel iteration is worth about 20 microseconds
 MOST_ITERATIONS = 16
