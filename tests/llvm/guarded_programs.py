@@ -29,7 +29,7 @@ def guarded_complaints(samples: Sequence[Sample], *, symbolic: bool = False) -> 
 
 
 def guarded_run(made: LlvmExecutable, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The outputs of a program without weights, its steps run one after another. Fails where a kernel sets its status."""
+    """The outputs of a program without weights, step by step. Fails where a kernel sets its status."""
     program: Program = made.main.program
     dims = dict.fromkeys(program.graph.symbols, 0)
     for value, array in zip(program.graph.inputs, arrays, strict=True):

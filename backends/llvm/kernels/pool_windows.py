@@ -102,19 +102,20 @@ class Piece:
                zero: LoopValue) -> LoopValue:  # fmt: skip
         """The elements at positions of the span, 0 for None. vectors: from a vector's begin to it."""
         n = self.lanes
-        starts = list(dict.fromkeys(None if p is None else self.start(p) for p in positions))
+        sources: dict[
+            int | None, dict[int, int]
+        ] = {}  # by the vector's begin: which of its elements goes to which lane
+        for lane, position in enumerate(positions):
+            start = None if position is None else self.start(position)
+            sources.setdefault(start, {})[lane] = 0 if position is None or start is None else position - start
         result: LoopValue | None = None
-        filled: list[int] = []
-        for start in starts:
+        for start, own in sources.items():
             value = zero if start is None else vectors(start)
-            own = {lane: 0 if p is None else p - start for lane, p in enumerate(positions)
-                   if (p is None) == (start is None) and (p is None or self.start(p) == start)}  # type: ignore[operator]  # fmt: skip
             if result is None:
                 plain = all(own.get(lane, lane) == lane for lane in range(n))
                 result = value if plain else k.shuffle(value, None, [own.get(lane, 0) for lane in range(n)])
             else:
                 result = k.shuffle(result, value, [n + own[lane] if lane in own else lane for lane in range(n)])
-            filled += own
         assert result is not None
         return result
 
