@@ -2,7 +2,7 @@
 
 One step of the depth loads the tile's columns of B once and multiplies them by one scalar of each row of A, into
 rows x columns accumulators that never leave the registers. The tile is chosen so that accumulators, one row of B and
-one broadcast fit the register file (target.gemm_tiles): then the loop runs at the multiplier's peak (CODEGEN: 98 %).
+one broadcast fit the register file (target.gemm_tiles): then the loop runs at the multiplier's peak.
 
 A depth beyond BLOCK is summed in blocks whose sums are added up in a scratch tile: a chain of n roundings errs by about
 sqrt(n)/6 of a unit where all terms have one sign, and blocks keep that below the promised 16 units. Blocks depend on
