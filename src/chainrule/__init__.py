@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from chainrule.errors import NumericsError as NumericsError
     from chainrule.errors import ShapeError as ShapeError
     from chainrule.exchange import export_onnx as export_onnx
+    from chainrule.exchange import load_onnx as load_onnx
     from chainrule.frontend import augment as augment
     from chainrule.frontend import datasets as datasets
     from chainrule.frontend import nn as nn
@@ -286,7 +287,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "NumericsError",
         "ShapeError",
     ),
-    "chainrule.exchange": ("export_onnx",),
+    "chainrule.exchange": ("export_onnx", "load_onnx"),
     "chainrule.frontend.checkpoint": (
         "save",
         "load",

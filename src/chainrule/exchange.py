@@ -18,6 +18,7 @@ from chainrule.frontend.checkpoint import PathLike, write_atomically
 from chainrule.frontend.places import located
 from chainrule.frontend.trace import Traced
 from chainrule.ir.graph import Graph, input_name
+from chainrule.loaded import GraphModule
 
 if TYPE_CHECKING:
     from chainrule.backends.onnx.export import ModelProto
@@ -73,6 +74,22 @@ def _exported(graph: Graph, weights: Sequence[Array], path: PathLike | None, ops
         if verify:
             verify_model(str(place), graph, weights)
     return place
+
+
+def load_onnx(source: PathLike | bytes | ModelProto) -> GraphModule:
+    """An ONNX model as a model like any other: compile it, train it further, export it again.
+
+    source: a path, the bytes of a model, or a ModelProto. Inputs are the file's, with its free sizes as symbols; float
+    weights become parameters, running statistics buffers, each under its name in the file. Opsets 7 to the newest.
+    Everything in the file is checked; external data is read from the model's own folder only.
+
+    Raises ArgumentError for a path that cannot be read, ModelError naming the node for a broken model, NotSupported
+    naming all ops that are not built, with their versions and nodes, at once.
+    """
+    from chainrule.backends.onnx.importing import import_model
+
+    found = import_model(source)
+    return GraphModule(found.graph, {w.value: w.array for w in found.weights})
 
 
 def stored_graph(model: Any, specs: Sequence[Any] = (), name: str | None = None) -> tuple[Graph, list[Array]]:
@@ -161,4 +178,4 @@ def _sample_run(graph: Graph, weights: Sequence[Array]) -> tuple[list[Array], li
                      help="give fixed sizes in the specs, or verify=False")  # fmt: skip
 
 
-__all__ = ["export_onnx", "stored_graph", "verify_model"]
+__all__ = ["export_onnx", "load_onnx", "stored_graph", "verify_model"]

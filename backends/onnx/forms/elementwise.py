@@ -62,10 +62,8 @@ def _write_clip(node: Value, opset: int) -> Call:
 def _read_clip(given: Given) -> Value:
     x = given.value(0)
     if given.opset < 11:
-        low, high = given.attribute("min", -math.inf), given.attribute("max", math.inf)
-        assert isinstance(low, float) and isinstance(high, float)
-        return build(ar.Clip(low, high), x)
-    known = [not given.has(i) or given.contents[i] is not None for i in (1, 2)]
+        return build(ar.Clip(given.fraction("min", -math.inf), given.fraction("max", math.inf)), x)
+    known = [not given.has(i) or given.known(i) is not None for i in (1, 2)]
     if all(known):
         low, high = (given.number(i) if given.has(i) else side for i, side in ((1, -math.inf), (2, math.inf)))
         return build(ar.Clip(_or_none(low, x, -1), _or_none(high, x, 1)), x)
@@ -93,8 +91,9 @@ FORMS: tuple[Form, ...] = (
         (act.Relu, "Relu"), (smooth.Softsign, "Softsign"),
         (cmp.LogicalAnd, "And"), (cmp.LogicalOr, "Or"), (cmp.LogicalXor, "Xor"), (cmp.LogicalNot, "Not"),
         (cmp.Eq, "Equal"), (cmp.Lt, "Less"), (cmp.Gt, "Greater"),
-        (el.Add, "Add"), (el.Sub, "Sub"), (el.Mul, "Mul"), (el.Maximum, "Max"), (el.Minimum, "Min"),
+        (el.Add, "Add"), (el.Sub, "Sub"), (el.Mul, "Mul"),
     ]),
+    *same([(el.Maximum, "Max"), (el.Minimum, "Min")], arity=2),
     *same([(cmp.Le, "LessOrEqual"), (cmp.Ge, "GreaterOrEqual")], since=12),
     *same([(cmp.BitAnd, "BitwiseAnd"), (cmp.BitOr, "BitwiseOr"), (cmp.BitXor, "BitwiseXor"),
            (cmp.BitNot, "BitwiseNot")], since=18),
@@ -108,7 +107,7 @@ FORMS: tuple[Form, ...] = (
     Form(RawShift, "BitShift", (Attr("direction", "direction"),), since=11, reads=False),
     Form(cmp.ShiftLeft, "BitShift", (Fixed("direction", "LEFT"),), since=11, writes=False),
     Form(cmp.ShiftRight, "BitShift", (Fixed("direction", "RIGHT"),), since=11, writes=False),
-    Form(tr.Pow, "Pow", when=_is_float),
+    Form(tr.Pow, "Pow", when=_is_float, reads=False),
     Form(el.Where, "Where", since=9, typed=1),
     Form(el.Cast, "Cast", (Attr("dtype", "to"),), when=_widens_or_wraps),
     Form(RawCast, "Cast", (Attr("dtype", "to"),), reads=False),

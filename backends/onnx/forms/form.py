@@ -14,14 +14,15 @@ from typing import Literal
 
 import numpy as np
 
-from chainrule.errors import ModelError, NotSupported
-from chainrule.ir.dims import Dim, DimExpr
+from chainrule.backends.onnx.dtypes import dtype_of
+from chainrule.backends.onnx.node import Given as Given
+from chainrule.backends.onnx.node import Vector, shortest
+from chainrule.errors import ModelError
 from chainrule.ir.graph import Value, build
 from chainrule.ir.op import Array, Op
 from chainrule.ir.types import DType
 
 Attribute = int | float | str | tuple[int, ...] | tuple[float, ...] | DType | Array
-Vector = tuple[Dim, ...]
 
 
 @dataclass(frozen=True)
@@ -42,63 +43,6 @@ class Call:
 
     inputs: tuple[Value | Numbers | None, ...]
     attributes: Mapping[str, Attribute]
-
-
-@dataclass(frozen=True)
-class Given:
-    """One ONNX node as the importer sees it: what a form reads.
-
-    inputs: values, None for one that is absent. contents: what is known of each input when the model is loaded: an
-    object array of dims, a number array, or None. outputs: how many of its outputs are named.
-    """
-
-    op_type: str
-    opset: int
-    inputs: tuple[Value | None, ...]
-    contents: tuple[Array | None, ...]
-    attributes: Mapping[str, object]
-    outputs: int = 1
-
-    def value(self, position: int) -> Value:
-        """The input at a position. Raises ModelError when it is absent."""
-        found = self.inputs[position] if position < len(self.inputs) else None
-        if found is None:
-            raise ModelError(f"{self.op_type}: input {position} is missing")
-        return found
-
-    def has(self, position: int) -> bool:
-        """True when the node has an input there."""
-        return position < len(self.inputs) and self.inputs[position] is not None
-
-    def content(self, position: int) -> Array:
-        """What is known of an input. Raises NotSupported when it depends on data."""
-        found = self.contents[position] if position < len(self.contents) else None
-        if found is None:
-            raise NotSupported(f"{self.op_type}: input {position} is not known when the model is loaded",
-                               help="give fixed sizes, or fold what it is computed from")  # fmt: skip
-        return found
-
-    def dims(self, position: int) -> Vector:
-        """An input as sizes."""
-        return tuple(d if isinstance(d, DimExpr) else int(d) for d in self.content(position).reshape(-1).tolist())
-
-    def ints(self, position: int) -> tuple[int, ...]:
-        """An input as whole numbers. Raises NotSupported when one is symbolic."""
-        found = self.dims(position)
-        if any(isinstance(d, DimExpr) for d in found):
-            raise NotSupported(f"{self.op_type}: input {position} depends on symbolic sizes: {found}")
-        return tuple(int(d) for d in found)  # type: ignore[arg-type]
-
-    def number(self, position: int) -> float:
-        """An input as one number."""
-        found = self.content(position)
-        if found.size != 1:
-            raise ModelError(f"{self.op_type}: input {position} holds {found.size} numbers, not one")
-        return found.reshape(-1)[0].item() if found.dtype != object else int(found.reshape(-1)[0])
-
-    def attribute(self, name: str, default: object = None) -> object:
-        """An attribute, or what the operator set says where it is left out."""
-        return self.attributes.get(name, default)
 
 
 Default = object
@@ -148,7 +92,15 @@ class Derived:
     of: Callable[[Value], Attribute]
 
 
-Part = Attr | Operand | Fixed | Derived
+@dataclass(frozen=True)
+class Plain:
+    """An attribute that the importer knows this form by when it has its default; never written."""
+
+    name: str
+    default: Default
+
+
+Part = Attr | Operand | Fixed | Derived | Plain
 When = Callable[[Value], bool]
 
 
@@ -159,7 +111,8 @@ class Form:
     since: the first opset in which it can be written so. typed: the input whose element type must have a kernel.
     when(node): whether this node of the op has this form. write, read: instead of the parts. reads: False for a form
     whose ONNX op is read as another op; writes: False for one that is only read. kinds: element types ("fiub") of the
-    input `typed` for which the importer takes this form. state: the inputs that are running statistics, not trained.
+    input `typed` for which the importer takes this form; arity, results: the number of inputs (0: any) and the most
+    outputs for which it does. state: the inputs that are running statistics, not trained.
     """
 
     op: type[Op]
@@ -173,6 +126,8 @@ class Form:
     reads: bool = True
     writes: bool = True
     kinds: str = "fiub"
+    arity: int = 0
+    results: int = 1
     state: tuple[int, ...] = ()
 
     def fits(self, node: Value, opset: int) -> bool:
@@ -189,6 +144,8 @@ class Form:
         inputs: list[Value | Numbers | None] = list(node.inputs)
         for part in self.parts:
             match part:
+                case Plain():
+                    pass
                 case Fixed(name, value):
                     attributes[name] = value
                 case Derived(name, of):
@@ -206,12 +163,18 @@ class Form:
 
     def matches(self, given: Given) -> bool:
         """True when the importer can take this form for the node."""
-        if not self.reads or given.opset < self.since:
+        if not self.reads or given.opset < self.since or given.outputs > self.results:
+            return False
+        if self.arity and len(given.entries) != self.arity:
             return False
         if self.kinds != "fiub" and given.value(self.typed).dtype.kind not in self.kinds:
             return False
-        fixed = [part for part in self.parts if isinstance(part, Fixed)]
-        return all(_same(given.attribute(p.name, p.default), p.value) for p in fixed)
+        for part in self.parts:
+            if isinstance(part, Plain) and not _same(given.attribute(part.name, part.default), part.default):
+                return False
+            if isinstance(part, Fixed) and not _same(given.attribute(part.name, part.default), part.value):
+                return False
+        return True
 
     def value(self, given: Given) -> Value:
         """The op that a node of this form means, on its inputs."""
@@ -225,16 +188,18 @@ class Form:
                     taken[field] = _as_field(self.op, field, _filled(given, name, default))
                 case Operand(field, position, kind, name, attribute_before):
                     if given.opset < attribute_before:
-                        taken[field] = given.attribute(name, _all_axes(given))
+                        found = given.vector(name)
+                        taken[field] = _all_axes(given) if found is None else found
                         continue
                     numbers.add(position)
                     if given.has(position):
                         taken[field] = _operand(given, position, kind)
                     elif kind == "axes":
                         taken[field] = _all_axes(given)
-                case Fixed() | Derived():
+                case Fixed() | Derived() | Plain():
                     pass
-        inputs = [v for i, v in enumerate(given.inputs) if i not in numbers and v is not None]
+        inputs = [entry.value("state" if i in self.state else "param") for i, entry in enumerate(given.entries)
+                  if i not in numbers and entry is not None]  # fmt: skip
         return build(self.op(**taken), *inputs)
 
 
@@ -248,12 +213,7 @@ def _exact(node: Value, part: Part) -> bool:
     return float(np.float32(value)) == value
 
 
-def shortest(value: np.floating) -> float:
-    """The number with the fewest digits that a float stands for: 1e-5 for f32's 9.99999974e-06."""
-    return float(str(value))
-
-
-def _same(given: object, wanted: Attribute) -> bool:
+def _same(given: object, wanted: object) -> bool:
     if isinstance(wanted, float) and isinstance(given, float | int):
         return float(np.float32(given)) == float(np.float32(wanted))
     return given == wanted
@@ -278,13 +238,20 @@ def _filled(given: Given, name: str, default: Default) -> object:
 
 
 def _as_field(op: type[Op], field: str, value: object) -> object:
-    """An attribute as the field's type: ONNX has 0 and 1 for bool, f32 for float."""
-    annotation = next(str(item.type) for item in fields(op) if item.name == field)
-    if annotation == "bool":
-        return bool(value)
-    if annotation == "float" and isinstance(value, float | int):
-        return shortest(np.float32(value))
-    return value
+    """An attribute as the field's type: ONNX has 0 and 1 for bool, f32 for float. Raises ModelError for others."""
+    match next(str(item.type) for item in fields(op) if item.name == field), value:
+        case "bool", int():
+            return bool(value)
+        case "float", float() | int():
+            return shortest(np.float32(value))
+        case ("int", int()) | ("str", str()):
+            return value
+        case "tuple[int, ...]", tuple() if all(isinstance(n, int) for n in value):
+            return value
+        case "DType", int():
+            return dtype_of(value)
+        case annotation, _:
+            raise ModelError(f"the attribute for {field} is {value!r:.60}, not of type {annotation}")
 
 
 def _all_axes(given: Given) -> tuple[int, ...]:

@@ -72,9 +72,7 @@ def _write_reshape(node: Value, opset: int) -> Call:
 
 def _read_reshape(given: Given) -> Value:
     x = given.value(0)
-    shape = given.attribute("shape") if given.opset < 5 else list(given.dims(1))
-    assert isinstance(shape, list | tuple)
-    dims: list[Dim] = list(shape)
+    dims: list[Dim] = list(given.dims(1))
     if not given.attribute("allowzero", 0):
         if any(d == 0 and i >= x.rank for i, d in enumerate(dims)):
             raise ModelError(f"Reshape: the shape {dims} copies an axis that {x.type} does not have")
@@ -123,9 +121,8 @@ def _write_flip(node: Value, opset: int) -> Call:
 def _read_slice(given: Given) -> Value:
     x = given.value(0)
     if given.opset < 10:
-        starts, ends, axes = (given.attribute(name) for name in ("starts", "ends", "axes"))
-        assert isinstance(starts, tuple) and isinstance(ends, tuple)
-        return sh.slice_(x, starts, ends, None, axes if isinstance(axes, tuple) else None)
+        starts, ends = given.vector("starts") or (), given.vector("ends") or ()
+        return sh.slice_(x, starts, ends, None, given.vector("axes"))
     starts, ends = given.dims(1), given.dims(2)
     axes = given.ints(3) if given.has(3) else tuple(range(len(starts)))
     steps = given.ints(4) if given.has(4) else None
@@ -152,13 +149,11 @@ def _is_old_border(node: Value) -> bool:
 
 def _read_pad(given: Given) -> Value:
     x = given.value(0)
-    mode = given.attribute("mode", "constant")
+    mode = given.word("mode", "constant")
     if given.opset < 11:
-        amounts, value = given.attribute("pads", given.attribute("paddings")), given.attribute("value", 0.0)
-        assert isinstance(amounts, tuple)
+        amounts, value = given.vector("pads") or (), given.fraction("value", 0.0)
     else:
-        amounts = given.dims(1)
-        value = given.number(2) if given.has(2) else 0
+        amounts, value = given.dims(1), given.number(2) if given.has(2) else 0.0
     axes = given.ints(3) if given.has(3) else tuple(range(x.rank))
     before: list[Dim] = [0] * x.rank
     after: list[Dim] = [0] * x.rank
@@ -166,7 +161,6 @@ def _read_pad(given: Given) -> Value:
         raise ModelError(f"Pad: {len(amounts)} amounts for {len(axes)} axes")
     for i, axis in enumerate(axes):
         before[axis], after[axis] = amounts[i], amounts[i + len(axes)]
-    assert isinstance(mode, str) and isinstance(value, float | int)
     return pad(x, before, after, mode, float(value))
 
 
@@ -176,22 +170,17 @@ def _write_top_k(node: Value, opset: int) -> Call:
 
 
 def _read_top_k(given: Given) -> Value:
-    axis, largest = given.attribute("axis", -1), given.attribute("largest", 1)
-    k = given.attribute("k") if given.opset < 10 else given.dims(1)[0]
-    assert isinstance(axis, int) and isinstance(k, int | DimExpr)
-    return build(TopK(k, axis % max(1, given.value(0).rank), bool(largest)), given.value(0))
+    x, axis = given.value(0), given.whole("axis", -1)
+    k = given.whole("k") if given.opset < 10 else given.dims(1)[0]
+    return build(TopK(k, axis + x.rank if -x.rank <= axis < 0 else axis, bool(given.whole("largest", 1))), x)
 
 
 def _read_transpose(given: Given) -> Value:
-    perm = given.attribute("perm")
-    assert perm is None or isinstance(perm, tuple)
-    return sh.transpose(given.value(0), perm)
+    return sh.transpose(given.value(0), given.vector("perm"))
 
 
 def _read_gather_nd(given: Given) -> Value:
-    batch_dims = given.attribute("batch_dims", 0)
-    assert isinstance(batch_dims, int)
-    return gather_nd(given.value(0), given.value(1), batch_dims)
+    return gather_nd(given.value(0), given.value(1), given.whole("batch_dims", 0))
 
 
 def _assigns(node: Value) -> bool:
@@ -204,7 +193,7 @@ def _adds(node: Value) -> bool:
 
 def _read_scatter_nd(given: Given) -> Value:
     mode = "assign" if given.attribute("reduction", "none") == "none" else "add"
-    return build(ScatterND(mode), *(given.value(i) for i in range(3)))
+    return build(ScatterND(mode), *given.values())
 
 
 FORMS: tuple[Form, ...] = (
@@ -225,11 +214,11 @@ FORMS: tuple[Form, ...] = (
     Form(ix.TakeAlongAxis, "GatherElements", (Attr("axis", "axis", 0),), since=11),
     Form(ix.ScatterAdd, "ScatterElements", (Fixed("reduction", "add", "none"), Attr("axis", "axis", 0)), since=16),
     Form(ix.Scatter, "ScatterElements", (Fixed("reduction", "none", "none"), Attr("axis", "axis", 0)), since=11),
-    Form(GatherND, "GatherND", (Fixed("batch_dims", 0, 0),), since=11, read=_read_gather_nd),
+    Form(GatherND, "GatherND", since=11, read=_read_gather_nd),
     Form(ScatterND, "ScatterND", (Fixed("reduction", "none", "none"),), since=11,
          when=_assigns, read=_read_scatter_nd),
     Form(ScatterND, "ScatterND", (Fixed("reduction", "add", "none"),), since=16,
          when=_adds, read=_read_scatter_nd),
-    Form(TopK, "TopK", since=11, write=_write_top_k, read=_read_top_k),
+    Form(TopK, "TopK", since=10, results=2, write=_write_top_k, read=_read_top_k),
 )  # fmt: skip
 

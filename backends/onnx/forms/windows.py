@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chainrule.backends.onnx.forms.form import Attr, Call, Derived, Fixed, Form, Given
+from chainrule.backends.onnx.forms.form import Attr, Call, Derived, Form, Given, Plain
 from chainrule.backends.onnx.raw import MaxPoolPlaces
 from chainrule.ir.graph import Value, build
 from chainrule.ir.types import f64
@@ -25,8 +25,10 @@ def _has_output_padding(node: Value) -> bool:
 
 
 _CONV = (Attr("stride", "strides", "ones"), Attr("pad", "pads", "zeros2"), Attr("dilation", "dilations", "ones"),
-         Attr("groups", "group", 1), Derived("kernel_shape", _kernel))  # fmt: skip
-_POOL = (Attr("window", "kernel_shape"), Attr("stride", "strides", "ones"), Attr("pad", "pads", "zeros2"))
+         Attr("groups", "group", 1), Derived("kernel_shape", _kernel),
+         Plain("auto_pad", "NOTSET"), Plain("output_shape", None))  # fmt: skip
+_POOL = (Attr("window", "kernel_shape"), Attr("stride", "strides", "ones"), Attr("pad", "pads", "zeros2"),
+         Plain("auto_pad", "NOTSET"))  # fmt: skip
 _MAX_POOL = (*_POOL, Attr("dilation", "dilations", "ones"), Attr("ceil_mode", "ceil_mode", 0))
 
 
@@ -36,11 +38,9 @@ def _write_trailing(node: Value, opset: int) -> Call:
 
 
 def _read_trailing(given: Given) -> Value:
-    x, axis, eps = given.value(0), given.attribute("axis", -1), given.attribute("epsilon", 1e-5)
-    assert isinstance(axis, int) and isinstance(eps, float)
+    x, axis = given.value(0), given.whole("axis", -1)
     op = LayerNorm if given.op_type == "LayerNormalization" else RMSNorm
-    inputs = [v for v in given.inputs if v is not None]
-    return build(op(-axis if axis < 0 else x.rank - axis, eps), *inputs)
+    return build(op(-axis if axis < 0 else x.rank - axis, given.fraction("epsilon", 1e-5)), *given.values())
 
 
 def _has_rows_of_f32(node: Value) -> bool:
@@ -55,8 +55,10 @@ FORMS: tuple[Form, ...] = (
     Form(MaxPool, "MaxPool", _MAX_POOL),
     Form(MaxPoolPlaces, "MaxPool", _MAX_POOL, reads=False),
     Form(AvgPool, "AveragePool", (*_POOL, Attr("ceil_mode", "ceil_mode", 0),
-                                  Attr("count_include_pad", "count_include_pad", 0))),
-    Form(BatchNorm, "BatchNormalization", (Attr("eps", "epsilon", 1e-5), Fixed("training_mode", 0, 0)), since=14,
+                                  Attr("count_include_pad", "count_include_pad", 0),
+                                  Plain("dilations", None))),
+    Form(BatchNorm, "BatchNormalization", (Attr("eps", "epsilon", 1e-5), Plain("training_mode", 0),
+                                           Plain("spatial", 1)), since=7,
          state=(3, 4)),
     Form(InstanceNorm, "InstanceNormalization", (Attr("eps", "epsilon", 1e-5),),
          when=lambda node: len(node.inputs) == 3 and node.rank > 2),

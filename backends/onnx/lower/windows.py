@@ -132,12 +132,12 @@ def max_pool(node: Value) -> Parts:
     op, x = node.op, node.inputs[0]
     assert isinstance(op, MaxPool)
     if not (node.dtype.is_float or node.dtype.name in ("i8", "u8")) or not _is_plain(op):
-        return _best_by_taps(op, x, node.shape[2:])[0]
+        return _max_by_taps(op, x, node.shape[2:])
     if not drops_windows(op, x, node.shape[2:], op.dilation):
         return None
     room = _room(x, node.shape[2:], reach(op.window, op.dilation), op.stride, op.pad)
     if not all(isinstance(r, int) and r < op.window[i % len(op.window)] for i, r in enumerate(room)):
-        return _best_by_taps(op, x, node.shape[2:])[0]
+        return _max_by_taps(op, x, node.shape[2:])
     return build(MaxPool(op.window, op.stride, tuple(int(r) for r in room), op.dilation), x)  # type: ignore[arg-type]
 
 
@@ -192,6 +192,17 @@ def _places(op: MaxWindow, x: Value, sizes: Sequence[Dim]) -> tuple[Value, Value
 def _may_miss(op: MaxWindow) -> bool:
     """True when a window may meet no element: its places are apart and lie in padding, or it sticks out."""
     return any(d > 1 for d in op.dilation) and (op.ceil_mode or any(op.pad))
+
+
+def _max_by_taps(op: MaxPool, x: Value, sizes: Sequence[Dim]) -> Value:
+    """The largest element of each window; what lies around x is the smallest there is."""
+    room = _room(x, sizes, reach(op.window, op.dilation), op.stride, op.pad)
+    wide = pad_spatial(x, room, lowest_of(x.dtype.numpy))
+    parts = [part for _, part in windows(wide, op.window, sizes, op.stride, op.dilation)]
+    best = parts[0]
+    for part in parts[1:]:
+        best = maximum(best, part)
+    return best
 
 
 def _best_by_taps(op: MaxWindow, x: Value, sizes: Sequence[Dim]) -> tuple[Value, Value]:

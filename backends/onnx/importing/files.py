@@ -1,0 +1,161 @@
+"""Models and tensors out of files that nobody here wrote: everything is checked before it is used.
+
+External data comes from one opener: regular files inside the model's own folder only, never through links, and only
+bytes that are there.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from onnx import ModelProto, TensorProto, numpy_helper
+
+from chainrule.backends.onnx.dtypes import dtype_of
+from chainrule.errors import ArgumentError, ModelError
+from chainrule.ir.op import Array
+
+LARGEST_MODEL = (1 << 31) - 1  # bytes of one protobuf message
+
+
+def read_model(source: object) -> tuple[ModelProto, Path | None, str]:
+    """The model, the folder of its external data (None without one) and what to call it in messages.
+
+    source: a path, the bytes of a model, or a ModelProto. Raises ArgumentError for a path that cannot be read,
+    ModelError for bytes that are not a model.
+    """
+    if isinstance(source, ModelProto):
+        return source, None, source.graph.name or "model"
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _parsed(bytes(source), "the given bytes"), None, "model"
+    if not isinstance(source, str | os.PathLike):
+        raise ArgumentError(f"load_onnx: {type(source).__name__} is not a model",
+                            help="give a path, the bytes of a model, or a ModelProto")  # fmt: skip
+    place = Path(source)
+    return _parsed(_file_bytes(place), str(place)), place.parent, place.name
+
+
+def _file_bytes(place: Path) -> bytes:
+    try:
+        handle = os.open(place, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except OSError as problem:
+        raise ArgumentError(f"load_onnx: {place} cannot be read: {problem.strerror}") from problem
+    with os.fdopen(handle, "rb") as file:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise ArgumentError(f"load_onnx: {place} is not a file", help="give the path of an .onnx file")
+        if status.st_size > LARGEST_MODEL:
+            raise ModelError(f"{place} has {status.st_size} bytes: more than one protobuf message can hold",
+                             help="large weights belong into external data")  # fmt: skip
+        return file.read()
+
+
+def _parsed(data: bytes, what: str) -> ModelProto:
+    model = ModelProto()
+    try:
+        model.ParseFromString(data)
+    except (DecodeError, ValueError, RecursionError) as problem:
+        raise ModelError(f"{what} is not an ONNX model: {problem}", help=_hint(data)) from problem
+    if not model.HasField("graph") or not model.opset_import:
+        raise ModelError(f"{what} is not an ONNX model: it has no graph or no operator set", help=_hint(data))
+    return model
+
+
+def _hint(data: bytes) -> str:
+    if not data:
+        return "it is empty"
+    if data.lstrip()[:1] in (b"{", b"<") or b"ir_version:" in data[:200]:
+        return "it looks like text; ONNX models are binary"
+    return "it may be cut short or of another format"
+
+
+class Tensors:
+    """Reads the tensors of one model. folder: where its external data lies; None refuses external data."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+
+    def array(self, tensor: TensorProto) -> Array:
+        """The numbers of a tensor. Raises ModelError where its bytes are not those of its shape."""
+        what = f"tensor {tensor.name!r}" if tensor.name else "a tensor"
+        dtype = dtype_of(tensor.data_type)
+        shape = tuple(tensor.dims)
+        if any(d < 0 for d in shape):
+            raise ModelError(f"{what} has the shape {list(shape)}", help="sizes are not negative")
+        size = math.prod(shape) * dtype.itemsize
+        if tensor.data_location == TensorProto.EXTERNAL:
+            data = self._external(tensor, what, size)
+        elif tensor.HasField("raw_data"):
+            data = tensor.raw_data
+        else:
+            return _typed(tensor, what, shape)
+        if len(data) != size:
+            raise ModelError(f"{what} of {dtype}{list(shape)} has {len(data)} bytes, not {size}")
+        return np.frombuffer(data, dtype.numpy.newbyteorder("<") if dtype.numpy.kind != "V" else dtype.numpy).astype(
+            dtype.numpy, copy=True).reshape(shape)  # fmt: skip
+
+    def _external(self, tensor: TensorProto, what: str, size: int) -> bytes:
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        place = self._place(entries.get("location", ""), what)
+        offset = _whole(entries, "offset", 0, what)
+        length = _whole(entries, "length", size, what)
+        if length != size:
+            raise ModelError(f"{what}: {length} external bytes are stated, its shape takes {size}")
+        try:
+            handle = os.open(place, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        except OSError as problem:
+            raise ModelError(f"{what}: external data {place.name} cannot be read: {problem.strerror}") from problem
+        with os.fdopen(handle, "rb") as file:
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+                raise ModelError(f"{what}: external data {place.name} is not a plain file of its own",
+                                 help="links and devices are not followed: copy the data beside the model")  # fmt: skip
+            if offset + length > status.st_size:
+                raise ModelError(f"{what}: {length} bytes at {offset} of {place.name} are asked for, of "
+                                 f"{status.st_size}", help="it was cut short, or is of another model")  # fmt: skip
+            file.seek(offset)
+            return file.read(length)
+
+    def _place(self, location: str, what: str) -> Path:
+        if self.folder is None:
+            raise ModelError(f"{what} has external data, and the model was not read from a file",
+                             help="give load_onnx the path of the model")  # fmt: skip
+        parts = PurePosixPath(location.replace("\\", "/"))
+        if not location or parts.is_absolute() or ".." in parts.parts or "\0" in location or ":" in parts.parts[0]:
+            raise ModelError(f"{what}: external data at {location!r} is outside of the model's folder",
+                             help="only files in the model's own folder are read")  # fmt: skip
+        folder = self.folder.resolve()
+        place = folder.joinpath(*parts.parts)
+        if place.parent.resolve() != place.parent:
+            raise ModelError(f"{what}: external data at {location!r} is reached through a link",
+                             help="only files in the model's own folder are read")  # fmt: skip
+        return place
+
+
+def _whole(entries: Mapping[str, str], key: str, default: int, what: str) -> int:
+    text = entries.get(key, "")
+    if not text:
+        return default
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise ModelError(f"{what}: the {key} {text[:40]!r} of its external data is not a number")
+    return int(text)
+
+
+def _typed(tensor: TensorProto, what: str, shape: tuple[int, ...]) -> Array:
+    """The numbers of a tensor that are protobuf fields, not bytes."""
+    fields = (tensor.float_data, tensor.int32_data, tensor.int64_data, tensor.double_data, tensor.uint64_data)
+    present = max(len(field) for field in fields)
+    if present != math.prod(shape):
+        raise ModelError(f"{what} of shape {list(shape)} has {present} numbers, not {math.prod(shape)}")
+    try:
+        found = numpy_helper.to_array(tensor)
+    except (ValueError, TypeError, OverflowError) as problem:
+        raise ModelError(f"{what} cannot be read: {problem}") from problem
+    if found.shape != shape:
+        raise ModelError(f"{what} of shape {list(shape)} holds an array of shape {list(found.shape)}")
+    return np.ascontiguousarray(found).reshape(shape)

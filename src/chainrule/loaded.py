@@ -1,0 +1,142 @@
+"""A graph from a file as a model like any other: its weights are parameters, and it can be called in a trace."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+from chainrule.errors import ArgumentError, ShapeError
+from chainrule.frontend import scope as scopes
+from chainrule.frontend.nn.module import Module, adopt
+from chainrule.frontend.places import error
+from chainrule.frontend.stored import Buffer, Parameter, Stored
+from chainrule.frontend.structure import Structure, flatten
+from chainrule.frontend.tensor import Tensor
+from chainrule.frontend.trace import Arguments, Traced
+from chainrule.ir.dims import Dim, DimExpr, dim_substitute
+from chainrule.ir.graph import Get, Graph, Input, Value, build, get, input_name
+from chainrule.ir.op import Array, Op
+
+
+class GraphModule(Module):
+    """A graph with its weights. traced: the whole, ready to be compiled; calling it on tensors puts it into a trace.
+
+    Its parameters and buffers have the names they have in the file. Inputs are positional, in the file's order; several
+    outputs are a tuple. In a trace its symbolic sizes take those of the tensors it is called on.
+    """
+
+    def __init__(self, graph: Graph, weights: Mapping[Value, Array]) -> None:
+        object.__setattr__(self, "stored", {})
+        self.graph = graph
+        self.sources: list[tuple[Value, Stored]] = []
+        for value in graph.by_role("param", "state"):
+            assert isinstance(value.op, Input)
+            kind = Parameter if value.op.role == "param" else Buffer
+            self.sources.append((value, self._held(value.op.name_, kind(weights[value], dtype=value.dtype))))
+        names = [input_name(v) for v in graph.by_role("input")]
+        self._signature = inspect.Signature([
+            inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in _identifiers(names)
+        ])  # fmt: skip
+
+    stored: dict[str, Stored]
+
+    def _held(self, name: str, stored: Stored) -> Stored:
+        adopt(self, name, stored)
+        self.stored[name] = stored
+        return stored
+
+    def members(self) -> Iterator[tuple[str, object]]:
+        return iter(tuple(self.stored.items()))
+
+    @property
+    def traced(self) -> Traced:
+        """The graph with where its weights are read from."""
+        names = tuple(input_name(v) for v in self.graph.by_role("input"))
+        _, leaf = flatten(0)
+        arguments = Arguments(names, Structure(tuple, tuple(range(len(names))), (leaf,) * len(names)))
+        count = len(self.graph.outputs)
+        structure = leaf if count == 1 else Structure(tuple, tuple(range(count)), (leaf,) * count)
+        return Traced(self.graph, arguments, structure, tuple(self.sources))
+
+    def called(self) -> Callable[..., Any]:
+        """A function with the graph's inputs as arguments."""
+
+        def call(*inputs: Any) -> Any:
+            return self.forward(*inputs)
+
+        call.__signature__ = self._signature  # type: ignore[attr-defined]
+        return call
+
+    def forward(self, *inputs: Any) -> Any:
+        """The outputs for tensors of a running trace."""
+        scope = scopes.required("a loaded model")
+        values = [_value_of(x) for x in inputs]
+        wanted = self.graph.by_role("input")
+        if len(values) != len(wanted):
+            raise error(ArgumentError, f"{self.graph.name} takes {len(wanted)} inputs, {len(values)} were given",
+                        help="they are " + ", ".join(input_name(v) for v in wanted))  # fmt: skip
+        done = dict(zip(wanted, values, strict=True)) | {v: stored.value for v, stored in self.sources}
+        outputs, updates = instantiated(self.graph, done, _sizes(wanted, values))
+        for state, stored in self.sources:
+            if state in updates:
+                scope.assign(stored, updates[state])
+        tensors = [Tensor(v, scope) for v in outputs]
+        return tensors[0] if len(tensors) == 1 else tuple(tensors)
+
+    def extra_repr(self) -> str:
+        return f"{self.graph.name}: {len(self.graph.nodes)} nodes"
+
+
+def _identifiers(names: Sequence[str]) -> list[str]:
+    """The names as arguments of a function: those that are none, or stand twice, by their place."""
+    plain = all(n.isidentifier() for n in names) and len(set(names)) == len(names)
+    return list(names) if plain else [f"x{i}" for i in range(len(names))]
+
+
+def _value_of(x: object) -> Value:
+    if not isinstance(x, Tensor):
+        raise error(ArgumentError, f"a loaded model takes tensors, {type(x).__name__} was given",
+                    help="compile it to run it on arrays: cr.compile(model)")  # fmt: skip
+    return x.value
+
+
+def _sizes(wanted: Sequence[Value], given: Sequence[Value]) -> dict[str, Dim]:
+    """What each symbol of the graph's inputs is for the tensors given. Raises ShapeError where they do not fit."""
+    env: dict[str, Dim] = {}
+    for value, actual in zip(wanted, given, strict=True):
+        if value.rank != actual.rank or value.dtype != actual.dtype:
+            raise error(ShapeError, f"{input_name(value)}: {value.type} was declared, {actual.type} was given")
+        for dim, size in zip(value.shape, actual.shape, strict=True):
+            name = dim.symbol_name() if isinstance(dim, DimExpr) else None
+            if name is not None:
+                env.setdefault(name, size)
+    for value, actual in zip(wanted, given, strict=True):
+        if tuple(dim_substitute(d, env) for d in value.shape) != actual.shape:
+            raise error(ShapeError, f"{input_name(value)}: {value.type} was declared, {actual.type} was given")
+    return env
+
+
+def instantiated(graph: Graph, done: dict[Value, Value], env: Mapping[str, Dim]) -> tuple[
+        list[Value], dict[Value, Value]]:  # fmt: skip
+    """The graph's outputs, and the new values of its state, on other inputs and other sizes."""
+    for node in graph.nodes:
+        if node in done:
+            continue
+        inputs = [done[v] for v in node.inputs]
+        done[node] = get(inputs[0], node.op.index) if isinstance(node.op, Get) else build(resized(node.op, env), *inputs)
+    return [done[v] for v in graph.outputs], {state: done[new] for state, new in graph.updates}
+
+
+def resized(op: Op, env: Mapping[str, Dim]) -> Op:
+    """The op with the symbols in its attributes replaced by other sizes."""
+    changes: dict[str, object] = {}
+    for item in fields(op):
+        value = getattr(op, item.name)
+        if isinstance(value, DimExpr):
+            changes[item.name] = dim_substitute(value, env)
+        elif isinstance(value, tuple) and any(isinstance(part, DimExpr) for part in value):
+            changes[item.name] = tuple(dim_substitute(d, env) if isinstance(d, DimExpr) else d for d in value)
+    return replace(op, **changes) if changes else op
+
