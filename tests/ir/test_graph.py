@@ -31,6 +31,13 @@ def test_the_same_op_on_the_same_inputs_is_the_same_value():
     assert constant(1.0, f32) is not constant(1.0)
 
 
+def test_zeros_of_both_signs_are_different_values():
+    assert full(0.0, (2,)) is not full(-0.0, (2,))
+    assert full(-0.0, (2,)) is full(-0.0, (2,))
+    (zero,) = reference.run(Graph("z", (), (full(-0.0, ()),)), [])
+    assert np.signbit(zero)
+
+
 def test_two_inputs_of_one_name_are_different_values():
     assert x_of(2) is not x_of(2)
 

@@ -64,10 +64,10 @@ def executable(graph: Graph, *, threads: int = 1, target: Target | None = None,
 
 
 def complaints(samples: Sequence[Sample], *, symbolic: bool = False, threads: int = 1,
-               target: Target | None = None) -> list[str]:  # fmt: skip
+               target: Target | None = None, verified: bool = True) -> list[str]:  # fmt: skip
     """What is wrong with the samples' compiled results, one line each."""
     own = [Sample(s.op, tuple(np.ascontiguousarray(x).reshape(x.shape) for x in s.inputs), s.label) for s in samples]
-    made = executable(graph_of(own, symbolic), threads=threads, target=target)
+    made = executable(graph_of(own, symbolic), threads=threads, target=target, verified=verified)
     got = made.run([x for s in own for x in s.inputs])
     found: list[str] = []
     for sample in own:

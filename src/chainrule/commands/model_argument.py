@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from zipfile import BadZipFile
 
 import numpy as np
@@ -172,7 +172,7 @@ def _read(path: Path) -> np.ndarray | dict[str, np.ndarray]:
     try:
         found: Any = np.load(path, allow_pickle=False)
         if isinstance(found, np.ndarray):
-            return np.asarray(found)
+            return np.asarray(cast(Any, found))
         return {name: found[name] for name in found.files}
     except OSError as problem:
         why = problem.strerror or problem

@@ -12,10 +12,11 @@ pairs a param or state input with the value that replaces it after the call.
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, fields
+from functools import cache, cached_property
 from typing import ClassVar, Literal
 from weakref import WeakValueDictionary
 
@@ -29,7 +30,6 @@ from chainrule.loc import Loc
 
 Role = Literal["input", "param", "state"]
 
-_serials = itertools.count()
 _interned: WeakValueDictionary[tuple[object, ...], Value] = WeakValueDictionary()
 _lock = threading.Lock()
 
@@ -37,14 +37,13 @@ _lock = threading.Lock()
 class Value:
     """One node of a graph and its result. Made only by `build`; compared by identity."""
 
-    __slots__ = ("__weakref__", "inputs", "locs", "op", "serial", "type")
+    __slots__ = ("__weakref__", "inputs", "locs", "op", "type")
 
     def __init__(self, op: Op, inputs: tuple[Value, ...], type: Type, locs: tuple[Loc, ...]) -> None:
         self.op = op
         self.inputs = inputs
         self.type = type
         self.locs = locs
-        self.serial = next(_serials)
 
     @property
     def tensor(self) -> TensorType:
@@ -78,7 +77,7 @@ def build(op: Op, *inputs: Value) -> Value:
 
     Raises what op.infer raises, with the user's line and the types of the arguments added.
     """
-    key = (op, *map(id, inputs))
+    key = (op, _zero_signs(op), *map(id, inputs))
     found = _interned.get(key)
     if found is not None:
         return found
@@ -91,6 +90,20 @@ def build(op: Op, *inputs: Value) -> Value:
         if found is None:
             found = _interned[key] = Value(op, inputs, type, locations.here())
     return found
+
+
+@cache
+def _float_fields(kind: type[Op]) -> tuple[str, ...]:
+    """The attributes of an op that may hold floats."""
+    return tuple(item.name for item in fields(kind) if "float" in str(item.type))
+
+
+def _zero_signs(op: Op) -> tuple[float, ...]:
+    """The signs of the zeros among an op's attributes: 0.0 == -0.0, but full(0.0) is not full(-0.0)."""
+    names = _float_fields(type(op))
+    if not names:
+        return ()
+    return tuple(math.copysign(1.0, v) for name in names if isinstance(v := getattr(op, name), float) and v == 0)
 
 
 def explained(error: ChainruleError, op: Op, inputs: Sequence[Value]) -> ChainruleError:
