@@ -104,6 +104,8 @@ def make_frame(program: Program, bound: Bound, code: Linked, weights: Sequence[n
         native.Call(code.address(step.code.symbol), b.extent, b.seconds < SERIAL_STEP_SECONDS, step.storages, b.sizes)
         for step, b in zip(program.steps, bound.steps, strict=True)
     ]
+    if program.commit is not None:
+        steps.insert(program.commit, native.StopIfFailed())
     steps += [native.Copy(c.target, c.source, bound.sizes[c.source]) for c in program.copies]
     return Frame(
         steps=steps,

@@ -3,6 +3,7 @@
 `assemble` walks the graph once: every value gets a storage (an input's, weight's or output's array, a constant, or a
 temporary in the arena), every node its kernel calls. It decides which storages are one: a reshape shares that of its
 input; a graph output or a state update is written in place where no reader comes later, and copied at the end else.
+Kernels that may find their data wrong come before all that changes state, so that a call that fails changes none.
 Nothing here depends on the values of symbolic sizes: frames.py binds a program to them.
 """
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from chainrule.backends.llvm.kernels.region import Region, Temp, region_of, tensor_types
 from chainrule.backends.llvm.kernels.table import VIEWS, template_of
-from chainrule.backends.llvm.records import Code, Lowering
+from chainrule.backends.llvm.records import Call, Code, Lowering
 from chainrule.backends.llvm.target import Target
 from chainrule.backends.loops import Function
 from chainrule.ir.graph import Get, Graph, Input, Value
@@ -60,13 +61,18 @@ class Copy:
 
 @dataclass
 class Program:
-    """What assemble makes. constants: the arrays of the constant storages, by index."""
+    """What assemble makes. constants: the arrays of the constant storages, by index.
+
+    commit: the number of steps after which state may change, if none of them failed; None where nothing can fail or no
+    state changes.
+    """
 
     graph: Graph
     storages: list[Storage] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     copies: list[Copy] = field(default_factory=list)
     constants: list[np.ndarray] = field(default_factory=list)
+    commit: int | None = None
 
     target: Target | None = None
 
@@ -97,6 +103,7 @@ class _Assembler:
         self.at: dict[Value, int] = {}
         self.readers: dict[int, list[tuple[int, Value]]] = {}
         self.writer: dict[int, int] = {}
+        self.calls: dict[Value, list[Call]] = {}
 
     def assembled(self) -> Program:
         counts = {"input": 0, "weight": 0}
@@ -105,12 +112,33 @@ class _Assembler:
             kind: Kind = "input" if value.op.role == "input" else "weight"
             self.at[value] = self._storage(kind, value.tensor, counts[kind])
             counts[kind] += 1
-        for node in self.graph.nodes:
+        for node in self._order():
             self._node(node)
+        if self.graph.updates and any(step.code.fails for step in self.program.steps):
+            self.program.commit = 1 + max(i for i, step in enumerate(self.program.steps) if step.code.fails)
         self._outputs()
         self._updates()
         self._live_ranges()
         return self.program
+
+    def _order(self) -> list[Value]:
+        """The nodes, producers first; where state is updated, what kernels that may fail depend on before the rest."""
+        nodes = self.graph.nodes
+        if not self.graph.updates:
+            return list(nodes)
+        early: set[Value] = set()
+        for node in reversed(nodes):
+            if node in early or any(call.code.fails for call in self._calls(node)):
+                early.update((node, *node.inputs))
+        return [n for n in nodes if n in early] + [n for n in nodes if n not in early]
+
+    def _calls(self, node: Value) -> list[Call]:
+        """The kernel calls of a node; none for what needs no code."""
+        if isinstance(node.op, (Input, Constant, Get, *VIEWS)):
+            return []
+        if node not in self.calls:
+            self.calls[node] = self.lowering.calls(region_of(node))
+        return self.calls[node]
 
     def _storage(self, kind: Kind, type: TensorType, index: int = 0) -> int:
         self.program.storages.append(Storage(kind, type, index))
@@ -132,10 +160,9 @@ class _Assembler:
         self.program.constants.append(data.array)
 
     def _kernels(self, node: Value) -> None:
-        region = region_of(node)
         outputs = [self._storage("temp", t) for t in tensor_types(node)]
         temps: dict[Temp, int] = {}
-        for call in self.lowering.calls(region):
+        for call in self._calls(node):
             number = len(self.program.steps)
             storages: list[int] = []
             for i, place in enumerate(call.buffers):
@@ -205,6 +232,8 @@ class _Assembler:
         if self.program.storages[source].kind != "temp" or source not in self.writer:
             return False
         written = self.writer[source]
+        if self.program.commit is not None and written < self.program.commit:
+            return False
         shape = self.program.storages[target].type.shape
         for step, node in self.readers.get(target, []):
             if step > written:

@@ -22,6 +22,7 @@ from chainrule.backends.llvm.kernels.table import template_of
 from chainrule.backends.llvm.target import Target
 from chainrule.backends.loops import Int
 from chainrule.backends.loops.ints import Atom, Pair, Size
+from chainrule.backends.loops.nodes import may_fail
 from chainrule.errors import ChainruleError
 from chainrule.ir.dims import Dim, dim_max, dim_min, floordiv, mod, parse_dim, symbol
 from chainrule.ir.text import text
@@ -34,7 +35,7 @@ Place = tuple[str, int] | Temp
 class Code:
     """A kernel as a program sees it. extent, flops: in the names of its sizes; modes: of its buffers, in order.
 
-    key: of its object code in the cache.
+    key: of its object code in the cache. fails: whether it may find its data wrong.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Code:
     extent: Dim
     flops: Dim
     modes: tuple[str, ...]
+    fails: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class Lowering:
         extent = 1 if function.extent is None else in_names(function.extent, names)
         flops = 0 if function.flops is None else in_names(function.flops, names)
         modes = tuple(buffer.mode for buffer in function.buffers)
-        code = Code(function.name, symbol, module.key(self.target), extent, flops, modes)
+        code = Code(function.name, symbol, module.key(self.target), extent, flops, modes, may_fail(function))
         return Call(code, call.buffers, call.dims, call.why)
 
     def compiled(self, codes: Iterable[Code]) -> jit.Linked:
@@ -152,7 +154,7 @@ def _written(calls: Sequence[Call]) -> bytes:
         {
             "name": c.code.name, "symbol": c.code.symbol, "key": c.code.key, "extent": str(c.code.extent),
             "flops": str(c.code.flops), "modes": c.code.modes, "buffers": [place(b) for b in c.buffers],
-            "dims": c.dims, "why": c.why,
+            "dims": c.dims, "why": c.why, "fails": c.code.fails,
         }
         for c in calls
     ]  # fmt: skip
@@ -176,7 +178,7 @@ def _read(data: bytes | None) -> list[Call] | None:
         return [
             Call(
                 Code(row["name"], row["symbol"], row["key"], parse_dim(row["extent"]), parse_dim(row["flops"]),
-                     tuple(row["modes"])),
+                     tuple(row["modes"]), bool(row["fails"])),
                 tuple(place(b) for b in row["buffers"]), tuple(row["dims"]), row["why"],
             )
             for row in json.loads(data)

@@ -38,6 +38,7 @@ from chainrule.backends.llvm.runtime_steps import (
     SetCounter,
     Slice,
     Step,
+    StopIfFailed,
     StoreCounter,
     While,
     Zero,
@@ -51,8 +52,8 @@ from chainrule.ir.types import DType
 
 __all__ = [
     "BUSY", "Advance", "Branch", "Call", "Copy", "FlatStep", "Frame", "Jump", "JumpUnless", "Loop", "Port", "Ref",
-    "SetCounter", "Slice", "Step", "StepFailed", "StepTime", "StoreCounter", "While", "Zero", "aligned_bytes",
-    "flatten", "thread_count",
+    "SetCounter", "Slice", "Step", "StepFailed", "StepTime", "StopIfFailed", "StoreCounter", "While", "Zero",
+    "aligned_bytes", "flatten", "thread_count",
 ]  # fmt: skip
 
 _ALIGNMENT = 64
@@ -205,7 +206,8 @@ def aligned_bytes(nbytes: int) -> np.ndarray:
 def _threads(asked: int | None, steps: Sequence[FlatStep]) -> int:
     if asked is not None and not 1 <= asked <= MAX_THREADS:
         raise ArgumentError(f"threads is {asked}, not in 1..{MAX_THREADS}")
-    if all(is_solo(step) or isinstance(step, JumpUnless | Jump | SetCounter | Advance) for step in steps):
+    control = JumpUnless | Jump | SetCounter | Advance | StopIfFailed
+    if all(is_solo(step) or isinstance(step, control) for step in steps):
         return 1
     return thread_count() if asked is None else asked
 
@@ -232,7 +234,7 @@ def _frame_words(
         "busy": 0, "threads": threads if runtime.threads else 1, "flags": flags, "api": runtime.api,
         "pool": runtime.pool, "steps_at": steps_at, "slices_at": slices_at, "buffers_at": buffers_at,
         "ports_at": ports_at, "counters": code.counters, "max_args": code.max_args, "inputs": n_inputs,
-        "outputs": len(ports) - n_inputs,
+        "outputs": len(ports) - n_inputs, "failed": 0,
     }  # fmt: skip
     words = [header[name] for name in FRAME_FIELDS] + [0] * (FRAME_WORDS - len(FRAME_FIELDS))
     words += [fixed.get(i, 0) for i in range(n_buffers)]

@@ -16,6 +16,7 @@ from chainrule.backends.llvm.runtime_steps import (
     JUMP_UNLESS,
     SET_COUNTER,
     SOLO,
+    STOP_IF_FAILED,
     STORE_COUNTER,
     ZERO,
 )
@@ -23,7 +24,7 @@ from chainrule.backends.llvm.runtime_steps import (
 # The words of a frame's header. Those named _AT are byte offsets from the frame.
 FRAME_FIELDS = (
     "busy", "threads", "flags", "api", "pool", "steps_at", "slices_at", "buffers_at", "ports_at", "counters",
-    "max_args", "inputs", "outputs",
+    "max_args", "inputs", "outputs", "failed",
 )  # fmt: skip
 FRAME_WORDS = 16
 RELEASE_GIL, AS_TUPLE = 1, 2
@@ -167,6 +168,7 @@ step:
     i64 {JUMP_UNLESS}, label %jump.unless
     i64 {SET_COUNTER}, label %set.counter
     i64 {ADVANCE}, label %advance
+    i64 {STOP_IF_FAILED}, label %stop
   ]
 {_call_text(parallel)}
 {_copy_text(parallel)}
@@ -175,7 +177,8 @@ step:
 passed:
   br label %reached
 reached:
-  %next = phi ptr [ %follow, %passed ], [ %jump.to, %jump ], [ %unless.to, %jump.unless ], [ %advance.to, %advance ]
+  %next = phi ptr [ %follow, %passed ], [ %jump.to, %jump ], [ %unless.to, %jump.unless ], [ %advance.to, %advance ],
+    [ %stop.to, %stop ]
   %done.next = add i64 %done, 1
 {_meet_text(timed) if parallel else "  br label %met"}
 met:
@@ -264,6 +267,8 @@ call.bad:
   %call.new = icmp eq i64 %call.before, 0
   br i1 %call.new, label %call.failed, label %passed
 call.failed:
+  %failed.at = getelementptr i8, ptr %frame, i64 {8 * FRAME_FIELDS.index("failed")}
+  store atomic i64 1, ptr %failed.at monotonic, align 8
   store i64 %done, ptr %failure
   %failure.step.at = getelementptr i8, ptr %failure, i64 8
   store i64 %index, ptr %failure.step.at
@@ -344,6 +349,15 @@ set.counter:
   %set.at = getelementptr i64, ptr %counters, i64 %set.counter.of
   store i64 %set.value, ptr %set.at
   br label %passed
+
+stop:
+{load("stop.offset", "i64", "pc", 16)}
+  %stop.word.at = getelementptr i8, ptr %frame, i64 {8 * FRAME_FIELDS.index("failed")}
+  %stop.word = load atomic i64, ptr %stop.word.at monotonic, align 8
+  %stop.target = getelementptr i8, ptr %steps, i64 %stop.offset
+  %stop.fine = icmp eq i64 %stop.word, 0
+  %stop.to = select i1 %stop.fine, ptr %follow, ptr %stop.target
+  br label %reached
 
 advance:
 {load("advance.of", "i64", "pc", 16)}

@@ -10,7 +10,7 @@ reads the run's fields any more, and the next run may set them.
 
 from __future__ import annotations
 
-from chainrule.backends.llvm.runtime_driver import api, field, load, steps_name
+from chainrule.backends.llvm.runtime_driver import FRAME_FIELDS, api, field, load, steps_name
 
 MAX_THREADS = 256
 # How long a thread spins before it sleeps. At a barrier: just longer than waking a sleeper takes (30 us in a virtual
@@ -362,10 +362,14 @@ done:
 }}
 """
 
+_NOT_FAILED = f"""  %failed.at = getelementptr i8, ptr %frame, i64 {8 * FRAME_FIELDS.index("failed")}
+  store i64 0, ptr %failed.at"""
+
 # i64 (frame, buffers, threads, times)
 _RUN = f"""
 define i64 @run(ptr %frame, ptr %buffers, i64 %threads, ptr %times) nounwind {{
 entry:
+{_NOT_FAILED}
   %several = icmp sgt i64 %threads, 1
   br i1 %several, label %try, label %alone
 try:
@@ -392,15 +396,16 @@ alone:
 }}
 """
 
-_RUN_WITHOUT_POOL = """
-define void @pauses(i64 %count) nounwind {
+_RUN_WITHOUT_POOL = f"""
+define void @pauses(i64 %count) nounwind {{
   ret void
-}
-define internal void @barrier(ptr %pool, i64 %workers, ptr %open.at) nounwind {
+}}
+define internal void @barrier(ptr %pool, i64 %workers, ptr %open.at) nounwind {{
   ret void
-}
-define i64 @run(ptr %frame, ptr %buffers, i64 %threads, ptr %times) nounwind {
+}}
+define i64 @run(ptr %frame, ptr %buffers, i64 %threads, ptr %times) nounwind {{
+{_NOT_FAILED}
   %serial = call i64 @run_serial(ptr %frame, ptr %buffers, ptr %times)
   ret i64 %serial
-}
+}}
 """

@@ -124,11 +124,16 @@ class Advance:
     target: int
 
 
-FlatStep = Call | Copy | Zero | StoreCounter | Jump | JumpUnless | SetCounter | Advance
+@dataclass(frozen=True, slots=True)
+class StopIfFailed:
+    """Ends the program if any thread's kernel has failed so far: what stands behind it is then left undone."""
+
+
+FlatStep = Call | Copy | Zero | StoreCounter | Jump | JumpUnless | SetCounter | Advance | StopIfFailed
 Step = FlatStep | Loop | While | Branch
 
 # The operation codes of the words; END is what anything else means to the driver.
-END, CALL, COPY, ZERO, STORE_COUNTER, JUMP, JUMP_UNLESS, SET_COUNTER, ADVANCE = range(9)
+END, CALL, COPY, ZERO, STORE_COUNTER, JUMP, JUMP_UNLESS, SET_COUNTER, ADVANCE, STOP_IF_FAILED = range(10)
 # Flags of a step's first word, beside the code in its low byte; the length in words is in bits 16 and up.
 BARRIER, SOLO = 1 << 8, 1 << 9
 # Below this size one thread copies: the others would only take the cache lines from each other.
@@ -209,15 +214,15 @@ def barriers(flat: Sequence[FlatStep]) -> tuple[bool, ...]:
     """For every step, whether all threads meet after it.
 
     They need not where control alone follows (counters are private to a thread, and all count alike; at the end they
-    meet anyway), nor between two steps of the one thread. After JumpUnless they must: its condition may be written by
-    the very next step.
+    meet anyway), nor between two steps of the one thread. After JumpUnless and StopIfFailed they must: the very next
+    step may change what these look at, and threads that saw different things would never meet again.
     """
-    data = [isinstance(s, Call | Copy | Zero | StoreCounter | JumpUnless) for s in flat]
+    data = [isinstance(s, Call | Copy | Zero | StoreCounter | JumpUnless | StopIfFailed) for s in flat]
     meets: list[bool] = []
     for i, step in enumerate(flat):
         follow = _next_data(flat, data, i) if data[i] else set[int]()
         alone = is_solo(step) and all(is_solo(flat[j]) for j in follow)
-        meets.append(isinstance(step, JumpUnless) or bool(follow and not alone))
+        meets.append(isinstance(step, JumpUnless | StopIfFailed) or bool(follow and not alone))
     return tuple(meets)
 
 
@@ -273,6 +278,8 @@ def encode(flat: Sequence[FlatStep], n_buffers: int, sizes_offset: int) -> Encod
             if not 0 <= step.target <= len(flat):
                 raise ArgumentError(f"step {i} jumps to {step.target}, the program has {len(flat)} steps")
             body[-1] = 8 * starts[step.target]
+        if isinstance(step, StopIfFailed):
+            body[-1] = 8 * starts[-1]
         flags = (BARRIER if meets[i] else 0) | (SOLO if is_solo(step) else 0)
         words += [_code(step) | flags | (2 + len(body)) << 16, i, *body]
     words += [END, len(flat)]
@@ -297,6 +304,8 @@ def _code(step: FlatStep) -> int:
             return SET_COUNTER
         case Advance():
             return ADVANCE
+        case StopIfFailed():
+            return STOP_IF_FAILED
 
 
 class _Writer:
@@ -326,7 +335,7 @@ class _Writer:
                 return [self.ref(dst), self.size(nbytes)]
             case StoreCounter(dst, counter):
                 return [self.ref(dst), self.counter(counter)]
-            case Jump():
+            case Jump() | StopIfFailed():
                 return [0]
             case JumpUnless(cond):
                 return [self.ref(cond), 0]

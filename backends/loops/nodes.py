@@ -361,6 +361,17 @@ def children(node: Node) -> tuple[tuple[Node, ...], ...]:
     return ()
 
 
+def may_fail(fn: Function) -> bool:
+    """True when the kernel can set its status: some of its data may be found wrong."""
+    todo = [fn.body]
+    while todo:
+        for node in todo.pop():
+            if isinstance(node, FailWhen):
+                return True
+            todo += children(node)
+    return False
+
+
 def registers_set(body: tuple[Node, ...]) -> dict[int, Register]:
     """The registers that the statements assign, by number, without those that they themselves declare."""
     assigned: dict[int, Register] = {}
