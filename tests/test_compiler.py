@@ -190,3 +190,18 @@ def test_the_options_of_a_step_mean_the_same_natively(options):
         np.testing.assert_allclose(float(ours(*batch(seed=i))), float(theirs(*batch(seed=i))), rtol=1e-5)
     for name, array in theirs.state.items():
         np.testing.assert_allclose(ours.state[name], array, rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("pipeline", ["default", "strict", "plain"])
+def test_every_pipeline_means_the_same_and_prints_its_passes(pipeline):
+    model, x = DigitsNet(), images(3)
+    net = cr.compile(model, cr.spec("N", 1, 8, 8), pipeline=pipeline, verify=True)
+    expected = cr.compile(model, cr.spec("N", 1, 8, 8), backend="reference")(x)
+    assert models_agree(net(x), expected.astype(np.float64), 2.0).ok
+    assert [r.name for r in net.reports] == str(net.program.passes).split()
+    assert ("fuse" in str(net.program.passes)) == (pipeline != "plain")
+
+
+def test_an_unknown_pipeline_is_named_with_the_known_ones():
+    with pytest.raises(cr.ArgumentError, match="there is no pipeline 'fast'"):
+        cr.compile(lambda x: x, cr.spec(1), pipeline="fast")

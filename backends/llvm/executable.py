@@ -8,6 +8,7 @@ and is sorted out here, in Python: a typed error, a conversion, or another frame
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,6 +40,19 @@ PROFILE_RUNS = 20
 MAX_FRAMES = 64  # sizes kept bound per program; the oldest is dropped
 
 
+_frames_lock = threading.Lock()
+
+
+def _after_fork() -> None:
+    """The thread that was making a frame, if one was, is not in the child."""
+    global _frames_lock
+    _frames_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 @dataclass
 class Unit:
     """One program with its code and its frames by sizes."""
@@ -49,7 +63,6 @@ class Unit:
     threads: int
     frames: dict[tuple[int, ...], list[Frame]] = field(default_factory=dict)
     bounds: dict[tuple[int, ...], Bound] = field(default_factory=dict)
-    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def bound(self, dims: Mapping[str, int]) -> Bound:
         """The program bound to sizes, from memory when they came before."""
@@ -62,7 +75,7 @@ class Unit:
     def frame(self, dims: Mapping[str, int], fresh: bool = False) -> Frame:
         """A frame for these sizes; fresh: one more, because those there are busy."""
         key = tuple(dims[s] for s in self.program.graph.symbols)
-        with self.lock:
+        with _frames_lock:
             frames = self.frames.setdefault(key, [])
             if fresh or not frames:
                 frames.append(make_frame(self.program, self.bound(dims), self.code, self.weights, self.threads))
@@ -80,7 +93,7 @@ class Unit:
         mine = make_frame(self.program, self.bound(dims), self.code, self.weights, self.threads)
         result = mine.entry(*arrays)
         assert result is not NotImplemented, "a fresh frame refused checked arrays"
-        with self.lock:  # only now: a thread that found it before would have been inside it
+        with _frames_lock:  # only now: a thread that found it before would have been inside it
             self.frames.setdefault(key, []).append(mine)
         return as_list(result)
 
@@ -103,7 +116,8 @@ class LlvmExecutable:
         self.target = target or host_target()
         self.threads = thread_count() if threads is None else threads
         self.weights = list(weights)
-        self.graph, self.reports = (passes or pipeline(self.target)).run(graph, check)
+        self.passes = passes or pipeline(self.target)
+        self.graph, self.reports = self.passes.run(graph, check)
         require_kept(self.graph, keeps, "llvm")
         self._split(self.graph)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from chainrule.backends.llvm.kernels.table import ANCHORS, keeps
 from chainrule.backends.llvm.target import Target, gemm_tiles, host_target
+from chainrule.errors import ArgumentError
 from chainrule.passes.base import Pipeline
 from chainrule.passes.canonicalize import Canonicalize
 from chainrule.passes.decompose import Decompose
@@ -19,11 +20,25 @@ from chainrule.passes.lower_conv import LowerConv
 from chainrule.passes.pack import PackWeights
 
 
-def pipeline(target: Target | None = None) -> Pipeline:
-    """The pipeline of native code for a machine (default: this one), whose register tiles decide how weights lie."""
+NAMES = ("default", "strict", "plain")
+
+
+def pipeline(target: Target | None = None, name: str = "default") -> Pipeline:
+    """The pipeline of native code for a machine (default: this one), whose register tiles decide how weights lie.
+
+    "default": everything. "strict": only rewrites that keep every bit of the traced graph's own operations. "plain":
+    one kernel per op, in the user's layout: slow, for finding out which pass a fault comes from. Raises ArgumentError
+    for another name.
+    """
     tiles = gemm_tiles(target or host_target())
-    return Pipeline("llvm", (
-        Canonicalize(), FoldConstants(), Decompose(keeps), FoldConstants(), Canonicalize(), FoldNorm(),
-        ChannelsLast(tiles), LowerConv(keeps), PackWeights(tiles), Canonicalize(),
-        FuseRegions(ANCHORS),
-    ))  # fmt: skip
+    match name:
+        case "default":
+            algebra, layout = (Canonicalize(), FoldNorm()), (ChannelsLast(tiles),)
+        case "strict":
+            algebra, layout = (Canonicalize(strict=True),), (ChannelsLast(tiles),)
+        case "plain":
+            return Pipeline(name, (Decompose(keeps), LowerConv(keeps)))
+        case _:
+            raise ArgumentError(f"there is no pipeline {name!r}", help="use one of " + ", ".join(NAMES))
+    last = (LowerConv(keeps), PackWeights(tiles), algebra[0], FuseRegions(ANCHORS))
+    return Pipeline(name, (algebra[0], FoldConstants(), Decompose(keeps), FoldConstants(), *algebra, *layout, *last))

@@ -43,6 +43,7 @@ class Options:
     threads: int | None = None
     verify: bool = False
     target: str | None = None
+    pipeline: str = "default"
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
@@ -274,10 +275,12 @@ def make_program(graph: Graph, weights: Sequence[Array], options: Options) -> Pr
             return OnnxExecutable(graph, weights, threads=options.threads)
         case _:
             from chainrule.backends.llvm.executable import LlvmExecutable
+            from chainrule.backends.llvm.pipeline import pipeline as named_pipeline
             from chainrule.backends.llvm.target import named_target
 
             target = None if options.target is None else named_target(options.target)
-            return LlvmExecutable(graph, weights, threads=options.threads, target=target,
+            passes = named_pipeline(target, options.pipeline)
+            return LlvmExecutable(graph, weights, threads=options.threads, target=target, passes=passes,
                                   check=_check() if options.verify else None)  # fmt: skip
 
 
@@ -291,16 +294,18 @@ def _check() -> Check:
 
 
 def compile(model: Any, *specs: Any, backend: str = "llvm", threads: int | None = None, verify: bool = False,
-            target: str | None = None, name: str | None = None, **named_specs: Any) -> Executable:  # fmt: skip
+            target: str | None = None, pipeline: str = "default", name: str | None = None,
+            **named_specs: Any) -> Executable:  # fmt: skip
     """A compiled model: forward only, as in evaluation (no dropout, batch norm by its running statistics).
 
     model: an nn.Module, a function of tensors, or a loaded model. specs: one cr.spec per argument, in order or by name;
     none for a model that knows its own inputs. backend: "llvm" (native code), "reference" (numpy), "onnxruntime".
     threads: how many may work on one call; the result does not depend on it. verify: run the reference after every
     pass and name the first that changes a result. target: "x86-64-v2", "x86-64-v3", "x86-64-v4", or this machine's.
+    pipeline: "default"; "strict" makes only rewrites that keep every bit; "plain" fuses nothing, to find faults.
     """
     with located():
-        options = Options(backend, threads, verify, target)
+        options = Options(backend, threads, verify, target, pipeline)
         return Executable(traced_of(model, specs, named_specs, name), options)
 
 
@@ -421,7 +426,7 @@ def training_step(model: Callable[..., Any], loss: Callable[..., Any], optimizer
                   metrics: Any = (), clip_norm: float | None = None, accumulate: int = 1, ema: float | None = None,
                   loss_scale: float = 1.0, skip_nonfinite: bool = False, seed: int | None = None,
                   backend: str = "llvm", threads: int | None = None, verify: bool = False, target: str | None = None,
-                  name: str | None = None) -> Step:  # fmt: skip
+                  pipeline: str = "default", name: str | None = None) -> Step:  # fmt: skip
     """Forward, backward and optimiser update compiled to one call: step(x, y) -> loss.
 
     model: an nn.Module or function. loss: loss(output, *targets) -> scalar. optimizer: of cr.optim. specs: the pair
@@ -429,13 +434,13 @@ def training_step(model: Callable[..., Any], loss: Callable[..., Any], optimizer
     clip_norm: bound on the gradients' joint norm. accumulate: update once in so many calls, by the mean gradient. ema:
     decay of a running mean of the weights. loss_scale: factor on the loss whose gradients are divided by it again.
     skip_nonfinite: leave weights and slots alone when a gradient is not finite. seed: of dropout. backend, threads,
-    verify, target: as in compile.
+    verify, target, pipeline: as in compile.
     Raises ShapeError, ArgumentError or NotSupported (an op without gradient) with the user's line.
     """
     from chainrule.frontend.training import build_step
 
     with located():
-        options = Options(backend, threads, verify, target)
+        options = Options(backend, threads, verify, target, pipeline)
         made = build_step(model, loss, optimizer, specs, metrics=metrics, clip_norm=clip_norm,
                           accumulate=accumulate, ema=ema, loss_scale=loss_scale, skip_nonfinite=skip_nonfinite,
                           seed=seed, name=name)  # fmt: skip

@@ -14,6 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     parser.add_argument("--threads", type=int, help="threads of one call (default: all cores)")
     parser.add_argument("--target", help="x86-64-v2, x86-64-v3, x86-64-v4; default: this machine")
+    parser.add_argument("--pipeline", default="default", help="default, strict or plain")
     parser.add_argument("--verify", action="store_true", help="check every pass against the reference")
     parser.add_argument("--timings", action="store_true", help="where the time goes, pass by pass")
 
@@ -24,7 +25,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     loaded = load(arguments)
     start = time.perf_counter()
-    made = cr.compile(loaded.traced, threads=arguments.threads, verify=arguments.verify, target=arguments.target)
+    made = cr.compile(loaded.traced, threads=arguments.threads, verify=arguments.verify, target=arguments.target,
+                      pipeline=arguments.pipeline)  # fmt: skip
     seconds = time.perf_counter() - start
     program = made.program
     facts: dict[str, object] = {

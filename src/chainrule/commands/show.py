@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--after", nargs="?", const="all", metavar="PASS", help="the graph after all passes, or after this one"
     )
+    parser.add_argument("--pipeline", default="default", help="default, strict or plain")
     parser.add_argument("--passes", action="store_true", help="what each pass did, with times and counts")
     parser.add_argument(
         "--why", metavar="RULE", help='why a rule did not fire, e.g. "x * 1 = x"; "list" lists the rules'
@@ -39,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
         print("\n".join(rule.name for rule in rules))
         return 0
     loaded = load(arguments)
-    graph, reports = pipeline(host_target()).run(loaded.traced.graph)
+    graph, reports = pipeline(host_target(), arguments.pipeline).run(loaded.traced.graph)
     places = not arguments.no_places
     if arguments.why is not None:
         before = next((r.before for r in reports if r.name.startswith("fold-norm")), graph)
