@@ -19,7 +19,6 @@ from chainrule.passes.layout import ChannelsLast
 from chainrule.passes.lower_conv import LowerConv
 from chainrule.passes.pack import PackWeights
 
-
 NAMES = ("default", "strict", "plain")
 
 
