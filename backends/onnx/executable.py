@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -78,8 +79,7 @@ def default_providers() -> list[str]:
 
 def errors_of_onnxruntime() -> tuple[type[Exception], ...]:
     """The classes of all errors that onnxruntime raises; they have no base of their own."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
+    state = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
     found = (getattr(state, name) for name in dir(state))
     return tuple(e for e in found if isinstance(e, type) and issubclass(e, Exception))
 

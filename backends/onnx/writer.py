@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from onnx import NodeProto, helper, numpy_helper
@@ -45,8 +46,9 @@ class Writer:
              outputs: Sequence[str] = (), label: str = "", locs: Sequence[Loc] = ()) -> str:  # fmt: skip
         """Appends a node; returns its first output. outputs: their names, one made up when none is given."""
         named = list(outputs) or [self.name(label or op_type)]
-        given = {key: _attribute(value) for key, value in (attributes or {}).items()}
-        proto = helper.make_node(op_type, list(inputs), named, name=named[0], **given)
+        proto = helper.make_node(op_type, list(inputs), named, name=named[0])
+        proto.attribute.extend(helper.make_attribute(key, _attribute(value))
+                               for key, value in sorted((attributes or {}).items()))  # fmt: skip
         places = ", ".join(dict.fromkeys(loc.short() for loc in locs))
         if places:
             proto.doc_string = places
@@ -129,8 +131,8 @@ class Writer:
         """floor(a / b); -1 for b = 0, as for sizes everywhere."""
         above, below = self._vector(a), self._vector(b)
         positive = isinstance(b, int) and b > 0
+        zero = "" if positive else self._once("Equal", [below, self._vector(0)])
         if not positive:
-            zero = self._once("Equal", [below, self._vector(0)])
             below = self._once("Where", [zero, self._vector(1), below])
         if not (positive and (low := lower_bound(a)) is not None and low >= 0):
             # ONNX drops the fraction; what Mod takes away first leaves nothing to drop.
@@ -155,7 +157,7 @@ class Writer:
         return found
 
 
-def _attribute(value: Attribute) -> object:
+def _attribute(value: Attribute) -> Any:
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, DType):

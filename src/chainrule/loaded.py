@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, cast
 
 from chainrule.errors import ArgumentError, ShapeError
 from chainrule.frontend import scope as scopes
@@ -125,7 +125,8 @@ def instantiated(graph: Graph, done: dict[Value, Value], env: Mapping[str, Dim])
         if node in done:
             continue
         inputs = [done[v] for v in node.inputs]
-        done[node] = get(inputs[0], node.op.index) if isinstance(node.op, Get) else build(resized(node.op, env), *inputs)
+        op = node.op
+        done[node] = get(inputs[0], op.index) if isinstance(op, Get) else build(resized(op, env), *inputs)
     return [done[v] for v in graph.outputs], {state: done[new] for state, new in graph.updates}
 
 
@@ -133,10 +134,12 @@ def resized(op: Op, env: Mapping[str, Dim]) -> Op:
     """The op with the symbols in its attributes replaced by other sizes."""
     changes: dict[str, object] = {}
     for item in fields(op):
-        value = getattr(op, item.name)
+        value: Any = getattr(op, item.name)
         if isinstance(value, DimExpr):
             changes[item.name] = dim_substitute(value, env)
-        elif isinstance(value, tuple) and any(isinstance(part, DimExpr) for part in value):
-            changes[item.name] = tuple(dim_substitute(d, env) if isinstance(d, DimExpr) else d for d in value)
+        elif isinstance(value, tuple):
+            parts = cast("tuple[object, ...]", value)
+            if any(isinstance(part, DimExpr) for part in parts):
+                changes[item.name] = tuple(dim_substitute(d, env) if isinstance(d, DimExpr) else d for d in parts)
     return replace(op, **changes) if changes else op
 

@@ -63,7 +63,7 @@ def needs_erf(sample: Sample) -> bool:
 
 
 def joined(samples: Sequence[Sample], free: bool) -> tuple[Graph, list[Sample]]:
-    """One graph of all samples, each with inputs of its own; free: every size above 1 is a symbol, where that infers."""
+    """One graph of all samples, each with inputs of its own. free: sizes above 1 are symbols, where that infers."""
     inputs, outputs, kept = [], [], []
     for n, sample in enumerate(samples):
         types = [type_of(x) for x in sample.inputs]

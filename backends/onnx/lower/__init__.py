@@ -24,7 +24,7 @@ from chainrule.ops.elementwise import Elementwise, cast
 from chainrule.ops.shape_rules import broadcast_shapes
 
 Lowering = Callable[[Value], "Value | tuple[Value, ...] | None"]
-LOWERINGS: Mapping[type[Op], Lowering] = arithmetic.LOWERINGS | windows.LOWERINGS | tensors.LOWERINGS
+LOWERINGS: Mapping[type[Op], Lowering] = {**arithmetic.LOWERINGS, **windows.LOWERINGS, **tensors.LOWERINGS}
 
 
 def form_of(node: Value, opset: int) -> Form | None:

@@ -1,0 +1,237 @@
+"""ONNX ops on images that chainrule has no op for: windows, pools, norms, blocks, resizing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from chainrule.backends.onnx.node import Given, shortest
+from chainrule.errors import ModelError, NotSupported
+from chainrule.ir.dims import Dim, DimExpr, dim_product
+from chainrule.ir.graph import Value
+from chainrule.ops import elementwise as el
+from chainrule.ops import reduce as red
+from chainrule.ops import shaping as sh
+from chainrule.ops.activations import number
+from chainrule.ops.basic import scalar_like
+from chainrule.ops.conv import conv, conv_transpose, same_pads
+from chainrule.ops.norm import batch_norm, group_norm, lp_normalize, standardised
+from chainrule.ops.pool import avg_pool, lp_pool, max_pool, max_pool_with_indices
+from chainrule.ops.ranges import iota
+from chainrule.ops.resize import resize
+from chainrule.ops.transcendental import pow
+
+Read = Value | tuple[Value | None, ...]
+Reader = Callable[[Given], Read]
+
+
+def global_pool(function: Callable[..., Value]) -> Reader:
+    """A reduction of each image to one number."""
+
+    def read(given: Given) -> Read:
+        x = given.value(0)
+        return function(x, range(2, x.rank), True)
+
+    return read
+
+
+def pads_of(given: Given, kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...],
+            image: tuple[Dim, ...]) -> tuple[int, ...]:  # fmt: skip
+    """The pads, stated or as auto_pad says: as much as makes the result ceil(size / stride)."""
+    mode, rank = given.word("auto_pad", "NOTSET"), len(kernel)
+    if mode == "NOTSET":
+        return given.vector("pads") or (0,) * (2 * rank)
+    if mode == "VALID":
+        return (0,) * (2 * rank)
+    if mode not in ("SAME_UPPER", "SAME_LOWER"):
+        raise ModelError(f"{given.op_type}: auto_pad {mode!r} is unknown")
+    if all(s == 1 for s in stride):
+        found = same_pads(kernel, dilation)
+        return found if mode == "SAME_UPPER" else (*found[rank:], *found[:rank])
+    if any(isinstance(d, DimExpr) for d in image):
+        raise NotSupported(f"{given.op_type}: auto_pad {mode} with strides {stride} depends on the image's size",
+                           help="give the image's sizes as numbers")  # fmt: skip
+    total = [max(0, (-(-int(d) // s) - 1) * s + r * (k - 1) + 1 - int(d))
+             for d, k, s, r in zip(image, kernel, stride, dilation, strict=True)]  # type: ignore[arg-type]  # fmt: skip
+    small, large = [t // 2 for t in total], [t - t // 2 for t in total]
+    return (*small, *large) if mode == "SAME_UPPER" else (*large, *small)
+
+
+def _window(given: Given, kernel: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    ones = (1,) * len(kernel)
+    return given.vector("strides") or ones, given.vector("dilations") or ones
+
+
+def convolution(given: Given) -> Read:
+    """With pads that follow from the image."""
+    x, w, *bias = given.values()
+    kernel = tuple(int(k) for k in w.shape[2:])  # type: ignore[arg-type]
+    stride, dilation = _window(given, kernel)
+    pads = pads_of(given, kernel, stride, dilation, x.shape[2:])
+    return conv(x, w, bias[0] if bias else None, stride, pads, dilation, given.whole("group", 1))
+
+
+def transposed_convolution(given: Given) -> Read:
+    """With pads or an output shape of its own."""
+    x, w, *bias = given.values()
+    kernel = tuple(int(k) for k in w.shape[2:])  # type: ignore[arg-type]
+    stride, dilation = _window(given, kernel)
+    rank, mode = len(kernel), given.word("auto_pad", "NOTSET")
+    extra = given.vector("output_padding") or (0,) * rank
+    pads = given.vector("pads") or (0,) * (2 * rank)
+    wanted: tuple[Dim, ...] | None = given.vector("output_shape")
+    if wanted is None and mode.startswith("SAME"):
+        wanted = tuple(d * s for d, s in zip(x.shape[2:], stride, strict=True))
+    if wanted is not None:
+        whole = [(x.shape[2 + i] - 1) * stride[i] + extra[i] + (kernel[i] - 1) * dilation[i] + 1 for i in range(rank)]
+        total = [w - d for w, d in zip(whole, wanted[-rank:], strict=True)]
+        if any(isinstance(t, DimExpr) or t < 0 for t in total):
+            raise NotSupported(f"ConvTranspose: the output shape {wanted} is not one that pads make")
+        half = [int(t) // 2 for t in total]  # type: ignore[arg-type]
+        rest = [int(t) - h for t, h in zip(total, half, strict=True)]  # type: ignore[arg-type]
+        pads = (*half, *rest) if mode == "SAME_UPPER" else (*rest, *half)
+    return conv_transpose(x, w, bias[0] if bias else None, stride, pads, dilation, given.whole("group", 1), extra)
+
+
+def max_pooling(given: Given) -> Read:
+    """With pads that follow from the image, or with the places of the maxima in the whole of x."""
+    x, kernel = given.value(0), given.vector("kernel_shape") or ()
+    stride, dilation = _window(given, kernel)
+    pads, ceil = pads_of(given, kernel, stride, dilation, x.shape[2:]), bool(given.whole("ceil_mode", 0))
+    if given.outputs < 2:
+        return max_pool(x, kernel, stride, pads, dilation, ceil)
+    if given.whole("storage_order", 0):
+        raise NotSupported("MaxPool: indices in column-major order are not built")
+    y, places = max_pool_with_indices(x, kernel, stride, pads, dilation, ceil)
+    images = iota((x.shape[0] * x.shape[1],))
+    first = sh.reshape(el.mul(images, scalar_like(dim_product(x.shape[2:]), images)),
+                       (*x.shape[:2], *(1,) * (x.rank - 2)))  # fmt: skip
+    return y, el.add(places, first)
+
+
+def average_pooling(given: Given) -> Read:
+    """With pads that follow from the image."""
+    x, kernel = given.value(0), given.vector("kernel_shape") or ()
+    stride, dilation = _window(given, kernel)
+    if any(d != 1 for d in dilation):
+        raise NotSupported("AveragePool: dilations are not built")
+    pads = pads_of(given, kernel, stride, dilation, x.shape[2:])
+    return avg_pool(x, kernel, stride, pads, bool(given.whole("ceil_mode", 0)),
+                    bool(given.whole("count_include_pad", 0)))  # fmt: skip
+
+
+def lp_pooling(given: Given) -> Read:
+    """The norm of each window."""
+    x, kernel = given.value(0), given.vector("kernel_shape") or ()
+    stride, dilation = _window(given, kernel)
+    pads = pads_of(given, kernel, stride, dilation, x.shape[2:])
+    if any(d != 1 for d in dilation) or any(pads):
+        raise NotSupported("LpPool: dilations and pads are not built")
+    return lp_pool(x, float(given.whole("p", 2)), kernel, stride, pads, bool(given.whole("ceil_mode", 0)))
+
+
+def normalisation(given: Given) -> Read:
+    """Of old versions, with outputs that only training used; or in training mode."""
+    if given.whole("training_mode", 0):
+        raise NotSupported("BatchNormalization: training_mode is on", help="export the model in evaluation mode")
+    if not given.whole("spatial", 1):
+        raise NotSupported("BatchNormalization: one mean for each element (spatial=0) is not built")
+    x, gamma, beta = (given.value(i) for i in range(3))
+    found = batch_norm(x, gamma, beta, given.value(3, "state"), given.value(4, "state"),
+                       given.fraction("epsilon", 1e-5))  # fmt: skip
+    return (found, *(None,) * (given.outputs - 1))
+
+
+def grouped_normalisation(given: Given) -> Read:
+    """Before opset 21 scale and bias were one number for each group."""
+    x, gamma, beta = given.values()
+    groups = given.whole("num_groups")
+    each = x.shape[1] // groups
+    wide = [sh.reshape(sh.expand(sh.reshape(v, (groups, 1)), (groups, each)), (x.shape[1],)) for v in (gamma, beta)]
+    return group_norm(x, groups, wide[0], wide[1], given.fraction("epsilon", 1e-5))
+
+
+def local_response(given: Given) -> Read:
+    """x / (bias + alpha/size * sum of x^2 over neighbouring channels)^beta."""
+    x, size = given.value(0), given.whole("size")
+    rows = sh.reshape(el.mul(x, x), (x.shape[0], 1, x.shape[1], dim_product(x.shape[2:])))
+    before, after = (size - 1) // 2, size - 1 - (size - 1) // 2
+    power = sh.reshape(avg_pool(rows, (size, 1), 1, (before, 0, after, 0)), x.shape)
+    base = el.add(number(given.fraction("bias", 1.0), x), el.mul(number(given.fraction("alpha", 1e-4), x), power))
+    return el.div(x, pow(base, number(given.fraction("beta", 0.75), x)))
+
+
+def layer_normalisation(given: Given) -> Read:
+    """With the mean and the inverse deviation, or without a scale."""
+    x, *affine = given.values()
+    axis = given.whole("axis", -1)
+    axes = tuple(range(axis + x.rank if axis < 0 else axis, x.rank))
+    y, scale = standardised(x, axes, given.fraction("epsilon", 1e-5))
+    y = el.mul(y, affine[0]) if affine else y
+    y = el.add(y, affine[1]) if len(affine) > 1 else y
+    return (y, red.mean(x, axes, True), scale)[: given.outputs]
+
+
+def mean_variance(given: Given) -> Read:
+    """x standardised over axes."""
+    return standardised(given.value(0), given.vector("axes") or (0, 2, 3), 1e-9)[0]
+
+
+def lp_normalisation(given: Given) -> Read:
+    """x by its norm along an axis."""
+    return lp_normalize(given.value(0), float(given.whole("p", 2)), given.whole("axis", -1), 0.0)
+
+
+def depth_to_space(given: Given) -> Read:
+    """Channels laid out as blocks of pixels."""
+    x, b = given.value(0), given.whole("blocksize")
+    n, c, h, w = x.shape
+    inner = c // (b * b)
+    if given.word("mode", "DCR") == "DCR":
+        parts, perm = (n, b, b, inner, h, w), (0, 3, 4, 1, 5, 2)
+    else:
+        parts, perm = (n, inner, b, b, h, w), (0, 1, 4, 2, 5, 3)
+    return sh.reshape(sh.transpose(sh.reshape(x, parts), perm), (n, inner, h * b, w * b))
+
+
+def space_to_depth(given: Given) -> Read:
+    """Blocks of pixels laid out as channels."""
+    x, b = given.value(0), given.whole("blocksize")
+    n, c, h, w = x.shape
+    perm = (0, 3, 5, 1, 2, 4) if given.word("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4)
+    apart = sh.transpose(sh.reshape(x, (n, c, h // b, b, w // b, b)), perm)
+    return sh.reshape(apart, (n, c * b * b, h // b, w // b))
+
+
+def resized(given: Given) -> Read:
+    """Nearest and linear, by scales or sizes; others are refused."""
+    x, mode = given.value(0), given.word("mode", "nearest")
+    if given.op_type == "Upsample" or given.opset < 11:
+        scales = [float(s) for s in given.content(1).reshape(-1).tolist()]
+        return resize(x, None, scales, "nearest" if mode == "nearest" else "linear", "asymmetric", "floor")
+    refused = [n for n in ("antialias", "exclude_outside") if given.whole(n, 0)]
+    axes = given.vector("axes") or tuple(range(x.rank))
+    if mode == "cubic" or refused or given.word("keep_aspect_ratio_policy", "stretch") != "stretch":
+        raise NotSupported(f"Resize: {', '.join([mode, *refused])} is not built", help="nearest and linear are")
+    coordinates = given.word("coordinate_transformation_mode", "half_pixel")
+    rounding = given.word("nearest_mode", "round_prefer_floor")
+    if given.has(3):
+        wanted, sizes = given.dims(3), list(x.shape)
+        for axis, size in zip(axes, wanted, strict=True):
+            sizes[axis] = size
+        return resize(x, sizes, None, mode, coordinates, rounding)
+    factors = [1.0] * x.rank
+    for axis, scale in zip(axes, given.content(2).reshape(-1).tolist(), strict=True):
+        factors[axis] = shortest(np.float32(scale))
+    return resize(x, None, factors, mode, coordinates, rounding)
+
+
+READERS: Mapping[str, Reader] = {
+    "GlobalAveragePool": global_pool(red.mean), "GlobalMaxPool": global_pool(red.amax), "Conv": convolution,
+    "ConvTranspose": transposed_convolution, "MaxPool": max_pooling, "AveragePool": average_pooling,
+    "LpPool": lp_pooling, "BatchNormalization": normalisation, "GroupNormalization": grouped_normalisation,
+    "LRN": local_response, "LayerNormalization": layer_normalisation, "MeanVarianceNormalization": mean_variance,
+    "LpNormalization": lp_normalisation, "DepthToSpace": depth_to_space, "SpaceToDepth": space_to_depth,
+    "Resize": resized, "Upsample": resized,
+}  # fmt: skip
