@@ -41,6 +41,7 @@ from chainrule.ops.lowered import WeightGradLast, accumulated, panel_width
 TILES = 8  # row tiles that take turns on the same pixels
 PIXELS = 256  # pixels summed in registers, at least, where an image has as many
 CHAIN = 512  # sums of these that are added up in one chain
+PART_ROWS, PART_COLUMNS = 48, 64  # about what one parallel iteration makes
 ITERATIONS = 8  # parallel iterations that are wanted
 
 
@@ -134,8 +135,9 @@ class _Sums:
         chain = max(1, CHAIN // max(1, lines * (depth.const if depth.is_const else 1)))
         if not batch.is_const:
             return min(chain, 8)
-        segments = ceil_div(self.length, self.rows * TILES) * self.runs * ceil_div(self.columns, self.width)
-        wanted = -(-ITERATIONS // max(1, segments.const)) if segments.is_const else 1
+        # Counted in parts of one size, whatever the target's tile is: where sums are cut must not depend on it.
+        parts = ceil_div(self.length, PART_ROWS) * self.runs * ceil_div(self.columns, PART_COLUMNS)
+        wanted = -(-ITERATIONS // max(1, parts.const)) if parts.is_const else 1
         return max(1, min(chain, -(-batch.const // wanted)))
 
     # -- loops ---------------------------------------------------------------------------------------------------------
