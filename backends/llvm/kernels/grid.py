@@ -9,20 +9,23 @@ from chainrule.backends.llvm.kernels.region import Kernel
 from chainrule.backends.loops import Int, as_int
 from chainrule.backends.loops.ints import Size
 
+FLAT = 4  # extents in the parallel loop: what the verifier can take apart again
+
 
 @contextmanager
 def grid(kernel: Kernel, extents: Sequence[Int | int]) -> Iterator[list[Int]]:
     """All places of a grid: one parallel loop over as many extents as it can be split into, plain loops over the rest.
 
-    Extents that are constants or bare sizes are split off by division; of the others, one may run slowest, where it
-    divides nothing. Without extents there is no loop.
+    Up to FLAT extents make the parallel loop. Those that are constants or bare sizes are split off by division; of the
+    others, one may run slowest, where it divides nothing. Without extents there is no loop.
     """
     sizes = [as_int(e) for e in extents]
     if not sizes:
         yield []
         return
     hard = [i for i, size in enumerate(sizes) if not _divides(size)]
-    order = [*hard[:1], *(i for i in range(len(sizes)) if i not in hard)]
+    order = [*hard[:1], *(i for i in range(len(sizes)) if i not in hard)][:FLAT]
+    rest = [i for i in range(len(sizes)) if i not in order]
     total = as_int(1)
     for i in order:
         total = total * sizes[i]
@@ -34,8 +37,8 @@ def grid(kernel: Kernel, extents: Sequence[Int | int]) -> Iterator[list[Int]]:
             place = place // divisor
         at[order[0]] = place
         with ExitStack() as loops:
-            for i in hard[1:]:
-                at[i] = loops.enter_context(kernel.k.loop("tile", 0, sizes[i]))
+            for i in rest:
+                at[i] = loops.enter_context(kernel.k.loop("more", 0, sizes[i]))
             yield [at[i] for i in range(len(sizes))]
 
 

@@ -19,7 +19,8 @@ from chainrule.ir.graph import Input, Value
 from chainrule.ir.op import Op
 from chainrule.ops.ranges import Iota
 
-BLOCK = 4096  # elements of the last axis that one parallel iteration takes at most
+BLOCK = 4096  # elements of the last axis that one parallel iteration takes
+WHOLE = 4 * BLOCK  # a last axis up to this size is not cut
 
 
 @dataclass(frozen=True)
@@ -62,15 +63,15 @@ def pointwise(region: Region, target: Target) -> list[KernelCall]:
     point = _Point(kernel, inputs, sweep, outputs, dict(zip(positions, sweep.has[len(inputs) :], strict=True)))
     last = dims[-1]
     k.flops = kernel.dim(dim_product(sweep.dims)) * sum(_cost(n) for n in body.nodes)
-    if len(dims) == 1 and last.is_const and last.const <= BLOCK:
+    if len(dims) == 1 and last.is_const and last.const <= WHOLE:
         _sweep_row(point, (), as_int(0), last)
         return [kernel.built()]
-    if last.is_const and last.const <= BLOCK:
+    if last.is_const and last.const <= WHOLE:
         with grid(kernel, dims[:-1]) as place:
             _sweep_row(point, place, as_int(0), last)
     else:
         with grid(kernel, [*dims[:-1], ceil_div(last, BLOCK)]) as (*place, block):
-            _sweep_row(point, place, block * BLOCK, imin(block * BLOCK + BLOCK, last))
+            _sweep_row(point, place, block * BLOCK, imin(last - block * BLOCK, BLOCK))
     return [kernel.built()]
 
 
@@ -81,21 +82,19 @@ def _cost(node: Value) -> int:
     return 16 if node.op.tolerance in "TC" else 1
 
 
-def _sweep_row(point: _Point, index: Sequence[Int], start: Int, stop: Int) -> None:
-    """The elements from start, a multiple of LANES, to stop of the last axis."""
+def _sweep_row(point: _Point, index: Sequence[Int], start: Int, length: Int) -> None:
+    """length elements of the last axis from start."""
     k = point.kernel.k
-    length = stop - start
     if not length.is_const or length.const >= LANES:
-        with k.loop("i", start, stop - (LANES - 1), LANES) as i:
-            point.compute((*index, i), LANES, None)
-    if length.is_const and length.const % LANES == 0:
-        return
+        with k.loop("i", 0, length - (LANES - 1), LANES) as i:
+            point.compute((*index, start + i), LANES, None)
+    tail = length // LANES * LANES
     if length.is_const:
-        tail = stop // LANES * LANES
-        point.compute((*index, tail), LANES, stop - tail)
+        if length.const % LANES:
+            point.compute((*index, start + tail), LANES, length - tail)
         return
-    with k.loop("i", imax(start, stop // LANES * LANES), stop, LANES) as i:
-        point.compute((*index, i), LANES, stop - i)
+    with k.loop("i", imax(tail, 0), length, LANES) as i:
+        point.compute((*index, start + i), LANES, length - i)
 
 
 @dataclass
