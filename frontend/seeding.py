@@ -5,6 +5,7 @@ It starts from seed 0, so a program gives the same numbers each time it runs; `m
 
 from __future__ import annotations
 
+import os
 import threading
 
 import numpy as np
@@ -13,6 +14,8 @@ from chainrule.errors import ArgumentError
 from chainrule.frontend.places import error
 
 _lock = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 _state: dict[str, np.random.Generator] = {}
 
 

@@ -95,6 +95,11 @@ def chain(x: cr.Tensor, y: cr.Tensor) -> cr.Tensor:
     return x
 
 
+def pairs(n: int) -> tuple[Array, Array]:
+    """Two different arrays of n rows."""
+    return normal(n, 64), normal(n, 64, seed=2)
+
+
 CASES: tuple[Case, ...] = (
     Case("mlp", MODELS["mlp"].build, MODELS["mlp"].specs, lambda n: (normal(n, 784),), 8),
     Case("lenet", MODELS["lenet"].build, MODELS["lenet"].specs, lambda n: (normal(n, 1, 28, 28),), 16),
@@ -103,13 +108,7 @@ CASES: tuple[Case, ...] = (
     Case("block", Block, (cr.spec("N", 24, 64),), lambda n: (normal(n, 24, 64),), 8),
     Case("statistics", lambda: statistics, (cr.spec("N", 200),), lambda n: (normal(n, 200),), 700, by_row=False),
     Case("ordering", lambda: ordering, (cr.spec("N", 130),), lambda n: (normal(n, 130),), 300),
-    Case(
-        "chain",
-        lambda: chain,
-        (cr.spec("N", 64), cr.spec("N", 64)),
-        lambda n: (normal(n, 64), normal(n, 64, seed=2)),
-        900,
-    ),
+    Case("chain", lambda: chain, (cr.spec("N", 64), cr.spec("N", 64)), pairs, 900),
 )
 
 

@@ -9,6 +9,7 @@ Library that gave them.
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,6 +29,9 @@ MAX_CACHE_BYTES = 1 << 30  # the oldest objects go first
 
 _FORMAT = "1"  # changes when the way objects are made changes
 _lock = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    # A fork waits until no thread compiles: LLVM's own locks would stay taken in the child for ever.
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 _loaded: weakref.WeakValueDictionary[str, Library] = weakref.WeakValueDictionary()
 _recorded: list[Module] | None = None
 _counter = 0

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -22,6 +21,7 @@ from chainrule.backends.llvm.records import Call, Code, Lowering
 from chainrule.backends.llvm.target import Target
 from chainrule.backends.loops import Function
 from chainrule.ir.graph import Get, Graph, Input, Value
+from chainrule.ir.lazy import lazy
 from chainrule.ir.types import TensorType
 from chainrule.ops.basic import Constant, Data
 from chainrule.ops.elementwise import Elementwise
@@ -81,7 +81,7 @@ class Program:
         """The distinct kernels, in order of first use."""
         return list(dict.fromkeys(step.code for step in self.steps))
 
-    @cached_property
+    @lazy
     def functions(self) -> list[Function]:
         """The loops of the distinct kernels, for people and tests: built again, whatever the cache holds."""
         assert self.target is not None

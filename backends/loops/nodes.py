@@ -7,9 +7,9 @@ Constants hold bits, not floats, so that NaN equals itself and equal kernels com
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 from chainrule.backends.loops.ints import Index, Int, Iter, Size
+from chainrule.ir.lazy import lazy
 from chainrule.ir.types import DType
 
 
@@ -313,7 +313,7 @@ class Function:
     flops: Int | None = None
     bytes: Int | None = None
 
-    @cached_property
+    @lazy
     def parallel_loop(self) -> For | None:
         """The parallel loop at the top of the body, if there is one."""
         return next((node for node in self.body if isinstance(node, For) and node.parallel), None)
@@ -325,13 +325,13 @@ class Function:
         loop = self.parallel_loop
         return None if loop is None else loop.hi
 
-    @cached_property
+    @lazy
     def _content(self) -> tuple[object, ...]:
         shapes = tuple((b.dtype, b.shape, b.mode, b.align, b.exclusive) for b in (*self.buffers, *self.scratch))
         sizes = tuple((s.low, s.high) for s in self.sizes)
         return shapes, sizes, self.scalar, self.body
 
-    @cached_property
+    @lazy
     def _hash(self) -> int:
         return hash(self._content)
 

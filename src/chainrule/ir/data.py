@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from functools import cached_property
 
 import numpy as np
 
+from chainrule.ir.lazy import lazy
 from chainrule.ir.op import Array
 from chainrule.ir.types import type_of
 
@@ -21,7 +21,7 @@ class Data:
             array.flags.writeable = False
         self.array = array
 
-    @cached_property
+    @lazy
     def digest(self) -> bytes:
         head = f"{self.array.dtype.name}{self.array.shape}".encode()
         return hashlib.blake2b(self.array.tobytes(), digest_size=16, key=head[:64]).digest()

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from functools import cache, cached_property
+from functools import cache
 from typing import ClassVar, Literal
 from weakref import WeakValueDictionary
 
@@ -24,6 +25,7 @@ from chainrule import loc as locations
 from chainrule.errors import ChainruleError, ShapeError
 from chainrule.ir.data import Data
 from chainrule.ir.dims import Dim, dim_symbols
+from chainrule.ir.lazy import lazy
 from chainrule.ir.op import Op
 from chainrule.ir.types import DType, TensorType, TupleType, Type
 from chainrule.loc import Loc
@@ -32,6 +34,16 @@ Role = Literal["input", "param", "state"]
 
 _interned: WeakValueDictionary[tuple[object, ...], Value] = WeakValueDictionary()
 _lock = threading.Lock()
+
+
+def _after_fork() -> None:
+    """The thread that was building a node, if one was, is not in the child."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Value:
@@ -210,17 +222,17 @@ class Graph:
         """All values the graph must compute: outputs, then the new values of its state."""
         return self.outputs + tuple(new for _, new in self.updates)
 
-    @cached_property
+    @lazy
     def nodes(self) -> tuple[Value, ...]:
         """Every node that the results reach and all inputs, producers before users."""
         return reachable(self.inputs + self.results)
 
-    @cached_property
+    @lazy
     def order(self) -> Mapping[Value, int]:
         """The place of each node in `nodes`: larger than that of all it depends on."""
         return {node: i for i, node in enumerate(self.nodes)}
 
-    @cached_property
+    @lazy
     def users(self) -> Mapping[Value, tuple[Value, ...]]:
         """The nodes that use each node. Being an output is not a use: see `results`."""
         found: dict[Value, list[Value]] = {node: [] for node in self.nodes}
