@@ -1,10 +1,10 @@
-"""Carries images with their channels last through the graph, so that convolutions and what lies between need no copies.
+"""Carries images with their channels last through the graph, so that convolutions and what lies between copy nothing.
 
 Every value [N, C, *S] may exist in two forms, channels first as the user wrote it and channels last. A convolution makes
 the last form and asks for it; elementwise ops, broadcasts, pools, reductions, pads, slices and concatenations follow
-what they are given; everything else asks for the first form. A form that is missing is made by one transpose where it is
-first asked for, which is a reshape where there is one channel or one pixel. A flattened image that is multiplied by a
-fixed weight stays as it is: the rows of the weight are put in its order instead, once.
+what they are given; everything else asks for the first form. A form that is missing is made by one transpose where it
+is first asked for, which is a reshape where there is one channel or one pixel. A flattened image that is multiplied by
+a fixed weight stays as it is: the rows of the weight are put in its order instead, once.
 """
 
 from __future__ import annotations
@@ -21,9 +21,19 @@ from chainrule.ir.types import TensorType
 from chainrule.ops.basic import Full
 from chainrule.ops.conv import Conv, ConvTranspose, ConvWeightGrad, kernel_of
 from chainrule.ops.elementwise import Elementwise, add
-from chainrule.ops.lowered import ChannelConv, PackKernel, PanelConv, PanelMatMul, PoolLast, WeightGradLast, accumulated, panel_width
+from chainrule.ops.lowered import (
+    ChannelConv,
+    PackKernel,
+    PanelConv,
+    PanelMatMul,
+    PoolLast,
+    WeightGradLast,
+    accumulated,
+    panel_width,
+)
+from chainrule.ops.lowered_pool import AvgPoolGradLast, MaxPoolGradLast
 from chainrule.ops.matmul import MatMul
-from chainrule.ops.pool import AvgPool, MaxPool
+from chainrule.ops.pool import AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad
 from chainrule.ops.reduce import AMax, AMin, Mean, Prod, Reduction, Sum
 from chainrule.ops.shape_rules import axes_of
 from chainrule.ops.shaping import Concat, Expand, Flip, Pad, Reshape, Slice, Transpose, flip, reshape, transpose
@@ -56,7 +66,7 @@ class ChannelsLast(Pass):
 
 @dataclass
 class _Walk:
-    """The forms of every node that was visited. native: nodes that exist with channels last because they were made so."""
+    """The forms of every node that was visited. native: nodes that were made with their channels last."""
 
     graph: Graph
     tiles: Tiles
@@ -304,6 +314,16 @@ def _pool(walk: _Walk, node: Value) -> Value:
     return build(made, walk.last(node.inputs[0]))
 
 
+def _pool_gradient(walk: _Walk, node: Value) -> Value:
+    op = node.op
+    if isinstance(op, MaxPoolGrad):
+        made: Op = MaxPoolGradLast(op.window, op.stride, op.pad, op.dilation, op.ceil_mode)
+    else:
+        assert isinstance(op, AvgPoolGrad)
+        made = AvgPoolGradLast(op.size, op.window, op.stride, op.pad, op.ceil_mode, op.count_include_pad)
+    return build(made, *(walk.last(v) for v in node.inputs))
+
+
 def _reduction(walk: _Walk, node: Value) -> Value | None:
     op, rank = node.op, node.inputs[0].rank
     assert isinstance(op, Reduction)
@@ -349,6 +369,7 @@ def _reshape(walk: _Walk, node: Value) -> Value | None:
 
 # How ops follow an image with its channels last; elementwise ops do, too.
 FOLLOWERS: Mapping[type[Op], Callable[[_Walk, Value], Value | None]] = {
-    Expand: _expand, MaxPool: _pool, AvgPool: _pool, Concat: _concat, Pad: _pad, Slice: _slice, Flip: _flip,
+    Expand: _expand, MaxPool: _pool, AvgPool: _pool, MaxPoolGrad: _pool_gradient, AvgPoolGrad: _pool_gradient,
+    Concat: _concat, Pad: _pad, Slice: _slice, Flip: _flip,
     Reshape: _reshape, Sum: _reduction, Mean: _reduction, AMax: _reduction, AMin: _reduction, Prod: _reduction,
 }  # fmt: skip

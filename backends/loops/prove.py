@@ -148,7 +148,7 @@ def _order(value: Int, by_scope: int) -> list[Atom]:
 
 
 def _scope(atom: Atom) -> tuple[int, int, int, int]:
-    """The innermost iterators first, a division just before the innermost one that it contains, the larger one first."""
+    """The innermost iterators first, a division before the innermost one that it contains, the larger one first."""
     parts = atoms_of(Int({(atom,): 1}))
     if any(isinstance(part, Index) for part in parts):
         return 0, 0, 0, 0

@@ -120,7 +120,7 @@ def test_one_program_serves_every_batch_and_image_size(op: Conv | ConvTranspose 
     else:
         outs = 8 if op.groups == 1 else 4
         weight = normal(*((4, outs) if isinstance(op, ConvTranspose) else (outs, 4 // op.groups)), 3, 3, seed=1)
-        second, others = [type_of(weight)], lambda n, h, w: [weight]  # noqa: E731
+        second, others = [type_of(weight)], lambda n, h, w: [weight]
     inputs = [new_input(f"x{i}", t) for i, t in enumerate([tensor("f32", ("N", 4, "H", "W")), *second])]
     made = LlvmExecutable(Graph("g", tuple(inputs), (build(op, *inputs),)), [], threads=1)
     for n, h, w in ((1, 5, 7), (3, 8, 30), (2, 6, 3), (0, 5, 5)):
@@ -135,7 +135,7 @@ def convolved(x: Value, w: Value, b: Value, pool: str) -> Value:
 
 
 @pytest.mark.parametrize("pool", ["max", "avg"])
-@pytest.mark.parametrize(("image", "channels", "outs"), [((12, 12), 1, 6), ((9, 11), 3, 20), ((20, 20), 20, 70)], ids=str)
+@pytest.mark.parametrize(("image", "channels", "outs"), [((12, 12), 1, 6), ((9, 11), 3, 20), ((20, 20), 20, 70)])
 def test_bias_activation_and_pool_are_one_kernel_with_the_convolution(image: tuple[int, int], channels: int, outs: int,
                                                                       pool: str) -> None:  # fmt: skip
     x, w = new_input("x", tensor("f32", (2, channels, *image))), new_input("w", tensor("f32", (outs, channels, 3, 3)))
@@ -143,8 +143,8 @@ def test_bias_activation_and_pool_are_one_kernel_with_the_convolution(image: tup
     graph = Graph("g", (x, w, b), (convolved(x, w, b, pool),))
     arrays = [normal(2, channels, *image), normal(outs, channels, 3, 3, seed=1), normal(outs, seed=2)]
     made = LlvmExecutable(graph, [], threads=1)
-    regions = [step.node for step in made.main.program.steps if isinstance(step.node.op, Fuse)]
-    assert [sorted(type(n.op).__name__ for n in r.op.body.nodes if n.inputs) for r in regions if isinstance(r.op, Fuse)] == [
+    bodies = [step.node.op.body for step in made.main.program.steps if isinstance(step.node.op, Fuse)]
+    assert [sorted(type(n.op).__name__ for n in b.nodes if n.inputs) for b in bodies] == [
         ["PanelConv", "PoolLast", "Relu"]]  # fmt: skip
     (got,), (expected,) = made.run(arrays), run(graph, arrays, precise=True)
     assert models_agree(got, expected)
@@ -206,7 +206,8 @@ def test_a_generator_of_transposed_convolutions_agrees_with_the_reference() -> N
     graph = Graph("g", (x, w, v), (y,))
     fixed = [normal(8, 20, 4, 4, seed=1), normal(20, 3, 3, 3, seed=2)]
     image = normal(2, 8, 4, 4)
-    (got,), (expected,) = LlvmExecutable(graph, fixed, threads=1).run([image]), run(graph, [image, *fixed], precise=True)
+    (got,) = LlvmExecutable(graph, fixed, threads=1).run([image])
+    (expected,) = run(graph, [image, *fixed], precise=True)
     assert models_agree(got, expected)
 
 
@@ -216,8 +217,8 @@ def large() -> list[Sample]:
         Sample(Conv((1, 1), (1,) * 4, (1, 1)), (normal(1, 33, 40, 41), normal(70, 33, 3, 3, seed=1)), "rows"),
         Sample(Conv((1, 1), (1,) * 4, (1, 1)), (normal(1, 130, 7, 7), normal(130, 130, 3, 3, seed=1)), "panels"),
         Sample(Conv((1, 1), (1,) * 4, (1, 1), 40), (normal(2, 40, 33, 33), normal(40, 1, 3, 3, seed=1)), "depthwise"),
-        Sample(ConvTranspose((2, 2), (1,) * 4, (1, 1), 1, (1, 1)), (normal(2, 33, 14, 15), normal(33, 40, 3, 3, seed=1)),
-               "spread"),
+        Sample(ConvTranspose((2, 2), (1,) * 4, (1, 1), 1, (1, 1)),
+               (normal(2, 33, 14, 15), normal(33, 40, 3, 3, seed=1)), "spread"),
         Sample(ConvWeightGrad((3, 3), (1, 1), (1,) * 4, (1, 1)), (normal(9, 33, 14, 15), normal(9, 40, 14, 15, seed=1)),
                "blocks of images"),
     ]  # fmt: skip

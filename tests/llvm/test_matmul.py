@@ -1,4 +1,4 @@
-"""Compiled matrix products: samples, sizes around the tile, run-time sizes, epilogues, threads, targets, guard pages."""
+"""Compiled matrix products: samples, sizes around the tile, run-time sizes, epilogues, threads, targets, guards."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def test_every_kernel_of_the_samples_is_proved() -> None:
             verify(fn)
 
 
-@pytest.mark.parametrize(("m", "k", "n"), [(1, 7, 65), (5, 1, 64), (6, 64, 64), (7, 3, 63), (13, 33, 130), (49, 650, 24),
-                                           (50, 17, 129), (3, 1300, 10)])  # fmt: skip
+@pytest.mark.parametrize(("m", "k", "n"), [(1, 7, 65), (5, 1, 64), (6, 64, 64), (7, 3, 63), (13, 33, 130),
+                                           (49, 650, 24), (50, 17, 129), (3, 1300, 10)])  # fmt: skip
 def test_sizes_around_the_tile_are_within_their_tolerance(m: int, k: int, n: int) -> None:
     assert complaints(products(m, k, n)) == []
 

@@ -83,8 +83,8 @@ def _product() -> list[Sample]:
     ]  # fmt: skip
 
 
-def conv(kernel: tuple[int, ...], sizes: tuple[int, ...], outs: int, *, stride: int = 1, pad: int = 0, dilation: int = 1,
-         groups: int = 1, spread: int = 1) -> PanelConv:  # fmt: skip
+def conv(kernel: tuple[int, ...], sizes: tuple[int, ...], outs: int, *, stride: int = 1, pad: int = 0,
+         dilation: int = 1, groups: int = 1, spread: int = 1) -> PanelConv:  # fmt: skip
     """A convolution with the same numbers on every axis."""
     rank = len(kernel)
     return PanelConv(kernel, (stride,) * rank, (pad,) * rank, (dilation,) * rank, groups, outs, sizes, (spread,) * rank)
@@ -129,10 +129,10 @@ def _depthwise() -> list[Sample]:
     one = ChannelConv((3, 3), (1, 1), (1, 1), (1, 1), (6, 21), (1, 1))
     return [
         Sample(one, (normal(2, 6, 21, 20), channels(16, 20, 1, 3, 3), normal(20))),
-        Sample(ChannelConv((3, 2), (2, 1), (0, 1), (1, 2), (2, 5), (1, 1)), (normal(1, 5, 5, 5), channels(16, 5, 1, 3, 2)),
-               "uneven stride, pad and dilation"),
-        Sample(ChannelConv((3, 3), (1, 1), (1, 1), (1, 1), (7, 5), (2, 2)), (normal(1, 4, 3, 4), channels(16, 4, 1, 3, 3)),
-               "spread"),
+        Sample(ChannelConv((3, 2), (2, 1), (0, 1), (1, 2), (2, 5), (1, 1)),
+               (normal(1, 5, 5, 5), channels(16, 5, 1, 3, 2)), "uneven stride, pad and dilation"),
+        Sample(ChannelConv((3, 3), (1, 1), (1, 1), (1, 1), (7, 5), (2, 2)),
+               (normal(1, 4, 3, 4), channels(16, 4, 1, 3, 3)), "spread"),
         Sample(ChannelConv((3,), (1,), (2,), (1,), (3,), (1,)), (normal(2, 1, 17), channels(16, 17, 1, 3)),
                "1-d, taps beyond both borders"),
         Sample(ChannelConv((2, 3, 3), (1, 2, 1), (1, 0, 1), (1, 1, 1), (3, 2, 4), (1, 1, 1)),
@@ -154,7 +154,8 @@ def _weight() -> list[Sample]:
                "two groups"),
         Sample(WeightGradLast((3, 3), (1, 1), (1, 1), (1, 1), 20), (normal(2, 3, 4, 20), normal(2, 3, 4, 20, seed=1)),
                "depthwise"),
-        Sample(WeightGradLast((2,), (1,), (0,), (1,)), (normal(20, 5, 2), normal(20, 4, 3, seed=1)), "1-d, many images"),
+        Sample(WeightGradLast((2,), (1,), (0,), (1,)), (normal(20, 5, 2), normal(20, 4, 3, seed=1)),
+               "1-d, many images"),
         Sample(WeightGradLast((2, 1, 2), (1, 1, 1), (1, 0, 0), (1, 1, 1)),
                (normal(1, 2, 2, 3, 2), normal(1, 3, 2, 2, 3, seed=1)), "3-d"),
         Sample(plain, (normal(0, 5, 6, 3), normal(0, 3, 4, 5)), "empty batch gives zeros"),
@@ -201,7 +202,8 @@ BAD: list[BadSample] = [
     BadSample(PackPanels(8), (tensor("f32", (3,)),), ShapeError, "is not a matrix"),
     BadSample(PackPanels(0), (tensor("f32", (3, 4)),), ArgumentError, "width 0"),
     BadSample(PackPanels(8), (tensor("bool", (3, 4)),), DTypeError, "bool is not among"),
-    BadSample(PanelMatMul(6), (tensor("f32", (3, 5)), tensor("f32", (1, 4, 8))), ShapeError, "a has 5, the panels have 4"),
+    BadSample(PanelMatMul(6), (tensor("f32", (3, 5)), tensor("f32", (1, 4, 8))), ShapeError,
+              "a has 5, the panels have 4"),
     BadSample(PanelMatMul(9), (tensor("f32", (3, 5)), tensor("f32", (1, 5, 8))), ShapeError, "does not hold 9 columns"),
     BadSample(PanelMatMul(6), (tensor("f32", (3,)), tensor("f32", (1, 5, 8))), ShapeError, "is not a matrix"),
     BadSample(PanelMatMul(6), (tensor("f32", (3, 5)), tensor("f64", (1, 5, 8))), DTypeError, "f32 and f64 differ"),

@@ -144,7 +144,7 @@ class _Conv:
     def write(self) -> None:
         """The parallel loop and, inside, panels, rows and tiles."""
         g, k, cut = self.g, self.k, self.cut
-        k.flops = 2 * g.batch * math.prod(g.sizes, start=as_int(1)) * g.inner * math.prod(g.kernel) * self.outs * g.groups
+        k.flops = math.prod(g.sizes, start=2 * g.batch * g.channels * self.outs) * math.prod(g.kernel)
         blocks = ceil_div(g.pooled[1], cut.rows)
         split = self.panels if cut.split else as_int(1)
         grid = (g.batch, g.pooled[0], blocks, as_int(g.groups) if cut.split else as_int(1), split)
@@ -303,8 +303,8 @@ class _Conv:
 
     def _pixels(self) -> list[tuple[int, tuple[int, int, int]]]:
         """(pooled column, offset in its window) of each row of the tile."""
-        spots = list(itertools.product(*(range(n) for n in self.g.window)))
-        return [(j, offset) for j in range(self.cut.across) for offset in spots]
+        deep, high, wide = (range(n) for n in self.g.window)
+        return [(j, spot) for j in range(self.cut.across) for spot in itertools.product(deep, high, wide)]
 
     # -- results -------------------------------------------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
 """Depthwise convolution with channels last: a vector of channels, some pixels of a row at a time, the image in place.
 
-For each kernel row the tile's inputs are loaded once each and shared by its taps. Kernel rows beyond the border are left
-out by the loop's limits. Along a row of known length the tiles that touch the border are written out, without the taps
-that are not there; those between run in a loop. Rows of unknown length, and spread images, go pixel by pixel.
+For each kernel row the tile's inputs are loaded once each and shared by its taps. Kernel rows beyond the border are
+left out by the loop's limits. Along a row of known length the tiles that touch the border are written out, without the
+taps that are not there; those between run in a loop. Rows of unknown length, and spread images, go pixel by pixel.
 """
 
 from __future__ import annotations
@@ -118,7 +118,8 @@ class _ChannelConv:
             index = (spot.n, *g.outer((spot.z, spot.y, x)), spot.channel)
             self.kernel.write(index, {self.anchor: k.cast(value, self.anchor.tensor.dtype)}, spot.lanes, spot.mask)
 
-    def _known_taps(self, spot: _Row, pixels: Sequence[Int], sums: Sequence[Reg], place: Sequence[Int], row: Int) -> None:
+    def _known_taps(self, spot: _Row, pixels: Sequence[Int], sums: Sequence[Reg], place: Sequence[Int],
+                    row: Int) -> None:  # fmt: skip
         """One kernel row where it is known which taps lie inside the image."""
         k, g = self.kernel.k, self.g
         weights = [self._weight(spot, row, tap) for tap in range(g.kernel[2])]

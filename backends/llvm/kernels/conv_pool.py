@@ -1,4 +1,4 @@
-"""Pools of images with their channels last: a vector of channels at a time, windows cut at the border by their loops."""
+"""Pools of images with their channels last: a vector of channels at a time, windows cut at the border by the loops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The geometry of a convolution with channels last, and what is chosen by it: tiles, rows of an iteration, way of reading.
+"""The geometry of a convolution with channels last, and what is chosen by it: tiles, rows of an iteration, reading.
 
 Images of one and two axes are seen as three with sizes of 1. Choices depend on sizes alone, never on values or threads;
 every choice is made here, so that one place says why.
@@ -105,8 +105,8 @@ def geometry(kernel: Kernel, op: PanelConv | ChannelConv | WeightGradLast, x_sha
 class Plan:
     """How a convolution is cut up.
 
-    across: pooled columns of a tile; rows: pooled rows of a parallel iteration; split: panels are split over iterations,
-    too; reading: where A comes from; blocked: the depth has several blocks, whose sums wait in totals.
+    across: pooled columns of a tile; rows: pooled rows of a parallel iteration; split: panels are split over
+    iterations, too; reading: where A comes from; blocked: the depth has several blocks, whose sums wait in totals.
     """
 
     across: int
@@ -117,7 +117,10 @@ class Plan:
 
 
 def plan(g: Geometry, target: Target, dtype: DType, width: int, outs: Int, wide_sums: bool) -> Plan:
-    """The cut of a convolution. outs: output channels of a group. wide_sums: x is of another type than the sums, so it is copied for conversion."""
+    """The cut of a convolution.
+
+    outs: output channels of a group. wide_sums: x is of another type than the sums, so it is copied for conversion.
+    """
     per_tile = math.prod(g.window)
     step = g.channels * g.stride[2] * accumulated(dtype).itemsize
     near = g.is_static and step.const <= NEAR_BYTES
@@ -151,7 +154,7 @@ def _strip(g: Geometry, row_bytes: Int, rows: int) -> int:
 
 def _rows(g: Geometry, width: int, itemsize: int, across: int, reading: Reading, blocked: bool, row_bytes: Int,
           outs: Int) -> int:  # fmt: skip
-    """Pooled rows of an iteration: as many as the strip or the waiting sums allow, and enough iterations for threads."""
+    """Pooled rows of an iteration: what the strip or the waiting sums allow, and enough iterations for threads."""
     count = g.pooled[1]
     most = count.const if count.is_const else 8
     if reading == "strip":

@@ -180,24 +180,25 @@ class _Sums:
         multiplier.clear(count)
         lines = self.lines_per_block()
         low = place.block * images
-        with k.loop("n", low, imin(low + images, g.batch)) as n, _loop_over(self, "z", g.sizes[0]) as z:
-            with k.loop("yb", 0, ceil_div(g.sizes[1], lines)) as yb, k.loop("i", 0, count) as i:
-                sums = multiplier.zeros()
-                with k.loop("y", yb * lines, imin(yb * lines + lines, g.sizes[1])) as y:
-                    with k.loop("x", 0, g.sizes[2]) as x:
-                        self._step(multiplier, sums, place, (first + i) * tile.rows, (n, z, y, x))
-                multiplier.collect(i, sums)
+        with (k.loop("n", low, imin(low + images, g.batch)) as n, _loop_over(self, "z", g.sizes[0]) as z,
+              k.loop("yb", 0, ceil_div(g.sizes[1], lines)) as yb, k.loop("i", 0, count) as i):  # fmt: skip
+            sums = multiplier.zeros()
+            high = imin(yb * lines + lines, g.sizes[1])
+            with k.loop("y", yb * lines, high) as y, k.loop("x", 0, g.sizes[2]) as x:
+                self._step(multiplier, sums, place, (first + i) * tile.rows, (n, z, y, x))
+            multiplier.collect(i, sums)
         with k.loop("i", 0, count) as i:
             self._store(place, (first + i) * tile.rows, tile, multiplier.collected(i), partial)
 
     def _step(self, multiplier: Multiplier, sums: list[list[Reg]], place: _Place, row: Int,
               pixel: tuple[Int, Int, Int, Int]) -> None:  # fmt: skip
         """One pixel."""
-        g, k = self.g, self.kernel.k
+        g = self.g
         n, z, y, x = pixel
         taps = g.kernel[2] if not self.depthwise and not g.runs() else 1
         kx, tap = place.run % taps, place.run // taps
-        at = (n, z * g.stride[0] + tap // g.kernel[1] * g.dilation[0], y * g.stride[1] + tap % g.kernel[1] * g.dilation[1])
+        at = (n, z * g.stride[0] + tap // g.kernel[1] * g.dilation[0],
+              y * g.stride[1] + tap % g.kernel[1] * g.dilation[1])  # fmt: skip
         base = x * (g.stride[2] * g.channels)
         channel = place.panel * self.width
         lanes = multiplier.tile.lanes[0]
@@ -288,11 +289,10 @@ def _added_up(region: Region, target: Target, anchor: Value, partial: Temp) -> K
     blocks = kernel.dim(partial.type.shape[0])
     source = kernel.temp(partial, mode="r", shape=(blocks, rows, columns))
     to = kernel.output(0, (rows, columns))
-    with spread_loop(k, (rows,)) as (row,):
-        with k.loop("c", 0, ceil_div(columns, LANES)) as c:
-            left = columns - c * LANES
-            total = k.reg(k.const(0, source.dtype, LANES))
-            with k.loop("b", 0, blocks) as b:
-                k.set(total, k.add(k.get(total), k.load(source, (b, row, c * LANES), LANES, mask=left)))
-            k.store(to, (row, c * LANES), k.cast(k.get(total), to.dtype), mask=left)
+    with spread_loop(k, (rows,)) as (row,), k.loop("c", 0, ceil_div(columns, LANES)) as c:
+        left = columns - c * LANES
+        total = k.reg(k.const(0, source.dtype, LANES))
+        with k.loop("b", 0, blocks) as b:
+            k.set(total, k.add(k.get(total), k.load(source, (b, row, c * LANES), LANES, mask=left)))
+        k.store(to, (row, c * LANES), k.cast(k.get(total), to.dtype), mask=left)
     return kernel.built("blocks of images added up")

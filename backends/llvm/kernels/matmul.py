@@ -1,9 +1,10 @@
 """Matrix products: packed panels or rows of B, rows of A as they lie, the epilogue on the register tile.
 
 The result is cut into blocks of row tiles times panels; one parallel iteration makes one block. A tile's rows are
-scalars of A read in place (8 rows at most: their addresses stay in registers, and lines 4 KB apart in the 8-way L1), its
-columns one panel of B. Where M is no multiple of the tile's rows the last tile reads its last row again instead of rows
-that are not there, and does not store them; M known only at run time gets tiles of one row as well, for the batch of one.
+scalars of A read in place (8 rows at most: their addresses stay in registers, and lines 4 KB apart in the 8-way L1),
+its columns one panel of B. Where M is no multiple of the tile's rows the last tile reads its last row again instead of
+rows that are not there, and does not store them; M known only at run time gets tiles of one row as well, for the batch
+of one.
 
 Measured, one Zen 4 core, f32: see benchmarks/gemm.py; 97-99 % of the multiplier's peak from 256 to 1024.
 """
@@ -85,7 +86,7 @@ def matmul(region: Region, target: Target) -> list[KernelCall]:
         region = with_merged_rows(region)
     anchor = region.anchor
     assert anchor is not None and isinstance(anchor.op, MatMul)
-    a, b = anchor.inputs
+    b = anchor.inputs[1]
     width = panel_width(anchor.tensor.shape[-1], widest_panel(target, anchor.tensor.dtype), anchor.tensor.dtype)
     if reads_in_place(anchor):
         kernel = Kernel(region, target, f"matmul_{region.name}"[:80])
@@ -114,7 +115,7 @@ def matmul(region: Region, target: Target) -> list[KernelCall]:
 
 def _product(kernel: Kernel, anchor: Value, width: int) -> Product:
     assert isinstance(anchor.op, MatMul)
-    a, b = anchor.inputs
+    a = anchor.inputs[0]
     *lead, m, n = kernel.dims(anchor.tensor.shape)
     depth = kernel.dim(a.tensor.shape[-2 if anchor.op.transpose_a else -1])
     return Product(kernel, anchor, a, anchor.op.transpose_a, tuple(lead), m, n, depth, width)
@@ -138,7 +139,7 @@ def _tile_text(product: Product, target: Target) -> str:
 
 def write_product(product: Product, target: Target, read: ReadB, padded: bool) -> None:
     """The loops of a product. padded: B may be read beyond its last column, within the last panel."""
-    kernel, k = product.kernel, product.kernel.k
+    k = product.kernel.k
     panels = ceil_div(product.n, product.width)
     rows, _ = _rows(product, target, split_lanes(product.width, product.dtype))
     blocks = ceil_div(product.m, rows * TILES)

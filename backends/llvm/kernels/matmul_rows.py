@@ -38,8 +38,8 @@ def with_merged_rows(region: Region) -> Region:
             done[node] = build(replace(node.op, shape=shape), *(done[v] for v in node.inputs))
         else:
             done[node] = rebuild(node, tuple(done[v] for v in node.inputs))
-    body = Graph(region.body.name, tuple(done[v] for v in region.body.inputs), tuple(done[v] for v in region.body.outputs))
-    return Region(region.node, body, done[anchor])
+    inputs, outputs = (tuple(done[v] for v in values) for values in (region.body.inputs, region.body.outputs))
+    return Region(region.node, Graph(region.body.name, inputs, outputs), done[anchor])
 
 
 def _groups(region: Region, rank: int, fixed: Sequence[Value]) -> list[list[int]] | None:
@@ -66,7 +66,7 @@ def _groups(region: Region, rank: int, fixed: Sequence[Value]) -> list[list[int]
 
 def _has(shape: Sequence[Dim], axis: int, rank: int, whole: Sequence[Dim]) -> bool:
     place = axis - (rank - len(shape))
-    return whole[axis] == 1 and place >= 0 or place >= 0 and shape[place] != 1
+    return (whole[axis] == 1 and place >= 0) or (place >= 0 and shape[place] != 1)
 
 
 def _merged(shape: Sequence[Dim], groups: Sequence[Sequence[int]], rank: int) -> tuple[Dim, ...]:

@@ -1,4 +1,4 @@
-"""The register tile that products and convolutions share: rows of scalars times vectors of columns, summed over a depth.
+"""The register tile that products and convolutions share: rows of scalars times vectors of columns, summed in depth.
 
 One step of the depth loads the tile's columns of B once and multiplies them by one scalar of each row of A, into
 rows x columns accumulators that never leave the registers. The tile is chosen so that accumulators, one row of B and
@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from chainrule.backends.llvm.target import Target, gemm_tiles
-from chainrule.backends.loops import Buffer, Builder, Int, Reg, as_int, ceil_div, imin
+from chainrule.backends.loops import Buffer, Builder, Int, Reg, as_int, ceil_div
 from chainrule.backends.loops import Value as LoopValue
 from chainrule.ir.types import DType
 from chainrule.ops.lowered import accumulated

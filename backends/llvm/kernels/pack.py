@@ -72,7 +72,7 @@ def _read_row(kernel: Kernel, source: Value, index: Sequence[Int], columns: Int,
 
 
 def chunks(k: Builder, width: int, dtype: DType) -> Iterator[tuple[Int, int]]:
-    """(first column, lanes) of the vectors that make up a panel exactly; a loop of the kernel over those of one size."""
+    """(first column, lanes) of the vectors that make up a panel exactly; a loop of the kernel for those of one size."""
     start = 0
     for lanes in (16, 8, 4, 2, 1):
         count = (width - start) // lanes

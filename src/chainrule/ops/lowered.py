@@ -16,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 
 from chainrule.errors import ArgumentError, ShapeError
-from chainrule.ir.dims import Dim, dim_product, floordiv
+from chainrule.ir.dims import Dim, floordiv
 from chainrule.ir.op import Array, Op
 from chainrule.ir.types import DType, TensorType, f32
 from chainrule.ops.conv import kernel_of, taps
@@ -24,7 +24,6 @@ from chainrule.ops.elementwise import expect_inputs
 from chainrule.ops.matmul import accumulator, require_product
 from chainrule.ops.pool import AvgPool, MaxPool
 from chainrule.ops.shape_rules import same_dtype
-from chainrule.ops.shaping import listed
 
 MADE_LATE = "none: the compiler makes it after differentiation"
 
@@ -105,7 +104,7 @@ class PanelMatMul(Op):
     """y = a @ w for a packed weight. a: [..., M, K] (transpose_a: [..., K, M]), panels: [P, K, width] ->
     [..., M, columns].
 
-    Meaning and errors are those of MatMul with w = [K, columns]. Raises ShapeError when the panels do not hold `columns`
+    Meaning and errors are those of MatMul with w = [K, columns]. Raises ShapeError when the panels do not hold as many
     columns. Source: ONNX MatMul-13; Goto and van de Geijn, 2008.
     """
 
@@ -195,10 +194,10 @@ class PanelConv(Op):
     """Convolution of an image with its channels last by a packed weight.
 
     x: [N, *S, C], panels: [groups, P, prod(kernel)*C/groups, width] of PackKernel, bias: [channels] ->
-    [N, *sizes, channels], y[n,p,o] = sum over k,c of X[n, p*stride + k*dilation - pad, c] * w[k,c,o] (+ bias[o]) in each
-    group, where X is x with spread - 1 zeros between neighbours, and 0 outside. pad: the begin of each axis; it may be
-    negative. sizes: of the result, since what lies outside of X counts as 0 anyway. Raises ShapeError when the panels
-    do not fit. Source: ONNX Conv-11, ConvTranspose-11 (with spread = its stride).
+    [N, *sizes, channels], y[n,p,o] = sum over k,c of X[n, p*stride + k*dilation - pad, c] * w[k,c,o] (+ bias[o]) in
+    each group, where X is x with spread - 1 zeros between neighbours, and 0 outside. pad: the begin of each axis; it
+    may be negative. sizes: of the result, since what lies outside of X counts as 0 anyway. Raises ShapeError when the
+    panels do not fit. Source: ONNX Conv-11, ConvTranspose-11 (with spread = its stride).
     """
 
     name: ClassVar[str] = "panel_conv"
@@ -261,7 +260,7 @@ def _room(x: Array, kernel: Sequence[int], stride: Sequence[int], pad: Sequence[
     room = np.zeros((x.shape[0], *(max(0, r) for r in reached), x.shape[-1]), x.dtype)
     target: list[slice] = [slice(None)]
     source: list[slice] = [slice(None)]
-    for axis, (size, step, begin, end) in enumerate(zip(x.shape[1:-1], spread, pad, room.shape[1:-1], strict=True)):
+    for size, step, begin, end in zip(x.shape[1:-1], spread, pad, room.shape[1:-1], strict=True):
         first = max(0, -(begin // step)) if begin < 0 else 0
         last = min(size, max(first, (end - begin - 1) // step + 1))
         source.append(slice(first, last))
@@ -319,7 +318,8 @@ class WeightGradLast(Op):
 
     x: [N, *S, C], dy: [N, *T, O] -> [*kernel, C/groups, O], dw[k,c,o] = sum over n,p of
     dy[n,p,o] * x[n, p*stride + k*dilation - pad, c of o's group]; 0 outside of x. pad: the begin of each axis. An empty
-    batch gives zeros. Raises ShapeError when channels do not split into the groups. Source: the gradient of ONNX Conv-11.
+    batch gives zeros. Raises ShapeError when channels do not split into the groups.
+    Source: the gradient of ONNX Conv-11.
     """
 
     name: ClassVar[str] = "weight_grad_last"
