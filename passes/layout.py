@@ -1,6 +1,6 @@
 """Carries images with their channels last through the graph, so that convolutions and what lies between copy nothing.
 
-Every value [N, C, *S] may exist in two forms, channels first as the user wrote it and channels last. A convolution makes
+Every value [N, C, *S] may exist in two forms, channels first as the user wrote it, or last. A convolution makes
 the last form and asks for it; elementwise ops, broadcasts, pools, reductions, pads, slices and concatenations follow
 what they are given; everything else asks for the first form. A form that is missing is made by one transpose where it
 is first asked for, which is a reshape where there is one channel or one pixel. A flattened image that is multiplied by

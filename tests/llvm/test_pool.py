@@ -10,16 +10,24 @@ import pytest
 from chainrule.backends.llvm.kernels.pool_windows import Windows, piece_at, span
 from chainrule.backends.llvm.target import named_target
 from chainrule.backends.loops import as_int
+from chainrule.backends.reference import run
 from chainrule.ir.graph import Graph, build, new_input
 from chainrule.ir.types import tensor
-from chainrule.ops.pool import AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad, MaxPoolTake
-from chainrule.ops.tolerance import judge
+from chainrule.ops.arithmetic import square
+from chainrule.ops.conv import conv
+from chainrule.ops.pool import AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad, MaxPoolTake, avg_pool, max_pool
+from chainrule.ops.reduce import sum as reduce_sum
+from chainrule.ops.tolerance import judge, models_agree
+from chainrule.passes.autodiff import gradients
 from tests.llvm.compiled import complaints, executable
 from tests.llvm.guarded_programs import guarded_complaints
 from tests.ops.sample import Sample, normal
 from tests.ops.samples import SAMPLES
 
-OPS = ("max_pool", "max_pool_grad", "max_pool_take", "avg_pool", "avg_pool_grad")
+OPS = (
+    "max_pool", "max_pool_take", "avg_pool", "max_pool_grad", "avg_pool_grad",
+    "max_pool_grad_last", "avg_pool_grad_last",
+)  # fmt: skip
 Pair = tuple[int, int]
 
 # window, stride, begin pads, end pads, ceil_mode
@@ -95,11 +103,9 @@ def test_no_byte_beside_the_arrays_is_touched(make: Callable[[list[Pair]], list[
     assert guarded_complaints(make([(5, 33)])[::2]) == []
 
 
-@pytest.mark.parametrize("name", OPS[:4])
+@pytest.mark.parametrize("name", OPS[:3])
 def test_samples_hold_where_sizes_are_symbols(name: str) -> None:
-    own = [s for s in SAMPLES if s.op.name == name]
-    found = [c for s in own if name != "max_pool_grad" for c in complaints([s], symbolic=True)]
-    assert found == []
+    assert [c for s in SAMPLES if s.op.name == name for c in complaints([s], symbolic=True)] == []
 
 
 @pytest.mark.parametrize(("window", "stride", "begin", "end", "ceil"), GEOMETRIES)
@@ -142,3 +148,19 @@ def test_a_vector_of_windows_spans_their_row_and_no_more() -> None:
     assert piece.positions(windows, 0, True) == [1, 2, 4, 6, 8, 10, 12, 14]
     assert piece.positions(windows, 0, False) == [None, 2, 4, 6, 8, 10, 12, 14]
     assert [piece.start(p) for p in (1, 8, 9, 16)] == [1, 1, 9, 9]
+
+
+@pytest.mark.parametrize("kind", ["max", "avg"])
+def test_the_gradient_of_a_pool_between_convolutions_stays_with_channels_last(kind: str) -> None:
+    x, v, w = (new_input(name, tensor("f32", shape)) for name, shape in (
+        ("x", (2, 3, 12, 12)), ("v", (16, 3, 3, 3)), ("w", (8, 16, 3, 3))))  # fmt: skip
+    pool = max_pool if kind == "max" else avg_pool
+    y = conv(pool(conv(x, v, pad=1), 3, 2, 1), w)
+    grads = [g for g in gradients([reduce_sum(square(y))], [v, w]) if g is not None]
+    graph = Graph("g", (x, v, w), (y, *grads))
+    made = executable(graph)
+    names = [node.op.name for node in made.graph.nodes]
+    assert f"{kind}_pool_grad_last" in names and f"{kind}_pool_grad" not in names
+    arrays = [normal(2, 3, 12, 12), normal(16, 3, 3, 3, seed=1), normal(8, 16, 3, 3, seed=2)]
+    for got, expected in zip(made.run(arrays), run(graph, [a.astype(np.float64) for a in arrays]), strict=True):
+        assert models_agree(got, expected).ok

@@ -87,7 +87,7 @@ def index_add(region: Region, target: Target) -> list[KernelCall]:
     axis = op.axis % len(op.shape)
     shape = dim_product(op.shape[:axis]), op.shape[axis], dim_product(op.shape[axis + 1 :])
     total = _total(updates.dtype, op.shape)
-    calls = [_fill_zero(region, target, total)]
+    calls = [fill_zero(region, target, total)]
     kernel = Kernel(region, target, "index_add")
     k = kernel.k
     chosen = kernel.input(0, (indices.tensor.size,))
@@ -139,7 +139,8 @@ def _total_buffer(kernel: Kernel, total: Temp | None, shape: Sequence[Dim]) -> B
     return kernel.output(0, shape, "rw") if total is None else kernel.temp(total, "rw", shape)
 
 
-def _fill_zero(region: Region, target: Target, total: Temp | None) -> KernelCall:
+def fill_zero(region: Region, target: Target, total: Temp | None) -> KernelCall:
+    """Zeros in the result, or in the temporary of the sums."""
     kernel = Kernel(region, target, "zeros")
     k = kernel.k
     size = dim_product(region.body.outputs[0].tensor.shape)

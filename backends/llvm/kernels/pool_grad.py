@@ -26,7 +26,7 @@ from chainrule.backends.llvm.kernels.pool_windows import UNROLLED_ROWS, Piece, P
 from chainrule.backends.llvm.kernels.region import Kernel, KernelCall, Region, Temp, is_half
 from chainrule.backends.llvm.kernels.shaping_rows import fill_row, long_sweep, nest, spread, sweep
 from chainrule.backends.llvm.target import Target
-from chainrule.backends.loops import Buffer, Builder, Int, Reg, as_int, ceil_div, imax, imin
+from chainrule.backends.loops import Buffer, Builder, Int, Reg, as_int, imin
 from chainrule.backends.loops import Value as LoopValue
 from chainrule.ir.dims import Dim, dim_product
 from chainrule.ir.types import TensorType, f32, i32, i64
@@ -301,18 +301,6 @@ class _Shares:
         self.low = [-((reach - 1 - r - pad) // stride) for r in range(stride)]
         self.high = [(r + pad) // stride for r in range(stride)]
 
-    def meeting(self, at: Sequence[Int], axes: int, body: Callable[[Place], None], index: Place = ()) -> None:
-        """body(window) for all windows on the first axes that meet an element."""
-        k, windows, a = self.kernel.k, self.windows, len(index)
-        if a == axes:
-            body(index)
-            return
-        place = at[a] + windows.pad[a]
-        low = imax(0, ceil_div(place - windows.reach[a] + 1, windows.stride[a]))
-        high = imin(windows.counts[a], place // windows.stride[a] + 1)
-        with k.loop(f"w{a}", low, high) as w:
-            self.meeting(at, axes, body, (*index, w))
-
     def single(self, p: Int, at: Place) -> None:
         """One element."""
         k, total = self.kernel.k, self.kernel.k.reg(self.zero)
@@ -321,7 +309,7 @@ class _Shares:
             count = k.value(divisor(self.op, self.windows, index), self.zero.dtype)
             total.set(k.add(total.get(), k.div(self.kernel.widened(k.load(self.dy, (p, *index))), count)))
 
-        self.meeting(at, len(at), window)
+        self.windows.meeting(k, at, window)
         k.store(self.into, (p, *at), k.cast(total.get(), self.into.dtype))
 
     def row(self, p: Int, row: Place) -> None:
@@ -364,7 +352,7 @@ class _Shares:
                 more = self.kernel.widened(k.load(self.dy, (p, *index, j + c), n))
                 total.set(k.add(total.get(), k.mul(more, share)))
 
-        self.meeting(row, len(row), add)
+        self.windows.meeting(k, row, add)
         sums = {c: total.get() for c, total in totals.items()}
         parts: list[LoopValue] = []
         for low, high in zip(self.low, self.high, strict=True):

@@ -60,6 +60,18 @@ class Windows:
             places = [(*place, row) for place in places for row in inside]
         return places
 
+    def meeting(self, k: Builder, at: Sequence[Int], body: Callable[[Place], None], index: Place = ()) -> None:
+        """body(window) for all windows, on as many axes as `at` has, that meet an element (no dilation)."""
+        a = len(index)
+        if a == len(at):
+            body(index)
+            return
+        place = at[a] + self.pad[a]
+        low = imax(0, ceil_div(place - self.reach[a] + 1, self.stride[a]))
+        high = imin(self.counts[a], place // self.stride[a] + 1)
+        with k.loop(f"w{a}", low, high) as w:
+            self.meeting(k, at, body, (*index, w))
+
     def row_count(self) -> int:
         """How many rows a window has."""
         total = 1

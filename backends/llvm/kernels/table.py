@@ -16,6 +16,7 @@ from chainrule.backends.llvm.kernels.pack import pack_kernel, pack_panels
 from chainrule.backends.llvm.kernels.pointwise import pointwise
 from chainrule.backends.llvm.kernels.pool import avg_pool, max_pool
 from chainrule.backends.llvm.kernels.pool_grad import avg_pool_grad, max_pool_grad, max_pool_take
+from chainrule.backends.llvm.kernels.pool_grad_last import avg_pool_grad_last, max_pool_grad_last
 from chainrule.backends.llvm.kernels.reduce import reduce
 from chainrule.backends.llvm.kernels.region import KernelCall, Region
 from chainrule.backends.llvm.kernels.scalar_ops import has_scalar
@@ -31,6 +32,7 @@ from chainrule.ops.cumulative import CumProd, CumSum
 from chainrule.ops.elementwise import Elementwise
 from chainrule.ops.indexing import Gather, IndexAdd, Scatter, ScatterAdd, TakeAlongAxis
 from chainrule.ops.lowered import ChannelConv, PackKernel, PackPanels, PanelConv, PanelMatMul, PoolLast, WeightGradLast
+from chainrule.ops.lowered_pool import AvgPoolGradLast, MaxPoolGradLast
 from chainrule.ops.matmul import MatMul
 from chainrule.ops.norm import GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from chainrule.ops.pool import AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad, MaxPoolTake
@@ -56,6 +58,7 @@ TEMPLATES: Mapping[type[Op], Template] = {
     Gather: gather, IndexAdd: index_add, TakeAlongAxis: take_along_axis, ScatterAdd: scatter, Scatter: scatter,
     MaxPool: max_pool, MaxPoolGrad: max_pool_grad, MaxPoolTake: max_pool_take,
     AvgPool: avg_pool, AvgPoolGrad: avg_pool_grad,
+    MaxPoolGradLast: max_pool_grad_last, AvgPoolGradLast: avg_pool_grad_last,
 }  # fmt: skip
 
 _FOLDS: frozenset[type[Op]] = frozenset({Sum, Mean, AMax, AMin, Prod, Any, All, ArgMax, ArgMin})

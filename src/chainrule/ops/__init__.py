@@ -20,6 +20,7 @@ from chainrule.ops import (
     losses,
     losses_class,
     lowered,
+    lowered_pool,
     matmul,
     norm,
     pool,
@@ -38,6 +39,7 @@ from chainrule.ops import (
 
 FAMILIES = (basic, elementwise, arithmetic, compare, transcendental, trigonometric, activations, activations_smooth,
             reduce, statistics, cumulative, softmax, matmul, einsum, conv, pool, norm, shaping, repeating, ranges,
-            indexing, indexing_nd, sorting, resize, keys, random, losses, losses_class, lowered)  # fmt: skip
+            indexing, indexing_nd, sorting, resize, keys, random, losses, losses_class, lowered,
+            lowered_pool)  # fmt: skip
 ALL_OPS: tuple[type[Op], ...] = (Input, Get, *(op for family in FAMILIES for op in family.OPS))
 OP_BY_NAME = {op.name: op for op in ALL_OPS}
