@@ -40,8 +40,7 @@ class Stored(Tensor):
         wanted = array.dtype if dtype is None else as_dtype(dtype).numpy
         if dtype is None and not isinstance(data, np.ndarray | np.generic) and array.dtype == np.float64:
             wanted = np.dtype(np.float32)  # Python numbers: the library's default float
-        as_dtype(wanted)
-        self.data: Array = np.array(array, wanted, order="C", copy=True)
+        self.data: Array = np.array(array, as_dtype(wanted).numpy, order="C", copy=True)
         self.owner: weakref.ref[Module] | None = None
         self.name = ""
 

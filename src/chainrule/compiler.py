@@ -226,9 +226,7 @@ def as_input(given: object, value: Value) -> Array:
         if isinstance(dim, int) and dim != size:
             raise ShapeError(f"{name}: axis {axis} is {size}, {dim} was declared", notes=notes,
                              help='a size that varies is declared by name: cr.spec("N", ...)')  # fmt: skip
-    return (
-        array if array.flags.c_contiguous and array.flags.aligned else np.ascontiguousarray(array).reshape(array.shape)
-    )
+    return array if array.flags.c_contiguous and array.flags.aligned else array.copy(order="C")
 
 
 def _as_array(given: Any, name: str, type: TensorType) -> Array:

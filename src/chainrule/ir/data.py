@@ -16,7 +16,8 @@ class Data:
 
     def __init__(self, array: Array) -> None:
         array = np.ascontiguousarray(array).reshape(np.shape(array))
-        if array.flags.writeable:
+        array = array.astype(array.dtype.newbyteorder("="), copy=False)
+        if array.flags.writeable or not array.flags.aligned:
             array = array.copy()
             array.flags.writeable = False
         self.array = array
