@@ -41,6 +41,7 @@ from chainrule.passes.base import Notes, Pass
 from chainrule.passes.pack import TILES, Tiles, widest
 from chainrule.passes.rewrite import fixed_values
 
+RAGGED = 0.03  # what a last panel of other vectors is taken to cost: it is a second body of the kernel
 CHANNEL_WIDTH = 16  # f32 channels that a depthwise kernel takes at a time
 
 
@@ -220,7 +221,7 @@ class _Walk:
         if not isinstance(across, int):
             return widest(self.tiles, node.dtype)
         best = min(self.tiles, key=lambda tile: (
-            _waste(across, tile[0]) + _waste(part, int(tile[1] * scale)), -tile[1]))  # fmt: skip
+            _waste(across, tile[0]) + RAGGED * (part % int(tile[1] * scale) != 0), -tile[1]))  # fmt: skip
         return panel_width(part, int(best[1] * scale), node.dtype)
 
     # -- ways out ------------------------------------------------------------------------------------------------------
@@ -253,7 +254,7 @@ class _Walk:
 
 
 def _waste(count: int, tile: int) -> float:
-    """The part of the work of tiles over so many rows or columns that is done in vain, with the best even tile."""
+    """The part of the work of tiles over a row of pixels that is done in vain, with the best number up to the tile's."""
     return min(-(-count // n) * n / count - 1 for n in range(max(1, (tile + 1) // 2), tile + 1)) if count else 0.0
 
 
