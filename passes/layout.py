@@ -254,7 +254,7 @@ class _Walk:
 
 
 def _waste(count: int, tile: int) -> float:
-    """The part of the work of tiles over a row of pixels that is done in vain, with the best number up to the tile's."""
+    """The part of the work of tiles over a row of pixels that is in vain, with the best number up to the tile's."""
     return min(-(-count // n) * n / count - 1 for n in range(max(1, (tile + 1) // 2), tile + 1)) if count else 0.0
 
 

@@ -44,7 +44,7 @@ class LowerConv(Pass):
 
 
 def lower(node: Value, inputs: tuple[Value, ...]) -> Value:
-    """A convolution, transposed convolution or weight gradient on these inputs, as a product. f16 and bf16 sum in f32."""
+    """A convolution, transposed convolution or weight gradient, as a product. f16 and bf16 sum in f32."""
     op, dtype = node.op, node.tensor.dtype
     wide = inputs if dtype.bits >= 32 else tuple(cast(v, f32) for v in inputs)
     match op:
@@ -143,7 +143,7 @@ def placed(part: Value, op: ConvTranspose, tap: Sequence[int], sizes: Sequence[D
 
 
 def patches(op: Conv | ConvWeightGrad, x: Value, kernel: Sequence[int]) -> Value:
-    """The input positions under the kernel: [N, C, *S] -> [N * prod(T), taps, C], in the order of the image, then taps."""
+    """The inputs under the kernel: [N, C, *S] -> [N * prod(T), taps, C], in the order of the image, then taps."""
     rank = len(op.stride)
     image = image_of(x, op, kernel)
     padded = pad_constant(channels_last(x), (0, *op.pad[:rank], 0), (0, *op.pad[rank:], 0))

@@ -62,14 +62,18 @@ def test_run_reads_and_writes_arrays(capsys, tmp_path, model):
     x = np.arange(4, dtype=np.float32).reshape(1, 4)
     np.save(tmp_path / "x.npy", x)
     target = model.replace(":Net", ":double")
-    code, rows = answer(capsys, "run", target, "--spec", "f32[N,4]", "-i", f"{tmp_path}/x.npy", "-o", f"{tmp_path}/y.npz")
+    code, rows = answer(
+        capsys, "run", target, "--spec", "f32[N,4]", "-i", f"{tmp_path}/x.npy", "-o", f"{tmp_path}/y.npz"
+    )
     assert code == 0 and rows["output"]["max"] == 6.0
     np.testing.assert_array_equal(np.load(tmp_path / "y.npz")["output"], x * 2)
 
 
 def test_verify_compares_all_backends(capsys):
     code, rows = answer(capsys, "verify", "digits", "--dim", "N=3")
-    assert code == 0 and all(row["agrees"] for row in rows.values()) and set(rows) == {"llvm", "onnxruntime", "reference"}
+    assert (
+        code == 0 and all(row["agrees"] for row in rows.values()) and set(rows) == {"llvm", "onnxruntime", "reference"}
+    )
 
 
 def test_bench_times_both_runtimes(capsys):

@@ -9,7 +9,6 @@ import numpy as np
 from chainrule.backends.llvm.executable import LlvmExecutable
 from chainrule.backends.llvm.kernels.region import region_of
 from chainrule.backends.llvm.kernels.table import template_of
-from chainrule.backends.llvm.pipeline import pipeline
 from chainrule.backends.llvm.target import Target, host_target
 from chainrule.backends.loops import verify
 from chainrule.ir.dims import Dim, symbol

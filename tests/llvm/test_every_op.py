@@ -13,6 +13,8 @@ from tests.ops.samples import SAMPLES
 BY_OP = {op: [s for s in SAMPLES if type(s.op) is op] for op in ALL_OPS}
 
 
-@pytest.mark.parametrize("op", [op for op, samples in BY_OP.items() if samples and op is not Fuse], ids=lambda op: op.name)
+@pytest.mark.parametrize(
+    "op", [op for op, samples in BY_OP.items() if samples and op is not Fuse], ids=lambda op: op.name
+)
 def test_every_sample_of_an_op_compiles_to_its_meaning(op):
     assert not complaints(BY_OP[op], verified=False)
