@@ -1,9 +1,9 @@
 """What a kernel template gets: a region of the graph, and a builder that knows how to read and write its tensors.
 
 A region is one node (a `fuse` with its body, or a plain op): inputs, at most one anchor that needs a template of its
-own, and elementwise nodes before (prologue) and behind it (epilogue). `Kernel.read` gives an element or vector of any value
-of the body in front of the anchor, computing the prologue on the way; `Kernel.write` takes the anchor's result at an
-index, computes the epilogue there and stores every output. A template is the loops between the two.
+own, and elementwise nodes before (prologue) and behind it (epilogue). `Kernel.read` gives an element or vector of any
+value of the body in front of the anchor, computing the prologue on the way; `Kernel.write` takes the anchor's result at
+an index, computes the epilogue there and stores every output. A template is the loops between the two.
 """
 
 from __future__ import annotations

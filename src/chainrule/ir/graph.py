@@ -115,7 +115,7 @@ def _zero_signs(op: Op) -> tuple[float, ...]:
     names = _float_fields(type(op))
     if not names:
         return ()
-    return tuple(math.copysign(1.0, v) for name in names if isinstance(v := getattr(op, name), float) and v == 0)
+    return tuple(math.copysign(1.0, v) for name in names if isinstance(v := getattr(op, name), float) and v == 0.0)
 
 
 def explained(error: ChainruleError, op: Op, inputs: Sequence[Value]) -> ChainruleError:
