@@ -1,4 +1,4 @@
-"""Running sums and products along an axis, floats in float64.
+"""Running sums and products along an axis, floats in float64; sums of f64 carry their error along (Knuth's two-sum).
 
 Along the last axis a vector is scanned in log2(LANES) steps of shifting and combining, then joined by what came before;
 backwards along it, element by element. Along other axes, vectors across the lines take one step at a time.
@@ -32,7 +32,8 @@ def cumulative(region: Region, target: Target) -> list[KernelCall]:
     kernel = Kernel(region, target, f"running_{region.name}"[:80])
     dtype = f64 if x.dtype.is_float else x.dtype
     exclusive, reverse = (op.exclusive, op.reverse) if isinstance(op, CumSum) else (False, False)
-    run = _Run(kernel, space, dtype, isinstance(op, CumProd), exclusive, reverse)
+    careful = x.dtype == f64 and isinstance(op, CumSum)
+    run = _Run(kernel, space, dtype, isinstance(op, CumProd), careful, exclusive, reverse)
     if not space.along[-1]:
         run.columns()
     else:
@@ -47,6 +48,7 @@ class _Run:
     space: Space
     dtype: DType
     product: bool
+    careful: bool
     exclusive: bool
     reverse: bool
 
@@ -59,6 +61,26 @@ class _Run:
 
     def combined(self, a: V, b: V) -> V:
         return self.k.mul(a, b) if self.product else self.k.add(a, b)
+
+    def start(self, lanes: int) -> list[Reg]:
+        """What comes before a line: its total, and for careful sums the total's error."""
+        return [self.k.reg(self.neutral(lanes)) for _ in range(2 if self.careful else 1)]
+
+    def total(self, regs: Sequence[Reg]) -> V:
+        """The result that the registers stand for."""
+        return self.k.add(regs[0].get(), regs[1].get()) if self.careful else regs[0].get()
+
+    def take(self, regs: Sequence[Reg], x: V) -> None:
+        """Joins the next element, or the total of the next ones, to the registers."""
+        k = self.k
+        before = regs[0].get()
+        after = self.combined(before, x)
+        regs[0].set(after)
+        if self.careful:
+            part = k.sub(after, before)
+            lost = k.add(k.sub(before, k.sub(after, part)), k.sub(x, part))
+            error = k.add(regs[1].get(), lost)
+            regs[1].set(k.select(k.cmp("eq", error, error), error, self.neutral(x.lanes)))  # NaN next to infinities
 
     def element(self, index: Sequence[Int], lanes: int, mask: Int | None) -> V:
         return self.k.cast(self.kernel.fit(self.space.read(self.kernel, index, lanes, mask), lanes), self.dtype)
@@ -83,22 +105,22 @@ class _Run:
         """One element of each line after another, `width` vectors of lines side by side."""
         k, (along,) = self.k, self.space.inner
         size = self.kernel.dim(self.space.dims[along])
-        regs = [k.reg(self.neutral(lanes)) for _ in range(width)]
+        sides = [self.start(lanes) for _ in range(width)]
         with k.loop("step", 0, size) as step:
             at = list(index)
             at[along] = size - 1 - step if self.reverse else step
-            for u, reg in enumerate(regs):
+            for u, regs in enumerate(sides):
                 place = moved(at, u * LANES)
-                before = reg.get()
-                after = self.combined(before, self.element(place, lanes, mask))
-                reg.set(after)
-                self.space.write(self.kernel, place, before if self.exclusive else after, lanes, mask)
+                before = self.total(regs)
+                self.take(regs, self.element(place, lanes, mask))
+                result = before if self.exclusive else self.total(regs)
+                self.space.write(self.kernel, place, result, lanes, mask)
 
     def _scan(self, index: list[Int]) -> None:
         """One line along the last group, LANES elements at a time."""
         k = self.k
         size = self.kernel.dim(self.space.dims[-1])
-        carry = k.reg(self.neutral(1))
+        carry = self.start(1)
         if not size.is_const or size.const >= LANES:
             with k.loop("i", 0, size - (LANES - 1), LANES) as i:
                 self._scan_vector([*index[:-1], i], None, carry)
@@ -107,7 +129,7 @@ class _Run:
         with k.loop("i", size // LANES * LANES, size, LANES) as i:
             self._scan_vector([*index[:-1], i], size - i, carry)
 
-    def _scan_vector(self, index: list[Int], mask: Int | None, carry: Reg) -> None:
+    def _scan_vector(self, index: list[Int], mask: Int | None, carry: Sequence[Reg]) -> None:
         k = self.k
         x = self.element(index, LANES, mask)
         by = 1
@@ -115,9 +137,10 @@ class _Run:
             shifted = k.shuffle(x, self.neutral(LANES), [*([LANES] * by), *range(LANES - by)])
             x = self.combined(shifted, x)
             by *= 2
-        before = k.splat(carry.get(), LANES)
-        x = self.combined(before, x)
-        carry.set(k.extract(x, LANES - 1))
+        before = k.splat(self.total(carry), LANES)
+        inner = self.combined(x, k.splat(carry[1].get(), LANES)) if self.careful else x
+        y = self.combined(k.splat(carry[0].get(), LANES), inner)
+        self.take(carry, k.extract(x, LANES - 1))
         if self.exclusive:
-            x = k.shuffle(x, before, [LANES, *range(LANES - 1)])
-        self.space.write(self.kernel, index, x, LANES, mask)
+            y = k.shuffle(y, before, [LANES, *range(LANES - 1)])
+        self.space.write(self.kernel, index, y, LANES, mask)

@@ -35,11 +35,15 @@ class Cumulative(Op):
 
 
 def _run(function: Callable[..., Array], x: Array, axis: int) -> Array:
-    """A running numpy function, in float64 for floats, in x's element type at the end."""
+    """A running numpy function, in float64 for floats (f64 in longdouble), in x's element type at the end.
+
+    numpy runs one step after another, so that rounding errors add up along the line.
+    """
     with np.errstate(all="ignore"):
         if x.dtype.kind in "iu":
             return function(x, axis=axis, dtype=x.dtype)
-        return function(x.astype(np.float64), axis=axis).astype(x.dtype)
+        wide = np.longdouble if x.dtype == np.float64 else np.float64
+        return function(x.astype(wide), axis=axis).astype(x.dtype)
 
 
 @dataclass(frozen=True)
