@@ -24,7 +24,7 @@ from chainrule.backends.llvm.kernels.pool import (
 )
 from chainrule.backends.llvm.kernels.pool_windows import UNROLLED_ROWS, Piece, Place, Windows, known_pieces
 from chainrule.backends.llvm.kernels.region import Kernel, KernelCall, Region, Temp, is_half
-from chainrule.backends.llvm.kernels.shaping_rows import fill_row, long_sweep, nest, spread, sweep
+from chainrule.backends.llvm.kernels.shaping_rows import fill_row, interleaved, long_sweep, nest, spread, sweep
 from chainrule.backends.llvm.target import Target
 from chainrule.backends.loops import Buffer, Builder, Int, Reg, as_int, imin
 from chainrule.backends.loops import Value as LoopValue
@@ -249,28 +249,6 @@ def _put(
         own = [k.select(k.cmp("eq", which, r * width + t), slope, nothing) for t in range(width)]
         for j, vector in enumerate(interleaved(k, own)):
             k.store(into, (p, *outer, first + j * n), vector)
-
-
-def interleaved(k: Builder, parts: Sequence[LoopValue]) -> list[LoopValue]:
-    """Vectors a, b, .. as a0 b0 .. a1 b1 .., in as many vectors."""
-    count, n = len(parts), parts[0].lanes
-    found: list[LoopValue] = []
-    for j in range(count):
-        order = [divmod(j * n + lane, count) for lane in range(n)]
-        result: LoopValue | None = None
-        for part in range(count):
-            own = {lane: at for lane, (at, source) in enumerate(order) if source == part}
-            if not own:
-                continue
-            if result is None:
-                result = (
-                    parts[part] if count == 1 else k.shuffle(parts[part], None, [own.get(lane, 0) for lane in range(n)])
-                )
-            else:
-                result = k.shuffle(result, parts[part], [n + own[lane] if lane in own else lane for lane in range(n)])
-        assert result is not None
-        found.append(result)
-    return found
 
 
 def avg_pool_grad(region: Region, target: Target) -> list[KernelCall]:

@@ -32,7 +32,7 @@ def lanes_of(dtype: DType) -> int:
 def sweep(k: Builder, count: Int, lanes: int, body: Body) -> None:
     """body(at, n) for pieces of n elements that cover 0 .. count; pieces may overlap, so body must not accumulate."""
     if count.is_const:
-        _known_sweep(k, count.const, lanes, body)
+        known_sweep(k, count.const, lanes, body)
         return
     with k.when(k.cmp("ge", count, lanes)):
         long_sweep(k, count, lanes, body)
@@ -42,6 +42,9 @@ def sweep(k: Builder, count: Int, lanes: int, body: Body) -> None:
 
 def long_sweep(k: Builder, count: Int, lanes: int, body: Body) -> None:
     """sweep for a count that is at least `lanes`."""
+    if count.is_const:
+        known_sweep(k, count.const, lanes, body)
+        return
     count = k.index(k.value(count, i64), lanes, count + 1)  # the same number, with bounds that proofs can use
     whole = count // lanes
     with k.loop("v", 0, whole) as v:
@@ -50,7 +53,8 @@ def long_sweep(k: Builder, count: Int, lanes: int, body: Body) -> None:
         body(count - lanes, lanes)
 
 
-def _known_sweep(k: Builder, count: int, lanes: int, body: Body) -> None:
+def known_sweep(k: Builder, count: int, lanes: int, body: Body) -> None:
+    """sweep for a count that is a number."""
     whole, rest = divmod(count, lanes)
     if whole > 2:
         with k.loop("v", 0, whole) as v:
@@ -86,6 +90,28 @@ def apart_sweep(k: Builder, count: Int, lanes: int, body: Body) -> None:
         part = 1 << (left.bit_length() - 1)
         body(at, part)
         at, left = at + part, left - part
+
+
+def interleaved(k: Builder, parts: Sequence[LoopValue]) -> list[LoopValue]:
+    """Vectors a, b, .. as a0 b0 .. a1 b1 .., in as many vectors."""
+    count, n = len(parts), parts[0].lanes
+    found: list[LoopValue] = []
+    for j in range(count):
+        order = [divmod(j * n + lane, count) for lane in range(n)]
+        result: LoopValue | None = None
+        for part in range(count):
+            own = {lane: at for lane, (at, source) in enumerate(order) if source == part}
+            if not own:
+                continue
+            if result is None:
+                result = (
+                    parts[part] if count == 1 else k.shuffle(parts[part], None, [own.get(lane, 0) for lane in range(n)])
+                )
+            else:
+                result = k.shuffle(result, parts[part], [n + own[lane] if lane in own else lane for lane in range(n)])
+        assert result is not None
+        found.append(result)
+    return found
 
 
 def blocks(k: Builder, count: Int, row: Callable[[Int, Int], None]) -> None:

@@ -7,16 +7,29 @@ of `turned`, 16 row stores; a tile's ragged neighbours go element by element.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from chainrule.backends.llvm.kernels.region import Kernel, KernelCall, Region
-from chainrule.backends.llvm.kernels.shaping_rows import blocks, copy_row, nest, spread
+from chainrule.backends.llvm.kernels.shaping_rows import (
+    blocks,
+    copy_row,
+    interleaved,
+    known_sweep,
+    lanes_of,
+    long_sweep,
+    nest,
+    spread,
+    sweep,
+)
 from chainrule.backends.llvm.target import Target
 from chainrule.backends.loops import Buffer, Builder, Int, as_int, ceil_div
 from chainrule.backends.loops import Value as LoopValue
 from chainrule.ir.dims import Dim
 from chainrule.ir.types import DType
 from chainrule.ops.shaping import Transpose
+
+SHORT = 4
 
 
 def transpose(region: Region, target: Target) -> list[KernelCall]:
@@ -25,16 +38,26 @@ def transpose(region: Region, target: Target) -> list[KernelCall]:
     op, (x,) = region.anchor.op, region.anchor.inputs
     shape, perm = merged_permutation(x.shape, op.perm)
     kernel = Kernel(region, target, "transpose")
+    k, rank = kernel.k, len(perm)
+    if rank > 1 and perm[-2] == rank - 1 and _is_short(shape[perm[-1]]):
+        _put_together(kernel, shape, perm)
+        return [kernel.built("interleaved rows")]
+    if rank > 1 and perm[-1] == rank - 2 and _is_short(shape[-1]):
+        _take_apart(kernel, shape, perm)
+        return [kernel.built("rows taken apart")]
     source = kernel.input(0, kernel.dims(shape))
     into = kernel.output(0, kernel.dims([shape[p] for p in perm]))
-    k = kernel.k
-    if len(perm) == 1:
+    if rank == 1:
         blocks(k, into.shape[0], lambda start, n: copy_row(k, source, (start,), into, (start,), n))
-    elif perm[-1] == len(perm) - 1:
+    elif perm[-1] == rank - 1:
         _copy_rows(k, source, into, perm)
     else:
         _turn_tiles(k, source, into, perm)
     return [kernel.built()]
+
+
+def _is_short(dim: Dim) -> bool:
+    return isinstance(dim, int) and dim <= SHORT
 
 
 def merged_permutation(shape: Sequence[Dim], perm: Sequence[int]) -> tuple[tuple[Dim, ...], tuple[int, ...]]:
@@ -94,7 +117,7 @@ def _turn_tiles(k: Builder, source: Buffer, into: Buffer, perm: Sequence[int]) -
         def inner(index: tuple[Int, ...]) -> None:
             axis = len(index)
             if axis == rank - 1:
-                _strip(k, source, into, perm, across, index)
+                _Strip(k, source, into, perm, across, index).emit()
             elif axis == across:
                 with k.loop(f"i{axis}", 0, ceil_div(into.shape[axis], side)) as t:
                     inner((*index, t * side))
@@ -112,37 +135,126 @@ def _product(sizes: Sequence[Int]) -> int:
     return total
 
 
-def _strip(k: Builder, source: Buffer, into: Buffer, perm: Sequence[int], across: int, index: tuple[Int, ...]) -> None:
+@dataclass(frozen=True)
+class _Strip:
     """`side` rows of the result along `across`, from an index of all axes but the last on."""
-    side = tile_side(source.dtype)
-    begin, extent, length = index[across], into.shape[across], into.shape[-1]
 
-    def at(c: Int, r: Int) -> tuple[Int, ...]:
-        return (*index[:across], begin + c, *index[across + 1 :], r)
+    k: Builder
+    source: Buffer
+    into: Buffer
+    perm: Sequence[int]
+    across: int
+    index: tuple[Int, ...]
 
-    def one_by_one(columns: Int, first: Int) -> None:
-        with k.loop("c", 0, columns) as c, k.loop("r", first, length) as r:
-            k.store(into, at(c, r), k.load(source, _source_index(perm, at(c, r))))
+    def at(self, c: Int, r: Int) -> tuple[Int, ...]:
+        """The index in the result of an element of the strip."""
+        before, begin, behind = self.index[: self.across], self.index[self.across], self.index[self.across + 1 :]
+        return (*before, begin + c, *behind, r)
 
-    def whole() -> None:
-        with k.loop("t", 0, length // side) as t:
-            zero = as_int(0)
-            rows = [k.load(source, _source_index(perm, at(zero, t * side + r)), side) for r in range(side)]
-            for c, column in enumerate(turned(k, rows)):
-                k.store(into, at(as_int(c), t * side), column)
-        if not (length.is_const and length.const % side == 0):
-            one_by_one(as_int(side), length // side * side)
+    def emit(self) -> None:
+        """The whole strip, or what is left of one at the end of its axis."""
+        k, side = self.k, tile_side(self.source.dtype)
+        begin, extent = self.index[self.across], self.into.shape[self.across]
+        if extent.is_const and extent.const % side == 0:
+            self.tiles(side)
+        elif extent.is_const and extent.const < side:
+            self.tiles(extent.const)
+        else:
+            with k.when(k.cmp("ge", extent - begin, side)):
+                self.tiles(side)
+            with k.otherwise():
+                if extent.is_const:
+                    self.tiles(extent.const % side)
+                else:
+                    self.one_by_one(extent - begin)
 
-    if extent.is_const and extent.const % side == 0:
-        whole()
+    def tiles(self, columns: int) -> None:
+        """A known number of rows of the result (columns of the source), tile by tile."""
+        k, side, length = self.k, tile_side(self.source.dtype), self.into.shape[-1]
+        if length.is_const and length.const < side:
+            self.tile(as_int(0), length.const, columns)
+        elif length.is_const:
+            self.long_tiles(length, columns)
+        else:
+            with k.when(k.cmp("ge", length, side)):
+                self.long_tiles(length, columns)
+            with k.otherwise():
+                self.one_by_one(as_int(columns))
+
+    def long_tiles(self, length: Int, columns: int) -> None:
+        """Tiles along a row that is at least as long as a tile; the last one overlaps the one before it."""
+        side = tile_side(self.source.dtype)
+        long_sweep(self.k, length, side, lambda start, rows: self.tile(start, rows, columns))
+
+    def tile(self, start: Int, rows: int, columns: int) -> None:
+        """One tile: `rows` rows of the source from `start` on, of `columns` elements each."""
+        k, side = self.k, tile_side(self.source.dtype)
+        mask = None if columns == side else columns
+        loaded = [k.load(self.source, _source_index(self.perm, self.at(as_int(0), start + r)), side, mask=mask)
+                  for r in range(rows)]  # fmt: skip
+        square = loaded + [loaded[0]] * (side - rows)
+        for c, column in enumerate(turned(k, square)[:columns]):
+            known_sweep(k, rows, side, lambda j, n, c=c, column=column: k.store(
+                self.into, self.at(as_int(c), start + j), _part(k, column, int(j), n)))  # fmt: skip
+
+    def one_by_one(self, columns: Int) -> None:
+        """Element by element."""
+        k = self.k
+        with k.loop("c", 0, columns) as c, k.loop("r", 0, self.into.shape[-1]) as r:
+            k.store(self.into, self.at(c, r), k.load(self.source, _source_index(self.perm, self.at(c, r))))
+
+
+def _part(k: Builder, value: LoopValue, start: int, lanes: int) -> LoopValue:
+    return value if lanes == value.lanes else k.shuffle(value, None, range(start, start + lanes))
+
+
+def _put_together(kernel: Kernel, shape: Sequence[Dim], perm: Sequence[int]) -> None:
+    """Rows interleaved: the source's last axis and a short axis become neighbours, [.., s, .., n] -> [.., n, s]."""
+    k, short = kernel.k, int(shape[perm[-1]])
+    source = kernel.input(0, kernel.dims(shape))
+    outer = kernel.dims([shape[p] for p in perm[:-2]])
+    length = source.shape[-1]
+    into = kernel.output(0, (*outer, length * short))
+
+    def row(index: Sequence[Int], start: Int, count: Int) -> None:
+        def piece(j: Int, n: int) -> None:
+            places = [_source_index(perm, (*index, start + j, as_int(r))) for r in range(short)]
+            for i, vector in enumerate(interleaved(k, [k.load(source, place, n) for place in places])):
+                k.store(into, (*index, (start + j) * short + i * n), vector)
+
+        sweep(k, count, lanes_of(source.dtype), piece)
+
+    _each_row(k, outer, length, row)
+
+
+def _take_apart(kernel: Kernel, shape: Sequence[Dim], perm: Sequence[int]) -> None:
+    """Rows taken apart: [.., n, s] with a short s becomes [.., s, .., n]."""
+    k, short, across = kernel.k, int(shape[-1]), perm.index(len(perm) - 1)
+    into = kernel.output(0, kernel.dims([shape[p] for p in perm]))
+    length = into.shape[-1]
+    source = kernel.input(0, (*kernel.dims(shape[:-2]), length * short))
+    outer = [size for axis, size in enumerate(into.shape[:-1]) if axis != across]
+
+    def row(index: Sequence[Int], start: Int, count: Int) -> None:
+        def piece(j: Int, n: int) -> None:
+            for r in range(short):
+                place = (*index[:across], as_int(r), *index[across:])
+                read = _source_index(perm, (*place, as_int(0)))[:-2]
+                value = k.load(source, (*read, (start + j) * short + r), n, stride=short if n > 1 else 1)
+                k.store(into, (*place, start + j), value)
+
+        sweep(k, count, lanes_of(source.dtype), piece)
+
+    _each_row(k, outer, length, row)
+
+
+def _each_row(k: Builder, outer: Sequence[Int], length: Int, row: Callable[[Sequence[Int], Int, Int], None]) -> None:
+    """row(index, start, count) for every index of the outer axes; a row alone is cut into blocks."""
+    if not outer:
+        blocks(k, length, lambda start, count: row((), start, count))
         return
-    if extent.is_const and extent.const < side:
-        one_by_one(extent, as_int(0))
-        return
-    with k.when(k.cmp("ge", extent - begin, side)):
-        whole()
-    with k.otherwise():
-        one_by_one(extent - begin, as_int(0))
+    with spread(k, "i", (*outer, length)) as i:
+        nest(k, outer[1:], lambda rest: row((i, *rest), as_int(0), length))
 
 
 def turned(k: Builder, rows: Sequence[LoopValue]) -> list[LoopValue]:
