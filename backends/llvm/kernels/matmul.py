@@ -23,6 +23,7 @@ from chainrule.backends.llvm.kernels.matmul_tile import (
     balanced_rows,
     most_rows,
     split_lanes,
+    vector_lanes,
     widest_panel,
 )
 from chainrule.backends.llvm.kernels.pack import spread_loop, write_panels
@@ -30,6 +31,7 @@ from chainrule.backends.llvm.kernels.region import Kernel, KernelCall, Region, T
 from chainrule.backends.llvm.target import Target
 from chainrule.backends.loops import Builder, Int, Reg, as_int, ceil_div, imin
 from chainrule.backends.loops import Value as LoopValue
+from chainrule.ir.dims import Dim
 from chainrule.ir.graph import Value
 from chainrule.ir.types import DType, TensorType
 from chainrule.ops.lowered import PanelMatMul, accumulated, panel_count, panel_width
@@ -89,6 +91,8 @@ def matmul(region: Region, target: Target) -> list[KernelCall]:
     b = anchor.inputs[1]
     width = panel_width(anchor.tensor.shape[-1], widest_panel(target, anchor.tensor.dtype), anchor.tensor.dtype)
     if reads_in_place(anchor):
+        if anchor.tensor.shape[-2] == 1:
+            width = wide_row(anchor.tensor.shape[-1], target, anchor.tensor.dtype)
         kernel = Kernel(region, target, f"matmul_{region.name}"[:80])
 
         def rows(at: Sequence[Int], step: Int, column: Int, lanes: int, mask: Int | None) -> LoopValue:
@@ -131,6 +135,14 @@ def reads_in_place(anchor: Value) -> bool:
     if not (isinstance(k, int) and isinstance(n, int)):
         return True
     return k * n * accumulated(b.tensor.dtype).itemsize <= SMALL_B or (isinstance(m, int) and m < 16)
+
+
+def wide_row(columns: Dim, target: Target, dtype: DType) -> int:
+    """Columns of a tile of one row of A: long stretches of B's rows, as its memory is all that counts then."""
+    lanes = vector_lanes(dtype)
+    most = max(1, (target.vector_registers - 8) * target.vector_bits // (64 * 8))
+    known = most if not isinstance(columns, int) else -(-columns // lanes)
+    return lanes * max(1, min(most, known))
 
 
 def _tile_text(product: Product, target: Target) -> str:
