@@ -128,9 +128,10 @@ def pad_copy(region: Region, target: Target) -> list[KernelCall]:
     op, (x,) = region.anchor.op, region.anchor.inputs
     axes = merged_axes([Axis(d, 0 - b, b + d + a) for b, d, a in zip(op.before, x.shape, op.after, strict=True)])
     row, size = _Row.of(axes[-1]), axes[0].size
+    # What reads comes last: a caller that asks whether the result may lie where the source is looks at the last call.
     if len(axes) == 1 and row.is_certain and not (isinstance(size, int) and size <= SMALL):
         return [_Pads(Kernel(region, target, f"pad_{part}"), axes, op.value, "rw").long_part(part)
-                for part in ("front", "middle", "back")]  # fmt: skip
+                for part in ("front", "back", "middle")]  # fmt: skip
     pads = _Pads(Kernel(region, target, "pad"), axes, op.value, "w")
     if len(axes) == 1:
         pads.row((), ())
