@@ -109,14 +109,16 @@ class Given:
         return tuple(int(d) for d in found)  # type: ignore[arg-type]
 
     def number(self, position: int) -> float:
-        """An input as one number."""
+        """An input as one number, a float as the shortest that its type rounds to the same."""
         found = self.content(position)
         if found.size != 1:
             raise ModelError(f"{self.op_type}: input {position} holds {found.size} numbers, not one")
         number = found.reshape(-1)[0]
         if isinstance(number, DimExpr):
             raise NotSupported(f"{self.op_type}: input {position} is the symbolic size {number}")
-        return number.item() if isinstance(number, np.generic) else number
+        if not isinstance(number, np.generic):
+            return number
+        return number.item() if number.dtype.kind in "iub" else shortest(number)
 
     def attribute(self, name: str, default: object = None) -> object:
         """An attribute, or what the operator set says where it is left out."""
@@ -160,6 +162,6 @@ class Given:
         return self.ints(position) if self.has(position) else None
 
 
-def shortest(value: np.floating) -> float:
+def shortest(value: np.generic) -> float:
     """The number with the fewest digits that a float stands for: 1e-5 for f32's 9.99999974e-06."""
     return float(str(value))

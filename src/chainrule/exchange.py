@@ -140,8 +140,8 @@ def verify_model(source: bytes | str, graph: Graph, weights: Sequence[Array]) ->
 def _moved(arrays: Sequence[Array], seed: int) -> list[Array]:
     """The floats a few units in the last place away."""
     rng = np.random.default_rng(seed)
-    return [(a * (1.0 + MOVED * rng.uniform(-1.0, 1.0, a.shape))).astype(a.dtype) if a.dtype.kind not in "iub" else a
-            for a in arrays]  # fmt: skip
+    factors = (np.asarray(1.0 + MOVED * rng.uniform(-1.0, 1.0, a.shape), a.dtype) for a in arrays)
+    return [a if a.dtype.kind in "iub" else np.multiply(a, f) for a, f in zip(arrays, factors, strict=True)]
 
 
 def _difference(y: Array, near: Sequence[Array], precise: Array) -> str:

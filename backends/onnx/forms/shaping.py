@@ -172,7 +172,7 @@ def _write_top_k(node: Value, opset: int) -> Call:
 def _read_top_k(given: Given) -> Value:
     x, axis = given.value(0), given.whole("axis", -1)
     k = given.whole("k") if given.opset < 10 else given.dims(1)[0]
-    return build(TopK(k, axis + x.rank if -x.rank <= axis < 0 else axis, bool(given.whole("largest", 1))), x)
+    return build(TopK(k, axis, bool(given.whole("largest", 1))), x)
 
 
 def _read_transpose(given: Given) -> Value:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -45,10 +45,11 @@ def _file_bytes(place: Path) -> bytes:
         handle = os.open(place, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except OSError as problem:
         raise ArgumentError(f"load_onnx: {place} cannot be read: {problem.strerror}") from problem
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(handle)
+        raise ArgumentError(f"load_onnx: {place} is not a file", help="give the path of an .onnx file")
     with os.fdopen(handle, "rb") as file:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            raise ArgumentError(f"load_onnx: {place} is not a file", help="give the path of an .onnx file")
         if status.st_size > LARGEST_MODEL:
             raise ModelError(f"{place} has {status.st_size} bytes: more than one protobuf message can hold",
                              help="large weights belong into external data")  # fmt: skip
@@ -63,7 +64,26 @@ def _parsed(data: bytes, what: str) -> ModelProto:
         raise ModelError(f"{what} is not an ONNX model: {problem}", help=_hint(data)) from problem
     if not model.HasField("graph") or not model.opset_import:
         raise ModelError(f"{what} is not an ONNX model: it has no graph or no operator set", help=_hint(data))
+    if not all(isinstance(text, str) for text in _texts(model)):
+        raise ModelError(f"{what} is not an ONNX model: it holds names that are not text", help=_hint(data))
     return model
+
+
+def _texts(model: ModelProto) -> Iterator[object]:
+    """The names of a model; protobuf gives bytes for those that are not UTF-8."""
+    graph = model.graph
+    yield graph.name
+    yield from (text for entry in model.metadata_props for text in (entry.key, entry.value))
+    yield from (entry.domain for entry in model.opset_import)
+    for node in graph.node:
+        yield from (node.op_type, node.domain, node.name, node.doc_string, *node.input, *node.output)
+        yield from (item.name for item in node.attribute)
+    for tensor in graph.initializer:
+        yield tensor.name
+        yield from (text for entry in tensor.external_data for text in (entry.key, entry.value))
+    for info in (*graph.input, *graph.output):
+        yield info.name
+        yield from (dim.dim_param for dim in info.type.tensor_type.shape.dim)
 
 
 def _hint(data: bytes) -> str:
@@ -110,11 +130,12 @@ class Tensors:
             handle = os.open(place, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
         except OSError as problem:
             raise ModelError(f"{what}: external data {place.name} cannot be read: {problem.strerror}") from problem
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+            os.close(handle)
+            raise ModelError(f"{what}: external data {place.name} is not a plain file of its own",
+                             help="links and devices are not followed: copy the data beside the model")  # fmt: skip
         with os.fdopen(handle, "rb") as file:
-            status = os.fstat(handle)
-            if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
-                raise ModelError(f"{what}: external data {place.name} is not a plain file of its own",
-                                 help="links and devices are not followed: copy the data beside the model")  # fmt: skip
             if offset + length > status.st_size:
                 raise ModelError(f"{what}: {length} bytes at {offset} of {place.name} are asked for, of "
                                  f"{status.st_size}", help="it was cut short, or is of another model")  # fmt: skip
@@ -126,7 +147,8 @@ class Tensors:
             raise ModelError(f"{what} has external data, and the model was not read from a file",
                              help="give load_onnx the path of the model")  # fmt: skip
         parts = PurePosixPath(location.replace("\\", "/"))
-        if not location or parts.is_absolute() or ".." in parts.parts or "\0" in location or ":" in parts.parts[0]:
+        outside = parts.is_absolute() or ".." in parts.parts or "\0" in location or ":" in location
+        if not parts.parts or outside:
             raise ModelError(f"{what}: external data at {location!r} is outside of the model's folder",
                              help="only files in the model's own folder are read")  # fmt: skip
         folder = self.folder.resolve()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,13 +88,10 @@ class _Importer:
             self._read_node(index, node)
         outputs = self._outputs()
         kept, updates = self._split_updates(outputs)
-        weights = tuple(w for role in ("param", "state") for w in self._by_role(role))
+        weights = tuple(self.weights.values())
         inputs = (*self.inputs, *(w.value for w in weights))
         graph = Graph(self.graph.name or "model", inputs, tuple(v for _, v in kept), updates, tuple(n for n, _ in kept))
-        return Imported(graph, tuple(sorted(weights, key=lambda w: inputs.index(w.value))), self.metadata)
-
-    def _by_role(self, role: str) -> Iterable[Weight]:
-        return (w for w in self.weights.values() if w.role == role)
+        return Imported(graph, weights, self.metadata)
 
     def _refuse_unknown(self) -> None:
         """All that is not built, in one message."""
@@ -144,9 +141,12 @@ class _Importer:
         """A stored tensor: a weight, or a constant, by its role in a model of ours, else by its type."""
         stored = self.roles.get(name)
         dtype = as_dtype(array.dtype)
-        if stored in ("param", "state") or (not self.ours and dtype.is_float and array.ndim > 0):
-            return Entry(None, array if array.size <= LARGEST else None, dtype, self._store(name, array, stored))
-        return Entry(constant(array), array if array.size <= LARGEST else None, dtype)
+        known = array if array.size <= LARGEST else None
+        if stored in ("param", "state"):
+            return Entry(None, None, dtype, self._store(name, array, stored))  # it changes: nothing is known of it
+        if not self.ours and dtype.is_float and array.ndim > 0:
+            return Entry(None, known, dtype, self._store(name, array, None))
+        return Entry(constant(array), known, dtype)
 
     def _store(self, name: str, array: Array, stored: str | None) -> Store:
         def store(role: str) -> Value:
