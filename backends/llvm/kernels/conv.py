@@ -16,7 +16,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from chainrule.backends.llvm.kernels.conv_copy import copy_row, padded_copy, rooms
 from chainrule.backends.llvm.kernels.conv_shape import Geometry, Plan, geometry, plan
@@ -27,7 +27,7 @@ from chainrule.backends.llvm.kernels.region import Kernel, KernelCall, Region, T
 from chainrule.backends.llvm.target import Target
 from chainrule.backends.loops import Buffer, Builder, Int, Reg, as_int, ceil_div, imin
 from chainrule.backends.loops import Value as LoopValue
-from chainrule.ir.dims import as_dim
+from chainrule.ir.dims import as_dim, floordiv
 from chainrule.ir.graph import Input, Value
 from chainrule.ir.types import DType, TensorType
 from chainrule.ops.lowered import PanelConv, PoolLast, accumulated
@@ -35,37 +35,78 @@ from chainrule.ops.lowered import PanelConv, PoolLast, accumulated
 UNROLLED_STEPS = 12  # steps of a kernel row that are written out
 
 
+@dataclass(frozen=True)
+class Phase:
+    """The part of a convolution that one kernel makes: a convolution op of its own, over some taps, for some pixels.
+
+    Where x is spread by s, the pixels r, r + s, ... see every s-th tap from first on, and x without its zeros: s phases
+    an axis, each s times cheaper an axis than a convolution of the spread image. first, step: of the taps in the
+    panels; offset: of the pixels (step apart, too).
+    """
+
+    op: PanelConv
+    first: tuple[int, ...]
+    step: tuple[int, ...]
+    offset: tuple[int, ...]
+
+
+def phases(op: PanelConv) -> list[Phase]:
+    """All phases: one for an image that is not spread, or so that phases do not help (dilation, too few taps)."""
+    rank = len(op.kernel)
+    ones, zeros = (1,) * rank, (0,) * rank
+    whole = [Phase(op, zeros, ones, zeros)]
+    if op.spread == ones or op.dilation != ones or op.stride != ones or any(
+            k < s for k, s in zip(op.kernel, op.spread, strict=True)):  # fmt: skip
+        return whole
+    found: list[Phase] = []
+    for offset in itertools.product(*map(range, op.spread)):
+        first = tuple((pad - r) % s for pad, r, s in zip(op.pad, offset, op.spread, strict=True))
+        kernel = tuple(-(-(k - f) // s) for k, f, s in zip(op.kernel, first, op.spread, strict=True))
+        pad = tuple((p - r - f) // s for p, r, f, s in zip(op.pad, offset, first, op.spread, strict=True))
+        sizes = tuple(floordiv(n - r + s - 1, s) for n, r, s in zip(op.sizes, offset, op.spread, strict=True))
+        if 0 not in sizes:
+            part = replace(op, kernel=kernel, pad=pad, sizes=sizes, spread=ones)
+            found.append(Phase(part, first, op.spread, offset))
+    return found
+
+
 def panel_conv(region: Region, target: Target) -> list[KernelCall]:
-    """One kernel, after one that copies x into a padded temporary where no strip would do."""
+    """One kernel for each phase, after one that copies x into a padded temporary where no strip would do."""
     anchor = region.anchor
     assert anchor is not None and isinstance(anchor.op, PanelConv)
+    return [call for phase in phases(anchor.op) for call in _phase(region, target, anchor, phase)]
+
+
+def _phase(region: Region, target: Target, anchor: Value, phase: Phase) -> list[KernelCall]:
+    op = phase.op
     pool = pool_behind(region, anchor)
-    window = pool.op.window if pool is not None and isinstance(pool.op, PoolLast) else (1,) * len(anchor.op.kernel)
+    window = pool.op.window if pool is not None and isinstance(pool.op, PoolLast) else (1,) * len(op.kernel)
     kernel = Kernel(region, target, f"conv_{region.name}"[:80])
     behind = (v for node in region.epilogue_of(anchor) for v in node.inputs)
     for value in dict.fromkeys(v for v in behind if isinstance(v.op, Input)):
         kernel.input(region.body.inputs.index(value))  # in its own shape first: x may also be added to the result
-    g = geometry(kernel, anchor.op, kernel.dims(anchor.inputs[0].tensor.shape), kernel.dims(anchor.op.sizes), window)
+    if phase.op is not anchor.op:
+        for i in range(len(region.body.outputs)):
+            kernel.output(i, mode="rw")  # what other phases wrote stays
+    x = anchor.inputs[0]
+    g = geometry(kernel, op, kernel.dims(x.tensor.shape), kernel.dims(op.sizes), window)
     dtype = accumulated(anchor.tensor.dtype)
     width = int(anchor.inputs[1].tensor.shape[-1])  # type: ignore[arg-type]
-    outs = kernel.dim(anchor.op.channels) // g.groups
-    wide = anchor.tensor.dtype != dtype or not isinstance(anchor.inputs[0].op, Input)
-    cut = plan(g, target, dtype, width, outs, wide)
+    outs = kernel.dim(op.channels) // g.groups
+    cut = plan(g, target, dtype, width, outs, anchor.tensor.dtype != dtype or not isinstance(x.op, Input))
     calls: list[KernelCall] = []
     source: Buffer | None = None
     if cut.reading == "copy":
-        op = anchor.op
         room = [(as_dim(n) - 1) * s + d * (k - 1) + 1
                 for n, s, d, k in zip(op.sizes, op.stride, op.dilation, op.kernel, strict=True)]  # fmt: skip
-        x = anchor.inputs[0]
         temp = Temp(TensorType(dtype, (x.shape[0], *room, x.shape[-1])))
         pad = Kernel(region, target, "pad_image")
         calls.append(padded_copy(pad, x, geometry(pad, op, pad.dims(x.tensor.shape), pad.dims(op.sizes), window), temp))
         source = kernel.temp(temp, mode="r", shape=rooms(g))
     elif cut.reading == "in place":
-        place = kernel.region.body.inputs.index(anchor.inputs[0])
+        place = kernel.region.body.inputs.index(x)
         source = kernel.input(place, (g.batch, g.image[0], g.image[1], g.image[2] * g.channels))
-    _Conv(kernel, anchor, pool, g, cut, dtype, width, outs, source).write()
+    _Conv(kernel, anchor, pool, phase, g, cut, dtype, width, outs, source).write()
     return [*calls, kernel.built(f"{cut.reading}, tile {cut.across * math.prod(g.window)}x{width}")]
 
 
@@ -78,6 +119,8 @@ def takes_pool(conv: Value, pool: Value) -> bool:
     """True when a convolution's kernel can pool its tiles: windows side by side, none cut by the border."""
     op = pool.op
     if not isinstance(op, PoolLast) or op.window != op.stride or any(op.pad) or any(d != 1 for d in op.dilation):
+        return False
+    if not isinstance(conv.op, PanelConv) or len(phases(conv.op)) > 1:
         return False
     if math.prod(op.window) > 4:
         return False
@@ -124,6 +167,7 @@ class _Conv:
     kernel: Kernel
     anchor: Value
     pool: Value | None
+    phase: Phase
     g: Geometry
     cut: Plan
     dtype: DType
@@ -258,7 +302,7 @@ class _Conv:
     def _depth(self) -> Iterator[_Depth]:
         """The loops over the kernel down to a run of steps over neighbouring scalars."""
         g, k = self.g, self.k
-        runs = g.runs()
+        runs = g.runs() and self.phase.step[-1] == 1
         length = g.inner * (g.kernel[2] if runs else 1)
         chunks, size = as_int(1), length
         if not (length.is_const and length.const <= BLOCK):
@@ -270,8 +314,16 @@ class _Conv:
                 for name, count in (("kz", as_int(g.kernel[0])), ("ky", as_int(g.kernel[1])),
                                     ("kx", as_int(1 if runs else g.kernel[2])), ("kc", chunks))
             )  # fmt: skip
-            tap = (z * g.kernel[1] + y) * (1 if runs else g.kernel[2]) + x
-            yield _Depth((z, y, x), tap * length, chunk * size, imin(chunk * size + size, length))
+            yield _Depth((z, y, x), self._panel_row(z, y, x), chunk * size, imin(chunk * size + size, length))
+
+    def _panel_row(self, z: Int, y: Int, x: Int) -> Int:
+        """The row of a tap's first channel in the panels, which hold the taps of all phases."""
+        assert isinstance(self.anchor.op, PanelConv)
+        row = as_int(0)
+        taps = self.g.outer((z, y, x))
+        for tap, count, first, step in zip(taps, self.anchor.op.kernel, self.phase.first, self.phase.step, strict=True):
+            row = row * count + first + tap * step
+        return row * self.g.inner
 
     def _accumulate(self, multiplier: Multiplier, sums: Sequence[Sequence[Reg]], at: _At, spot: _Spot,
                     depth: _Depth) -> None:  # fmt: skip
@@ -321,7 +373,9 @@ class _Conv:
 
     def _store_pixel(self, at: _At, spot: _Spot, px: Int, sums: Sequence[Sequence[LoopValue]]) -> None:
         g, k, start = self.g, self.k, 0
-        place = (at.batch, *g.outer((at.plane, spot.row, px)))
+        inside = g.outer((at.plane, spot.row, px))
+        place = (at.batch, *(
+            i * step + r for i, step, r in zip(inside, self.phase.step, self.phase.offset, strict=True)))  # fmt: skip
         for i, value in enumerate(sums[0]):
             lanes = value.lanes
             channel = at.group * self.outs + at.panel * self.width + start
