@@ -27,6 +27,8 @@ from chainrule.ir.dims import Dim, dim_product
 from chainrule.ir.types import DType, TensorType, f32, i64, u64
 from chainrule.ops.indexing import Gather, IndexAdd, Scatter, ScatterAdd, TakeAlongAxis
 
+LANES = 16
+ROWS = 16  # rows that share a vector of checked indices, and that one parallel iteration takes
 COLUMNS = 256  # columns that one parallel iteration adds to, where there is no other axis to split
 
 
@@ -60,9 +62,11 @@ def gather(region: Region, target: Target) -> list[KernelCall]:
     outer, inner, count = dim_product(x.shape[:axis]), dim_product(x.shape[axis + 1 :]), indices.tensor.size
     kernel = Kernel(region, target, "gather")
     k = kernel.k
-    source = kernel.input(0, (outer, x.shape[axis], inner))
     chosen = kernel.input(1, (count,))
-    into = kernel.output(0, (outer, count, inner))
+    if inner == 1 and outer != 1 and x.dtype.itemsize >= 4:
+        _gather_columns(k, kernel.input(0, (outer, x.shape[axis])), chosen, kernel.output(0, (outer, count)))
+        return [kernel.built("by vectors")]
+    source, into = kernel.input(0, (outer, x.shape[axis], inner)), kernel.output(0, (outer, count, inner))
     rows = into.shape[0], into.shape[1]
 
     def row(o: Int, i: Int) -> None:
@@ -78,6 +82,25 @@ def gather(region: Region, target: Target) -> list[KernelCall]:
         with spread(k, "o", into.shape) as o, k.loop("i", 0, rows[1]) as i:
             row(o, i)
     return [kernel.built()]
+
+
+def _gather_columns(k: Builder, source: Buffer, chosen: Buffer, into: Buffer) -> None:
+    """Single elements of many rows: a vector of indices is checked once and used for a block of rows."""
+    zero = as_int(0)
+    flat = k.const(0, i64)
+
+    def block(begin: Int, stop: Int) -> None:
+        def piece(i: Int, n: int) -> None:
+            wide, fits = checked_index(k, k.load(chosen, (i,), n), source.shape[1])
+            offsets = k.select(fits, wide, flat)
+            with k.loop("row", begin, stop) as o:
+                k.store(into, (o, i), k.gather(source, (o, zero), offsets))
+
+        sweep(k, into.shape[1], LANES, piece)
+
+    count = into.shape[0]
+    with k.loop("rows", 0, ceil_div(count, ROWS), parallel=not (count.is_const and count.const <= ROWS)) as rows:
+        block(rows * ROWS, imin(count, rows * ROWS + ROWS))
 
 
 def index_add(region: Region, target: Target) -> list[KernelCall]:
