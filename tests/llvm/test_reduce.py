@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from chainrule.backends.llvm.kernels.reduce import BLOCK
+from chainrule.backends.llvm.kernels.reduce_sweeps import BLOCK
 from chainrule.backends.llvm.target import named_target
 from chainrule.ir.dims import symbol
 from chainrule.ir.graph import Graph, new_input
@@ -44,6 +44,7 @@ SHAPES = [
     ((67, 70), (0,)), ((5, 129), (0,)), ((2, 3, 5), (1,)), ((2, 35, 4), (0, 2)), ((4, 3, 130), (1,)),
     ((66000, 3), (0,)), ((2, 33000, 2), (1,)), ((3, 1, 5, 1), (1, 2)), ((7, 5), ()),
     ((2, 2, 2, 2, 2), (0, 2, 4)), ((70, 3, 300), (0, 2)),
+    ((50, 2100), (0,)), ((2, 20, 2048), (1,)), ((3, 5, 2, 2053), (0, 2)),
 ]  # fmt: skip
 
 

@@ -95,7 +95,7 @@ def test_a_row_does_not_depend_on_the_batch() -> None:
 
 @pytest.mark.parametrize("symbolic", [False, True])
 def test_nothing_outside_of_the_arrays_is_touched(symbolic: bool) -> None:
-    for sample in shaped("float32"):
+    for sample in shaped("float32")[:: 4 if symbolic else 1]:
         graph = graph_of([sample], symbolic)
         dims = {name: int(name[1:].split("_")[0]) for name in graph.symbols}
         assert judge(sample.op, sample.inputs, between_guards(graph, sample.inputs, dims)).reason == ""

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chainrule.backends.llvm.kernels.grid import grid
-from chainrule.backends.llvm.kernels.reduce import SIDE, column_tile, moved, placed
 from chainrule.backends.llvm.kernels.reduce_space import Axis, Space, space_of
+from chainrule.backends.llvm.kernels.reduce_sweeps import SIDE, column_tile, moved, placed
 from chainrule.backends.llvm.kernels.region import LANES, Kernel, KernelCall, Region
 from chainrule.backends.llvm.target import Target
 from chainrule.backends.loops import Builder, Int, Reg, ceil_div

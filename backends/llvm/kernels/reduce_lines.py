@@ -14,7 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from chainrule.backends.llvm.kernels.grid import grid
-from chainrule.backends.llvm.kernels.reduce import (
+from chainrule.backends.llvm.kernels.reduce_folds import Fold
+from chainrule.backends.llvm.kernels.reduce_space import Space
+from chainrule.backends.llvm.kernels.reduce_sweeps import (
     SIDE,
     column_tile,
     fold_columns,
@@ -24,8 +26,6 @@ from chainrule.backends.llvm.kernels.reduce import (
     nest,
     placed,
 )
-from chainrule.backends.llvm.kernels.reduce_folds import Fold
-from chainrule.backends.llvm.kernels.reduce_space import Space
 from chainrule.backends.llvm.kernels.region import LANES, Kernel, KernelCall, Region
 from chainrule.backends.llvm.target import Target
 from chainrule.backends.loops import Buffer, Builder, Int, as_int, ceil_div

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chainrule.backends.llvm.kernels.grid import grid
-from chainrule.backends.llvm.kernels.reduce import placed
 from chainrule.backends.llvm.kernels.reduce_space import Axis, Space, space_of
+from chainrule.backends.llvm.kernels.reduce_sweeps import placed
 from chainrule.backends.llvm.kernels.region import LANES, Kernel, KernelCall, Region, Temp, is_half
 from chainrule.backends.llvm.target import Target
 from chainrule.backends.loops import Buffer, Builder, Int, Reg, as_int, imin
@@ -220,9 +220,9 @@ class _Lines:
         held = k.reg(0, i64)
         if self.axis == len(self.space.dims) - 1:
             whole = self.size // LANES * LANES
-            with k.loop("i", 0, self.size - (LANES - 1), LANES) as i:
-                with k.when(self._worth_a_look(index, i, best, held)), k.loop("lane", 0, LANES) as lane:
-                    self._candidate(index, i + lane, best, held)
+            vectors = k.loop("i", 0, self.size - (LANES - 1), LANES)
+            with vectors as i, k.when(self._worth_a_look(index, i, best, held)), k.loop("lane", 0, LANES) as lane:
+                self._candidate(index, i + lane, best, held)
         else:
             whole = as_int(0)
         with k.loop("i", whole, self.size) as i:

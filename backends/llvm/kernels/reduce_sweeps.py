@@ -1,0 +1,300 @@
+"""Folds over rows and columns of a merged space: the loops that reductions, softmax, norms and running sums share.
+
+Rows: vectors along the last group, SIDE states side by side in blocks of BLOCK elements. Columns: vectors across, SIDE
+side by side, STEPS places of the innermost reduced group at a time. Wide columns: a panel of them at a time, its wide
+states on the stack, so that memory is read in stretches of several KB instead of one cache line per page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from chainrule.backends.llvm.kernels.grid import grid
+from chainrule.backends.llvm.kernels.reduce_folds import STEPS, Fold, State
+from chainrule.backends.llvm.kernels.reduce_space import Space
+from chainrule.backends.llvm.kernels.region import LANES, Kernel
+from chainrule.backends.loops import Buffer, Builder, Int, Reg, as_int, ceil_div, imax, imin
+from chainrule.backends.loops import Value as V
+from chainrule.ir.types import i64
+
+SIDE = 4  # vectors side by side: enough to hide an addition's latency
+BLOCK = SIDE * STEPS * LANES
+PANEL = 1024  # columns of a panel
+ROWS = 8  # rows of a panel at a time: a power of two apart they share a set of the first-level cache, which has 8 ways
+
+At = Callable[[Int, int, Int | None], V]
+Element = Callable[[Sequence[Int], int, Int | None], V]
+Ranges = dict[int, tuple[Int, Int]]
+
+
+def registers(k: Builder, state: State) -> list[Reg]:
+    """A state in registers."""
+    return [k.reg(v) for v in state]
+
+
+def current(regs: Sequence[Reg]) -> State:
+    """The state that registers hold."""
+    return tuple(r.get() for r in regs)
+
+
+def assign(regs: Sequence[Reg], state: State) -> None:
+    """Sets the registers of a state."""
+    for reg, value in zip(regs, state, strict=True):
+        reg.set(value)
+
+
+def placed(space: Space, place: Sequence[Int]) -> list[Int]:
+    """Places of the kept groups as an index of the space, 0 along the others."""
+    index = [as_int(0)] * len(space.dims)
+    for g, at in zip(space.kept, place, strict=True):
+        index[g] = at
+    return index
+
+
+def moved(index: Sequence[Int], by: int) -> list[Int]:
+    """An index moved along the last group."""
+    return [*index[:-1], index[-1] + by]
+
+
+def column_tile(kernel: Kernel, space: Space, place: Sequence[Int]) -> Iterator[tuple[list[Int], int, Int | None]]:
+    """(index, vectors side by side, lanes of them that count) for the pieces of a tile of the last group.
+
+    place: of the kept groups, the last counted in tiles. A whole tile is one piece; a partial one whole vectors and a
+    rest. Yields inside the branches of the kernel, so that the caller's code lands there.
+    """
+    k = kernel.k
+    size = kernel.dim(space.dims[-1])
+    tile = SIDE * LANES
+    start = place[-1] * tile
+    index = placed(space, [*place[:-1], start])
+    if size.is_const and size.const < tile:
+        whole, rest = divmod(size.const, LANES)
+        for u in range(whole):
+            yield moved(index, u * LANES), 1, None
+        if rest:
+            yield moved(index, whole * LANES), 1, as_int(rest)
+        return
+    if size.is_const and size.const % tile == 0:
+        yield index, SIDE, None
+        return
+    with k.when(k.cmp("ge", size - start, tile)):
+        yield index, SIDE, None
+    with k.otherwise(), k.loop("v", start, imin(start + tile, size), LANES) as at:
+        yield [*index[:-1], at], 1, size - at
+
+
+def fold_rows(kernel: Kernel, space: Space, fold: Fold, index: Sequence[Int], ranges: Ranges,
+              element: Element | None = None) -> State:  # fmt: skip
+    """The wide state, LANES lanes, of all elements in the ranges of the reduced groups, the last group one of them.
+
+    element: what is folded at an index (with lanes and mask); the anchor's operand without it.
+    """
+    k = kernel.k
+    get = element or (lambda at, lanes, valid: space.read(kernel, at, lanes, valid))
+    regs = registers(k, fold.wide_start(k, LANES))
+    *outer, last = ranges
+    with nest(k, [ranges[g] for g in outer]) as place:
+        at = list(index)
+        for g, i in zip(outer, place, strict=True):
+            at[g] = i
+
+        def along(i: Int, lanes: int, mask: Int | None) -> V:
+            return kernel.fit(get([*at[:-1], i], lanes, mask), lanes)
+
+        fold_line(k, fold, along, *ranges[last], regs)
+    return current(regs)
+
+
+def fold_line(k: Builder, fold: Fold, at: At, start: Int, stop: Int, regs: Sequence[Reg]) -> None:
+    """Joins at(i, lanes, mask), start <= i < stop, to the wide state in regs. start is a multiple of BLOCK."""
+    blocks = stop // BLOCK * BLOCK
+    length = stop - start
+    if not length.is_const or length.const >= BLOCK:
+        with k.loop("block", start, stop - (BLOCK - 1), BLOCK) as first:
+            _fold_block(k, fold, at, first, first + BLOCK, regs)
+    if length.is_const:
+        if length.const % BLOCK:
+            _fold_block(k, fold, at, blocks, stop, regs)
+        return
+    with k.when(k.cmp("lt", blocks, stop)):
+        _fold_block(k, fold, at, blocks, stop, regs)
+
+
+def _fold_block(k: Builder, fold: Fold, at: At, start: Int, stop: Int, regs: Sequence[Reg]) -> None:
+    """At most BLOCK elements: SIDE narrow states, then the rest into one of them. start is a multiple of BLOCK."""
+    tile = SIDE * LANES
+    length = stop - start
+    known = length.const if length.is_const else None
+    sides = [registers(k, fold.start(k, LANES)) for _ in range(SIDE if known is None or known >= tile else 1)]
+    if known is None or known >= tile:
+        with k.loop("round", start, stop - (tile - 1), tile) as i:
+            for u, side in enumerate(sides):
+                assign(side, fold.step(k, current(side), at(i + u * LANES, LANES, None), i + u * LANES))
+    if known is None or known % tile >= LANES:
+        with k.loop("single", stop // tile * tile, stop - (LANES - 1), LANES) as i:
+            assign(sides[0], fold.step(k, current(sides[0]), at(i, LANES, None), i))
+    if known is None or known % LANES:
+        with k.loop("tail", stop // LANES * LANES, stop, LANES) as i:
+            x = masked(k, at(i, LANES, stop - i), stop - i, fold.neutral)
+            assign(sides[-1], fold.step(k, current(sides[-1]), x, i))
+    while len(sides) > 1:
+        for a, b in zip(sides[: len(sides) // 2], sides[len(sides) // 2 :], strict=True):
+            assign(a, fold.merge(k, current(a), current(b)))
+        sides = sides[: len(sides) // 2]
+    assign(regs, fold.wide_merge(k, current(regs), fold.widen(k, current(sides[0]))))
+
+
+def masked(k: Builder, x: V, count: Int | int, neutral: float | int | bool) -> V:
+    """x in the first count lanes, the neutral number in the others."""
+    valid = k.cmp("lt", k.iota(i64, x.lanes), k.splat(k.value(count, i64), x.lanes))
+    return k.select(valid, x, k.const(neutral, x.dtype, x.lanes))
+
+
+def fold_columns(kernel: Kernel, space: Space, fold: Fold, index: Sequence[Int], ranges: Ranges,
+                 width: int, mask: Int | None, element: Element | None = None) -> list[State]:  # fmt: skip
+    """The wide states of `width` vectors of columns, side by side, over the ranges of the reduced groups.
+
+    element: what is folded at an index (with lanes and mask); the anchor's operand without it.
+    """
+    get = element or (lambda at, lanes, valid: space.read(kernel, at, lanes, valid))
+    k = kernel.k
+    totals = [registers(k, fold.wide_start(k, LANES)) for _ in range(width)]
+    if not ranges:
+        _fold_places(kernel, get, fold, index, [], mask, totals)
+        return [current(t) for t in totals]
+    *outer, last = ranges
+    with nest(k, [ranges[g] for g in outer]) as place:
+        at = list(index)
+        for g, i in zip(outer, place, strict=True):
+            at[g] = i
+        start, stop = ranges[last]
+        if not fold.blocked:
+            _fold_places(kernel, get, fold, at, [(last, start, stop)], mask, totals)
+        else:
+            with k.loop("block", 0, ceil_div(stop - start, STEPS)) as block:
+                first = start + block * STEPS
+                _fold_places(kernel, get, fold, at, [(last, first, imin(first + STEPS, stop))], mask, totals)
+    return [current(t) for t in totals]
+
+
+def _fold_places(kernel: Kernel, get: Element, fold: Fold, index: Sequence[Int], along: Sequence[tuple[int, Int, Int]],
+                 mask: Int | None, totals: Sequence[Sequence[Reg]]) -> None:  # fmt: skip
+    k = kernel.k
+    states = [registers(k, fold.start(k, LANES)) for _ in totals]
+    with nest(k, [(start, stop) for _, start, stop in along]) as place:
+        at = list(index)
+        for (g, _, _), i in zip(along, place, strict=True):
+            at[g] = i
+        for u, state in enumerate(states):
+            x = kernel.fit(get(moved(at, u * LANES), LANES, mask), LANES)
+            assign(state, fold.step(k, current(state), x, place[0] if place else as_int(0)))
+    for total, state in zip(totals, states, strict=True):
+        assign(total, fold.wide_merge(k, current(total), fold.widen(k, current(state))))
+
+
+@contextmanager
+def nest(k: Builder, ranges: Sequence[tuple[Int, Int]]) -> Iterator[list[Int]]:
+    """Loops within loops; the places of all of them."""
+    if not ranges:
+        yield []
+        return
+    with k.loop("j", *ranges[0]) as i, nest(k, ranges[1:]) as rest:
+        yield [i, *rest]
+
+
+@contextmanager
+def column_tiles(kernel: Kernel, space: Space, more: Sequence[Int],
+                 width: int) -> Iterator[tuple[list[Int], list[Int]]]:  # fmt: skip
+    """Parallel over the kept groups but the last, further extents, and tiles of `width` columns."""
+    outer = [kernel.dim(space.dims[g]) for g in space.kept[:-1]]
+    tiles = ceil_div(kernel.dim(space.dims[-1]), width)
+    with grid(kernel, [*outer, *more, tiles]) as place:
+        yield [*place[: len(outer)], place[-1]], place[len(outer) : -1]
+
+
+def fold_panels(kernel: Kernel, space: Space, fold: Fold, ranges: Ranges,
+                done: Callable[[list[Int], State, Int], None]) -> None:  # fmt: skip
+    """Folds all columns, a panel at a time, and calls done(index, state, lanes that count) for each vector of them."""
+    k, size = kernel.k, kernel.dim(space.dims[-1])
+    panel = _Panel(kernel, space, fold)
+    *outer, last = ranges
+    with column_tiles(kernel, space, [], PANEL) as (place, _):
+        first = place[-1] * PANEL
+        index = placed(space, [*place[:-1], first])
+        length = imin(size - first, PANEL)
+        panel.clear()
+        with nest(k, [ranges[g] for g in outer]) as where:
+            at = list(index)
+            for g, i in zip(outer, where, strict=True):
+                at[g] = i
+            start, stop = ranges[last]
+            with k.loop("block", start, stop, STEPS) as top:
+                with k.loop("row", top, imin(top + STEPS, stop), ROWS) as row:
+                    panel.take(at, (last, row, imin(row + ROWS, stop)), length)
+                panel.flush()
+        with k.loop("j", 0, length, LANES) as j:
+            done([*index[:-1], first + j], panel.state(j), length - j)
+
+
+class _Panel:
+    """States of PANEL columns on the stack: narrow ones of a few rows, and wide ones where the fold has two levels."""
+
+    def __init__(self, kernel: Kernel, space: Space, fold: Fold) -> None:
+        self.kernel, self.space, self.fold = kernel, space, fold
+        probe, k = Builder("probe"), kernel.k
+        self.narrow = [k.scratch(f"some{i}", v.dtype, (PANEL,)) for i, v in enumerate(fold.start(probe, 1))]
+        self.wide = self.narrow
+        if fold.blocked:
+            self.wide = [k.scratch(f"all{i}", v.dtype, (PANEL,)) for i, v in enumerate(fold.wide_start(probe, 1))]
+
+    def clear(self) -> None:
+        """All states as of no elements."""
+        k = self.kernel.k
+        with k.loop("j", 0, PANEL, LANES) as j:
+            self._put(self.narrow, j, self.fold.start(k, LANES))
+            if self.fold.blocked:
+                self._put(self.wide, j, self.fold.wide_start(k, LANES))
+
+    def take(self, index: list[Int], rows: tuple[int, Int, Int], length: Int) -> None:
+        """Joins a few rows of the first `length` columns."""
+        k, tile = self.kernel.k, SIDE * LANES
+        with k.loop("tile", 0, length - (tile - 1), tile) as j:
+            self._take(index, rows, j, SIDE, None)
+        if length.is_const and length.const % tile == 0:
+            return
+        with k.loop("rest", imax(length // tile * tile, 0), length, LANES) as j:
+            self._take(index, rows, j, 1, length - j)
+
+    def _take(self, index: list[Int], rows: tuple[int, Int, Int], j: Int, width: int, mask: Int | None) -> None:
+        k, (group, start, stop) = self.kernel.k, rows
+        states = [registers(k, self._get(self.narrow, j + u * LANES)) for u in range(width)]
+        with k.loop("i", start, stop) as i:
+            at = [*index[:-1], index[-1] + j]
+            at[group] = i
+            for u, state in enumerate(states):
+                x = self.kernel.fit(self.space.read(self.kernel, moved(at, u * LANES), LANES, mask), LANES)
+                assign(state, self.fold.step(k, current(state), x, i))
+        for u, state in enumerate(states):
+            self._put(self.narrow, j + u * LANES, current(state))
+
+    def flush(self) -> None:
+        """Joins the narrow states to the wide ones and begins them anew."""
+        k, fold = self.kernel.k, self.fold
+        if not fold.blocked:
+            return
+        with k.loop("j", 0, PANEL, LANES) as j:
+            more = fold.widen(k, self._get(self.narrow, j))
+            self._put(self.wide, j, fold.wide_merge(k, self._get(self.wide, j), more))
+            self._put(self.narrow, j, fold.start(k, LANES))
+
+    def state(self, j: Int) -> State:
+        """The wide states of LANES columns."""
+        return self._get(self.wide, j)
+
+    def _get(self, buffers: Sequence[Buffer], j: Int) -> State:
+        return tuple(self.kernel.k.load(b, (j,), LANES) for b in buffers)
+
+    def _put(self, buffers: Sequence[Buffer], j: Int, state: State) -> None:
+        for buffer, value in zip(buffers, state, strict=True):
+            self.kernel.k.store(buffer, (j,), value)
