@@ -38,10 +38,19 @@ class OnnxExecutable:
         self._shapes = Graph(graph.name, self._inputs, ())
         stored = dict(zip(graph.by_role("param", "state"), self.weights, strict=True))
         self._states = [stored[state] for state, _ in graph.updates]
+        self._fixed = [stored[v] for v in stored if v not in {state for state, _ in graph.updates}]
+        self._copies: list[Array] = []
         self._session: Session = None
         self._start()
 
     def _start(self) -> None:
+        """Makes the session, unless it holds these very weights."""
+        same = all(np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+                   for a, b in zip(self._fixed, self._copies, strict=False))  # fmt: skip
+        self._changed = False
+        if self._session is not None and same:
+            return
+        self._copies = [array.copy() for array in self._fixed]
         model = export_graph(self.graph, self.weights, opset=self.opset, check=False)
         self._session = session_of(model.SerializeToString(), self.threads, self.providers)
         given = [i.name for i in model.graph.input]
@@ -54,7 +63,7 @@ class OnnxExecutable:
 
         What onnxruntime refuses while it runs (an index out of range) is an ArgumentError.
         """
-        if self._session is None:
+        if self._changed:
             self._start()
         bind_sizes(self._shapes, arrays)
         feeds = dict(zip([*self._call_names, *self._state_names], [*arrays, *self._states], strict=True))
@@ -65,8 +74,8 @@ class OnnxExecutable:
         return found[:count]
 
     def refresh(self) -> None:
-        """The weights have changed: the session is made anew at the next call."""
-        self._session = None
+        """The weights may have changed: if they have, the session is made anew at the next call."""
+        self._changed = True
 
 
 def default_providers() -> list[str]:

@@ -140,8 +140,12 @@ def verify_model(source: bytes | str, graph: Graph, weights: Sequence[Array]) ->
 def _moved(arrays: Sequence[Array], seed: int) -> list[Array]:
     """The floats a few units in the last place away."""
     rng = np.random.default_rng(seed)
-    factors = (np.asarray(1.0 + MOVED * rng.uniform(-1.0, 1.0, a.shape), a.dtype) for a in arrays)
-    return [a if a.dtype.kind in "iub" else np.multiply(a, f) for a, f in zip(arrays, factors, strict=True)]
+    return [a if a.dtype.kind in "iub" else _scaled(a, rng) for a in arrays]
+
+
+def _scaled(array: Array, rng: np.random.Generator) -> Array:
+    factors: Array = 1.0 + MOVED * rng.uniform(-1.0, 1.0, np.shape(array))
+    return array * factors.astype(array.dtype)
 
 
 def _difference(y: Array, near: Sequence[Array], precise: Array) -> str:
