@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from chainrule import loc as locations
 from chainrule.ir.dims import Dim, dim_product
@@ -132,6 +132,8 @@ class _Walk:
                 return self._convolution(node, node.op)
             case ConvTranspose():
                 return self._transposed(node, node.op)
+            case AvgPoolGrad():
+                return _pool_gradient(self, node)  # its result is larger than what it reads, and a gradient follows
             case _:
                 follows = FOLLOWERS.get(type(node.op)) or (_elementwise if isinstance(node.op, Elementwise) else None)
                 if follows is None or node.rank < 3 or not self._has_native(node):
@@ -164,12 +166,14 @@ class _Walk:
         sizes = node.shape[2:]
         ones = (1,) * rank
         weight, biases = self.first(w), tuple(self.first(b) for b in bias)
-        channels, outs = x.shape[1], w.shape[0]
-        if op.groups == channels and op.groups == outs and op.groups != 1:
+        outs = w.shape[0]
+        way, why = algorithm(node, op)
+        self.notes.count(f"convolution: {way} ({why})")
+        if way == "channels":
             panels = build(PackKernel(channel_width(node.tensor)), weight)
             made = ChannelConv(kernel, op.stride, op.pad[:rank], op.dilation, sizes, ones)
             return build(made, self.last(x), panels, *biases)
-        if self._is_product(op, kernel) and node.dtype.bits >= 32:
+        if way == "product":
             width = panel_width(outs, widest(self.tiles, node.dtype), node.dtype)
             packed = build(PackKernel(width), weight)
             y = build(PanelMatMul(outs), self.last(x), reshape(packed, packed.shape[1:]))
@@ -178,10 +182,6 @@ class _Walk:
         panels = build(PackKernel(width, op.groups), weight)
         made = PanelConv(kernel, op.stride, op.pad[:rank], op.dilation, op.groups, outs, sizes, ones)
         return build(made, self.last(x), panels, *biases)
-
-    def _is_product(self, op: Conv, kernel: Sequence[int]) -> bool:
-        """A kernel of one tap at stride 1 is a product over the channels of each pixel."""
-        return all(k == 1 for k in kernel) and all(s == 1 for s in op.stride) and not any(op.pad) and op.groups == 1
 
     def _transposed(self, node: Value, op: ConvTranspose) -> Value:
         """A convolution of the spread image by the kernel turned round."""
@@ -251,6 +251,18 @@ class _Walk:
         left = [axis for axis in last_order(x.rank) if axis not in axes]
         result = build(replace(op, axes=tuple(sorted(last_axis(a, x.rank) for a in axes))), self.last(x))
         return transpose(result, [left.index(axis) for axis in sorted(left)])
+
+
+def algorithm(node: Value, op: Conv) -> tuple[Literal["channels", "product", "panels"], str]:
+    """How a convolution is computed, and why. The one place where it is chosen; sizes and attributes alone decide."""
+    channels, outs = node.inputs[0].shape[1], node.shape[1]
+    if op.groups > 1 and op.groups == channels == outs:
+        return "channels", "each output channel sees one of the input"
+    one = all(k == 1 for k in kernel_of(node.inputs[1].tensor)) and all(s == 1 for s in op.stride)
+    if one and not any(op.pad) and op.groups == 1 and node.dtype.bits >= 32:
+        # Half precision keeps its bias before the one rounding, which a product with a sum behind would not.
+        return "product", "one tap at stride 1"
+    return "panels", "the taps of a kernel row are neighbours, so it is a product without copies"
 
 
 def _waste(count: int, tile: int) -> float:

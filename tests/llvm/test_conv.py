@@ -18,8 +18,8 @@ from chainrule.ir.graph import Graph, Value, build, new_input
 from chainrule.ir.op import Op
 from chainrule.ir.types import TensorType, as_dtype, tensor, type_of
 from chainrule.ops.activations import relu
-from chainrule.ops.basic import Fuse
-from chainrule.ops.conv import Conv, ConvTranspose, ConvWeightGrad, conv, conv_transpose
+from chainrule.ops.basic import Fuse, full
+from chainrule.ops.conv import Conv, ConvTranspose, ConvWeightGrad, conv, conv_transpose, conv_weight_grad
 from chainrule.ops.elementwise import add, mul
 from chainrule.ops.lowered import ChannelConv, PanelConv, PoolLast, WeightGradLast
 from chainrule.ops.norm import BatchNorm
@@ -237,6 +237,30 @@ def test_bits_are_the_same_on_every_target_that_fuses_multiply_and_add() -> None
     bits = {b"".join(y.tobytes() for y in LlvmExecutable(graph_of(large()), [], threads=1, target=t).run(arrays))
             for t in targets}  # fmt: skip
     assert len(bits) == 1
+
+
+def test_a_number_in_place_of_an_operand_is_taken_as_one() -> None:
+    x, w = new_input("x", tensor("f32", ("N", 3, 8, 8))), new_input("w", tensor("f32", (4, 3, 3, 3)))
+    outputs = (
+        relu(conv(full(1.5, (2, 3, 8, 8)), w, pad=1)), conv(full(1.5, ("N", 3, 8, 8)), w, pad=1),
+        relu(conv(x, full(0.5, (4, 3, 3, 3)), pad=1)), conv(x, w, full(0.25, (4,)), pad=1),
+        conv_weight_grad(full(2.0, ("N", 3, 8, 8)), conv(x, w, pad=1), (3, 3), 1, 1),
+    )  # fmt: skip
+    graph, arrays = Graph("g", (x, w), outputs), [normal(2, 3, 8, 8), normal(4, 3, 3, 3, seed=1)]
+    for got, expected in zip(LlvmExecutable(graph, [], threads=1).run(arrays), run(graph, arrays, precise=True),
+                             strict=True):  # fmt: skip
+        assert models_agree(got, expected)
+
+
+def test_an_image_may_be_convolved_in_place_and_added_to_the_result() -> None:
+    x, v = new_input("x", tensor("f32", (2, 3, 8, 8))), new_input("v", tensor("f32", (3, 3, 3, 3)))
+    w = new_input("w", tensor("f32", (3, 3, 1, 1)))
+    y = relu(conv(x, v, pad=1))
+    graph = Graph("g", (x, v, w), (add(conv(y, v, pad=1), y), add(conv(y, w, stride=1), y)))
+    arrays = [normal(2, 3, 8, 8), normal(3, 3, 3, 3, seed=1), normal(3, 3, 1, 1, seed=2)]
+    for got, expected in zip(LlvmExecutable(graph, [], threads=1).run(arrays), run(graph, arrays, precise=True),
+                             strict=True):  # fmt: skip
+        assert models_agree(got, expected)
 
 
 def test_a_deep_kernel_is_summed_in_blocks() -> None:

@@ -170,6 +170,17 @@ def test_what_follows_a_convolution_keeps_its_meaning(index: int) -> None:
     assert agree(Graph("g", inputs, (result, relu(result))))
 
 
+@pytest.mark.parametrize(("groups", "kernel", "pad", "way"), [
+    (1, 3, 1, "panels"), (1, 1, 0, "product"), (1, 1, 1, "panels"), (4, 3, 1, "channels"), (2, 3, 1, "panels"),
+])  # fmt: skip
+def test_the_way_of_a_convolution_is_chosen_with_a_reason(groups: int, kernel: int, pad: int, way: str) -> None:
+    x, w = image(4), weight("w", 4, 4 // groups, kernel, kernel)
+    graph = Graph("g", (x, w), (conv(x, w, pad=pad, groups=groups),))
+    _, notes = lowered(graph)
+    assert any(what.startswith(f"convolution: {way} (") for what in notes.counts)
+    assert agree(graph)
+
+
 def test_a_sum_of_branches_is_taken_with_channels_last() -> None:
     x, w, v = image(1), weight("w", 4, 1, 3, 3), weight("v", 4, 4, 3, 3)
     y = relu(conv(x, w, pad=1))

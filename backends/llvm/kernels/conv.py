@@ -16,10 +16,10 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from chainrule.backends.llvm.kernels.conv_copy import copy_row, padded_copy, rooms
-from chainrule.backends.llvm.kernels.conv_shape import Geometry, Plan, geometry, plan
+from chainrule.backends.llvm.kernels.conv_shape import Geometry, Phase, Plan, geometry, phases, plan
 from chainrule.backends.llvm.kernels.matmul_tile import BLOCK, Multiplier, Tile, split_lanes
 from chainrule.backends.llvm.kernels.pack import spread_loop
 from chainrule.backends.llvm.kernels.pool import larger
@@ -27,47 +27,12 @@ from chainrule.backends.llvm.kernels.region import Kernel, KernelCall, Region, T
 from chainrule.backends.llvm.target import Target
 from chainrule.backends.loops import Buffer, Builder, Int, Reg, as_int, ceil_div, imin
 from chainrule.backends.loops import Value as LoopValue
-from chainrule.ir.dims import as_dim, floordiv
+from chainrule.ir.dims import as_dim
 from chainrule.ir.graph import Input, Value
 from chainrule.ir.types import DType, TensorType
 from chainrule.ops.lowered import PanelConv, PoolLast, accumulated
 
 UNROLLED_STEPS = 12  # steps of a kernel row that are written out
-
-
-@dataclass(frozen=True)
-class Phase:
-    """The part of a convolution that one kernel makes: a convolution op of its own, over some taps, for some pixels.
-
-    Where x is spread by s, the pixels r, r + s, ... see every s-th tap from first on, and x without its zeros: s phases
-    an axis, each s times cheaper an axis than a convolution of the spread image. first, step: of the taps in the
-    panels; offset: of the pixels (step apart, too).
-    """
-
-    op: PanelConv
-    first: tuple[int, ...]
-    step: tuple[int, ...]
-    offset: tuple[int, ...]
-
-
-def phases(op: PanelConv) -> list[Phase]:
-    """All phases: one for an image that is not spread, or so that phases do not help (dilation, too few taps)."""
-    rank = len(op.kernel)
-    ones, zeros = (1,) * rank, (0,) * rank
-    whole = [Phase(op, zeros, ones, zeros)]
-    if op.spread == ones or op.dilation != ones or op.stride != ones or any(
-            k < s for k, s in zip(op.kernel, op.spread, strict=True)):  # fmt: skip
-        return whole
-    found: list[Phase] = []
-    for offset in itertools.product(*map(range, op.spread)):
-        first = tuple((pad - r) % s for pad, r, s in zip(op.pad, offset, op.spread, strict=True))
-        kernel = tuple(-(-(k - f) // s) for k, f, s in zip(op.kernel, first, op.spread, strict=True))
-        pad = tuple((p - r - f) // s for p, r, f, s in zip(op.pad, offset, first, op.spread, strict=True))
-        sizes = tuple(floordiv(n - r + s - 1, s) for n, r, s in zip(op.sizes, offset, op.spread, strict=True))
-        if 0 not in sizes:
-            part = replace(op, kernel=kernel, pad=pad, sizes=sizes, spread=ones)
-            found.append(Phase(part, first, op.spread, offset))
-    return found
 
 
 def panel_conv(region: Region, target: Target) -> list[KernelCall]:

@@ -6,9 +6,10 @@ every choice is made here, so that one place says why.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from chainrule.backends.llvm.kernels.matmul_tile import BLOCK, most_rows, split_lanes
@@ -16,6 +17,7 @@ from chainrule.backends.llvm.kernels.region import Kernel
 from chainrule.backends.llvm.target import Target
 from chainrule.backends.loops import Int, as_int
 from chainrule.backends.loops.ints import bounds
+from chainrule.ir.dims import floordiv
 from chainrule.ir.types import DType
 from chainrule.ops.lowered import ChannelConv, PanelConv, WeightGradLast, accumulated
 
@@ -99,6 +101,41 @@ def geometry(kernel: Kernel, op: PanelConv | ChannelConv | WeightGradLast, x_sha
                     three(op.stride, 1), three(op.pad, 0), three(op.dilation, 1), three(spread or (1,) * rank, 1),
                     1 if isinstance(op, ChannelConv) else op.groups, three(window or (1,) * rank, 1),
                     rank)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Phase:
+    """The part of a convolution that one kernel makes: a convolution op of its own, over some taps, for some pixels.
+
+    Where x is spread by s, the pixels r, r + s, ... see every s-th tap from first on, and x without its zeros: s phases
+    an axis, each s times cheaper an axis than a convolution of the spread image. first, step: of the taps in the
+    panels; offset: of the pixels (step apart, too).
+    """
+
+    op: PanelConv
+    first: tuple[int, ...]
+    step: tuple[int, ...]
+    offset: tuple[int, ...]
+
+
+def phases(op: PanelConv) -> list[Phase]:
+    """All phases: one for an image that is not spread, or so that phases do not help (dilation, too few taps)."""
+    rank = len(op.kernel)
+    ones, zeros = (1,) * rank, (0,) * rank
+    whole = [Phase(op, zeros, ones, zeros)]
+    if op.spread == ones or op.dilation != ones or op.stride != ones or any(
+            k < s for k, s in zip(op.kernel, op.spread, strict=True)):  # fmt: skip
+        return whole
+    found: list[Phase] = []
+    for offset in itertools.product(*map(range, op.spread)):
+        first = tuple((pad - r) % s for pad, r, s in zip(op.pad, offset, op.spread, strict=True))
+        kernel = tuple(-(-(k - f) // s) for k, f, s in zip(op.kernel, first, op.spread, strict=True))
+        pad = tuple((p - r - f) // s for p, r, f, s in zip(op.pad, offset, first, op.spread, strict=True))
+        sizes = tuple(floordiv(n - r + s - 1, s) for n, r, s in zip(op.sizes, offset, op.spread, strict=True))
+        if 0 not in sizes:
+            part = replace(op, kernel=kernel, pad=pad, sizes=sizes, spread=ones)
+            found.append(Phase(part, first, op.spread, offset))
+    return found
 
 
 @dataclass(frozen=True)
