@@ -72,7 +72,8 @@ Combine = Callable[[Builder, LoopValue, LoopValue], LoopValue]
 
 
 def rows_combined(kernel: Kernel, source: Buffer, windows: Windows, plane: Int, window: Sequence[Int], piece: Piece,
-                  starts: Sequence[int], combine: Combine, identity: LoopValue, clamped: bool) -> dict[int, LoopValue]:  # fmt: skip
+                  starts: Sequence[int], combine: Combine, identity: LoopValue,
+                  clamped: bool) -> dict[int, LoopValue]:  # fmt: skip
     """The vectors of a piece's span, combined over the rows of its windows, by their begin."""
     k, first = kernel.k, windows.first((*window, piece.begin), len(windows.image) - 1)
 

@@ -76,7 +76,9 @@ class Fold:
 class Total(Fold):
     """A sum; integers wrap."""
 
-    neutral = 0
+    @property
+    def neutral(self) -> int:
+        return 0
 
     @property
     def blocked(self) -> bool:  # type: ignore[override]
@@ -134,7 +136,9 @@ class Average(Total):
 class Product(Fold):
     """A product, of floats in f64; integers wrap."""
 
-    neutral = 1
+    @property
+    def neutral(self) -> int:
+        return 1
 
     def start(self, k: Builder, lanes: int) -> State:
         return (k.const(1, f64 if self.dtype.is_float else self.dtype, lanes),)
