@@ -1,0 +1,175 @@
+"""A graph is run by every way there is, and each result is held against the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from chainrule.backends.llvm.executable import LlvmExecutable
+from chainrule.backends.llvm.kernels.table import keeps
+from chainrule.backends.llvm.pipeline import pipeline
+from chainrule.backends.llvm.target import Target
+from chainrule.backends.reference import run
+from chainrule.ir.dims import dim_value
+from chainrule.ir.graph import Graph, Input, Value, new_input
+from chainrule.ir.parse import parse
+from chainrule.ir.text import text
+from chainrule.ir.types import TensorType, f32
+from chainrule.ops import OP_BY_NAME, elementwise
+from chainrule.ops.reduce import sum as total
+from chainrule.ops.tolerance import OTHER_FRAMEWORK, UNIT
+from chainrule.passes.autodiff import gradients
+from tests.random_graphs.judging import FACTOR, Expected, complaint, expected
+from tests.random_graphs.making import ENV, arrays_for
+
+Array = np.ndarray[Any, Any]
+
+# What passes may change in float64, as a share of an output's size, besides the rounding of f32 constants.
+PASS_RTOL = 1e-9
+# onnxruntime's own worst errors (tanh has 104 ULP) where ours have a few.
+ONNXRUNTIME = OTHER_FRAMEWORK * 50
+
+
+def gradient_graph(graph: Graph) -> Graph | None:
+    """Inputs and one seed per float output -> the gradients of all float inputs; None where none is reached."""
+    outputs = [v for v in graph.outputs if v.dtype.is_float]
+    floats = [v for v in graph.inputs if v.dtype.is_float]
+    if not outputs or not floats:
+        return None
+    seeds = [new_input(f"x_s{i}", v.tensor) for i, v in enumerate(outputs)]
+    found = [g for g in gradients(outputs, floats, seeds) if g is not None]
+    return Graph(f"{graph.name}_grad", (*graph.inputs, *seeds), tuple(found)) if found else None
+
+
+def split(graph: Graph, arrays: Sequence[Array]) -> tuple[list[Array], list[Array]]:
+    """(call inputs, weights) of arrays in the order of the graph's inputs."""
+    held = dict(zip(graph.inputs, arrays, strict=True))
+    return [held[v] for v in graph.by_role("input")], [held[v].copy() for v in graph.by_role("param", "state")]
+
+
+def text_complaint(graph: Graph) -> str:
+    """The text of a graph reads back as a graph of the same text."""
+    before = text(graph, places=False)
+    after = text(parse(before, OP_BY_NAME), places=False)
+    return "" if before == after else f"the text reads back as\n{after}"
+
+
+def passes_complaint(graph: Graph, arrays: Sequence[Array], want: Expected) -> str:
+    """Every pass of the pipeline means the same in float64, but for constants that it rounds to their type."""
+    by_input = dict(zip(graph.inputs, arrays, strict=True))
+
+    def check(before: Graph, after: Graph, step: str) -> None:
+        found = run(after, [by_input[v] for v in after.inputs], precise=True)
+        for i, (y, exact, moved) in enumerate(zip(found, want.exact, want.moved, strict=True)):
+            with np.errstate(all="ignore"):
+                size = np.max(np.abs(exact), initial=0.0, where=np.isfinite(exact)) if exact.dtype.kind == "f" else 0.0
+                room = PASS_RTOL * size + FACTOR * moved + UNIT[f32] * np.abs(exact)
+                same = (y == exact) | ((y != y) & (exact != exact)) | (moved == np.inf)
+                near = np.abs(y.astype(np.float64) - exact) <= room
+            assert y.shape == exact.shape and (same | near).all(), f"the pass {step} changes result {i}"
+
+    try:
+        pipeline().run(graph, check)
+    except AssertionError as error:
+        return str(error)
+    return ""
+
+
+def llvm_complaint(graph: Graph, arrays: Sequence[Array], want: Expected, target: Target | None = None,
+                   threads: int = 1) -> str:  # fmt: skip
+    """Native code gives what the reference gives."""
+    inputs, weights = split(graph, arrays)
+    return complaint(LlvmExecutable(graph, weights, threads=threads, target=target).run(inputs), want)
+
+
+def onnxruntime_complaint(graph: Graph, arrays: Sequence[Array], want: Expected) -> str:
+    """The exported graph gives in onnxruntime what the reference gives."""
+    from chainrule.backends.onnx import OnnxExecutable
+
+    inputs, weights = split(graph, arrays)
+    return complaint(OnnxExecutable(graph, weights, threads=1).run(inputs), want, ONNXRUNTIME)
+
+
+def compiles(graph: Graph) -> list[str]:
+    """The ops of a lowered graph for which there is no kernel."""
+    lowered, _ = pipeline().run(graph)
+    return sorted({n.op.mnemonic for n in lowered.nodes if not isinstance(n.op, Input) and not keeps(n)})
+
+
+def complaints(graph: Graph, seed: int = 0, ways: Sequence[str] = ("text", "passes", "llvm")) -> list[str]:
+    """All that is wrong with a graph, one line per way; its arrays are made of its inputs' names and the seed."""
+    arrays = arrays_for(graph, seed)
+    want = expected(graph, arrays, seed)
+    found: list[str] = []
+    for way in ways:
+        match way:
+            case "text":
+                wrong = text_complaint(graph)
+            case "passes":
+                wrong = passes_complaint(graph, arrays, want)
+            case "llvm":
+                wrong = llvm_complaint(graph, arrays, want)
+            case "onnxruntime":
+                wrong = onnxruntime_complaint(graph, arrays, want)
+            case _:
+                raise AssertionError(way)
+        if wrong:
+            found.append(f"{way}: {wrong}")
+    return found
+
+
+def _has_no_slope(node: Value) -> bool:
+    op = node.op
+    halves = isinstance(node.type, TensorType) and node.dtype.is_float and node.dtype.bits == 16
+    return op.name == "stop_gradient" or getattr(op, "padding_idx", None) is not None or halves
+
+
+def weighted_sum(graph: Graph) -> tuple[Graph, list[Value]]:
+    """The graph of sum(outputs * weights) with one input for each float output's weights, and these inputs."""
+    outputs = [v for v in graph.outputs if v.dtype.is_float]
+    weights = [new_input(f"x_s{i}", v.tensor) for i, v in enumerate(outputs)]
+    terms = [total(elementwise.mul(v, w)) for v, w in zip(outputs, weights, strict=True)]
+    value = terms[0]
+    for term in terms[1:]:
+        value = elementwise.add(value, term)
+    return Graph(f"{graph.name}_sum", (*graph.inputs, *weights), (value,)), weights
+
+
+def slope_complaint(graph: Graph, arrays: Sequence[Array], seed: int) -> str | None:
+    """Whether the gradient along a random direction agrees with difference quotients; None where these do not tell.
+
+    Quotients at two distances agree where the function is smooth between their points; a kink or a jump there sets them
+    """Whether the slope along a random direction agrees with difference quotients in float64; None: they do not tell.
+    ask for (stop_gradient, the padding row of an embedding) or that are staircases (f16) are not told either.
+    """
+    if any(_has_no_slope(node) for node in graph.nodes):
+        return None
+    summed, weights = weighted_sum(graph)
+    rng = np.random.default_rng([seed, 4])
+    given = {v: a.astype(np.float64) if v.dtype.is_float else a for v, a in zip(graph.inputs, arrays, strict=True)}
+    given |= {w: rng.standard_normal([dim_value(d, ENV) for d in w.shape]) for w in weights}
+    floats = [v for v in graph.inputs if v.dtype.is_float]
+    found = gradients(summed.outputs, floats)
+    reached = [(v, g) for v, g in zip(floats, found, strict=True) if g is not None]
+    if not reached:
+        return None
+    ways = {v: rng.choice([-1.0, 1.0], given[v].shape) for v, _ in reached}
+    slopes = run(Graph("slopes", summed.inputs, tuple(g for _, g in reached)), list(given.values()), precise=True)
+    slope = sum(float(np.sum(ways[v] * s)) for (v, _), s in zip(reached, slopes, strict=True))
+
+    def value(t: float) -> float:
+        moved = [a + t * ways[v] if v in ways else a for v, a in given.items()]
+        return float(run(summed, moved, precise=True)[0])
+
+    def quotient(h: float) -> float:
+        return (8 * (value(h) - value(-h)) - (value(2 * h) - value(-2 * h))) / (12 * h)
+
+    quotients = [quotient(2.0**-k) for k in (9, 10, 11, 13)]
+    size = max(abs(q) for q in quotients) + 1e-3
+    if not np.isfinite([slope, *quotients]).all() or max(quotients) - min(quotients) > 1e-6 * size:
+        return None
+    if abs(slope - quotients[1]) <= 1e-5 * size:
+        return ""
+    return f"the slope is {slope!r}, difference quotients are {quotients}"

@@ -1,0 +1,147 @@
+"""Random typed graphs mean the same on every way through the compiler, forward and backward.
+
+A failure prints the smallest graph of its seed that fails, as a call of `check` to be pasted into test_pasted.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+
+from chainrule.ir.graph import Get, Graph, Input
+from chainrule.ir.op import Op
+from chainrule.ir.text import text
+from chainrule.ops import ALL_OPS, lowered, lowered_pool
+from chainrule.ops.basic import Fuse
+from tests.random_graphs.checking import complaints, gradient_graph, slope_complaint, split
+from tests.random_graphs.judging import complaint, expected
+from tests.random_graphs.making import arrays_for, random_graph, steps_of
+
+FORWARD, BACKWARD, SLOPES = 140, 60, 300
+SLOW_FORWARD, SLOW_BACKWARD, SLOW_SLOPES = 2000, 1000, 4000
+# Several graphs in one test: a test of its own for each would cost as much as the graph.
+BATCH = 10
+
+Make = Callable[[Graph], "Graph | None"]
+
+
+def itself(graph: Graph) -> Graph:
+    return graph
+
+
+def smallest(seed: int, make: Make, ways: Sequence[str]) -> str:
+    """The smallest graph of a seed that fails, as a call of `check` with what is wrong with it."""
+    for steps in range(steps_of(seed) + 1):
+        graph = make(random_graph(seed, steps))
+        found = complaints(graph, seed, ways) if graph is not None else []
+        if graph is not None and found:
+            return "\n".join([*found, 'check("""', text(graph, places=False), f'""", seed={seed})'])
+    return f"seed {seed} fails no more"
+
+
+def fail_if_any(seeds: Sequence[int], make: Make, ways: Sequence[str]) -> None:
+    for seed in seeds:
+        graph = make(random_graph(seed))
+        if graph is not None and complaints(graph, seed, ways):
+            pytest.fail(smallest(seed, make, ways), pytrace=False)
+
+
+def batches(first: int, last: int) -> list[object]:
+    starts = range(first, last, BATCH)
+    return [pytest.param(range(s, min(s + BATCH, last)), id=f"{s}-{min(s + BATCH, last) - 1}") for s in starts]
+
+
+@pytest.mark.parametrize("seeds", batches(0, FORWARD))
+def test_a_random_graph_means_the_same_everywhere(seeds: Sequence[int]) -> None:
+    fail_if_any(seeds, itself, ("text", "passes", "llvm", "onnxruntime"))
+
+
+@pytest.mark.parametrize("seeds", batches(10_000, 10_000 + BACKWARD))
+def test_the_gradient_of_a_random_graph_means_the_same_everywhere(seeds: Sequence[int]) -> None:
+    fail_if_any(seeds, gradient_graph, ("text", "passes", "llvm", "onnxruntime"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", batches(20_000, 20_000 + SLOW_FORWARD))
+def test_many_random_graphs_mean_the_same_everywhere(seeds: Sequence[int]) -> None:
+    fail_if_any(seeds, itself, ("text", "passes", "llvm", "onnxruntime"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", batches(30_000, 30_000 + SLOW_BACKWARD))
+def test_the_gradients_of_many_random_graphs_mean_the_same_everywhere(seeds: Sequence[int]) -> None:
+    fail_if_any(seeds, gradient_graph, ("text", "passes", "llvm", "onnxruntime"))
+
+
+def told_slopes(seeds: Sequence[int]) -> float:
+    """The share of graphs whose difference quotients tell a slope; fails where the gradient is another one."""
+    told = 0
+    for seed in seeds:
+        graph = random_graph(seed)
+        if not any(v.dtype.is_float for v in graph.outputs):
+            continue
+        wrong = slope_complaint(graph, arrays_for(graph, seed), seed)
+        assert not wrong, f"{wrong}\n{text(graph, places=False)}"
+        told += wrong is not None
+    return told / len(seeds)
+
+
+def test_the_gradient_of_a_random_graph_is_its_slope() -> None:
+    assert told_slopes(range(40_000, 40_000 + SLOPES)) > 0.5
+
+
+@pytest.mark.slow
+def test_the_gradients_of_many_random_graphs_are_their_slopes() -> None:
+    assert told_slopes(range(50_000, 50_000 + SLOW_SLOPES)) > 0.5
+
+
+# What no model asks for by itself: parts of every graph, and what the compiler makes.
+MADE_BY_THE_COMPILER: tuple[type[Op], ...] = (Input, Get, Fuse, *lowered.OPS, *lowered_pool.OPS)
+# bitcast is for keys, sum_square stands inside of norms, random_bits under every drawn number; max_pool_take is the
+# gradient of a gradient.
+INSIDE_OTHERS = {"bitcast", "sum_square", "random_bits", "max_pool_take"}
+
+
+def test_random_graphs_reach_every_op() -> None:
+    met: set[str] = set()
+    for seed in range(1200):
+        graph = random_graph(seed)
+        met |= {node.op.name for node in graph.nodes}
+        gradient = gradient_graph(graph) if seed < 400 else None
+        met |= {node.op.name for node in gradient.nodes} if gradient is not None else set()
+    wanted = {op.name for op in ALL_OPS if op not in MADE_BY_THE_COMPILER}
+    assert wanted - met == INSIDE_OTHERS - met
+
+
+def test_the_judge_sees_one_wrong_element() -> None:
+    """A thousandth of an output's size on one element is more than rounding does, nearly always."""
+    seen = count = 0
+    for seed in range(60):
+        graph = random_graph(seed)
+        arrays = arrays_for(graph, seed)
+        want = expected(graph, arrays, seed)
+        if not all(y.dtype.kind == "f" and np.isfinite(y).all() and y.size for y in want.exact):
+            continue
+        results = [y.astype(np.float32) for y in want.exact]
+        assert not complaint(results, want)
+        place = np.random.default_rng(seed).integers(results[-1].size)
+        results[-1].flat[place] += np.float32(1e-3) * np.max(np.abs(results[-1])) + np.float32(1e-5)
+        count += 1
+        seen += bool(complaint(results, want))
+    assert seen >= 0.95 * count and count > 40
+
+
+def test_the_judge_lets_few_elements_go_unjudged() -> None:
+    shares = []
+    for seed in range(150):
+        graph = random_graph(seed)
+        shares.append(expected(graph, arrays_for(graph, seed), seed).judged)
+    assert np.mean(shares) > 0.95
+
+
+def test_weights_and_inputs_are_told_apart() -> None:
+    graph = next(g for g in map(random_graph, range(100)) if g.by_role("param"))
+    inputs, weights = split(graph, arrays_for(graph))
+    assert len(inputs) == len(graph.by_role("input")) and len(weights) == len(graph.by_role("param"))
