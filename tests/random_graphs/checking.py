@@ -141,7 +141,7 @@ def slope_complaint(graph: Graph, arrays: Sequence[Array], seed: int) -> str | N
     """Whether the gradient along a random direction agrees with difference quotients; None where these do not tell.
 
     Quotients at two distances agree where the function is smooth between their points; a kink or a jump there sets them
-    """Whether the slope along a random direction agrees with difference quotients in float64; None: they do not tell.
+    apart, and then they say nothing of the slope in the middle. Graphs whose gradient is not their slope by what they
     ask for (stop_gradient, the padding row of an embedding) or that are staircases (f16) are not told either.
     """
     if any(_has_no_slope(node) for node in graph.nodes):
