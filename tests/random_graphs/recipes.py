@@ -1,7 +1,7 @@
 """What a random graph is made of: each recipe takes a tensor, and what else it needs from the maker, to a new tensor.
 
 A recipe answers None where it does not apply (too few axes, a size that is not known); anything it builds must be
-accepted. RECIPES is one explicit table; `ops_of` tells which ops a recipe is there for. The file is long because it is a list.
+RECIPES is one explicit table; `ops_of` tells which ops a recipe is there for. The file is long: it is a list.
 """
 
 from __future__ import annotations
