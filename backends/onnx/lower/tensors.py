@@ -16,7 +16,7 @@ from chainrule.ops.matmul import MatMul, matmul
 from chainrule.ops.ranges import Iota, iota, tril
 from chainrule.ops.repeating import PadBorder
 from chainrule.ops.shape_rules import axis_of
-from chainrule.ops.shaping import Pad, expand, reshape, transpose, unsqueeze
+from chainrule.ops.shaping import Expand, Pad, expand, reshape, transpose, unsqueeze
 from chainrule.ops.sorting import Argsort, TopK
 
 Parts = Value | tuple[Value, ...] | None
@@ -87,6 +87,12 @@ def mean(node: Value) -> Parts:
 def pad(node: Value) -> Parts:
     """A number has no axes to pad."""
     return None if node.rank else node.inputs[0]
+
+
+def repeated(node: Value) -> Parts:
+    """Nothing is nothing; onnxruntime would leave one element."""
+    nothing = 0 in node.shape and 0 not in node.inputs[0].shape
+    return full(0 if not node.dtype.is_float else 0.0, node.shape, node.dtype) if nothing else None
 
 
 def running_product(node: Value) -> Parts:
@@ -189,7 +195,8 @@ def _swapped(x: Value) -> Value:
 LOWERINGS = {
     Full: filled, Iota: positions, red.Any: any_or_all, red.All: any_or_all, red.AMax: extremum, red.AMin: extremum,
     red.ArgMax: position_of_extremum, red.ArgMin: position_of_extremum, red.Sum: reduction_over_none,
-    red.Mean: mean, Pad: pad, PadBorder: pad, red.Prod: reduction_over_none, CumProd: running_product, Argsort: argsort,
+    red.Mean: mean, Pad: pad, PadBorder: pad, red.Prod: reduction_over_none, CumProd: running_product, Expand: repeated,
+    Argsort: argsort,
     TopK: top_k, IndexAdd: index_add, Gather: looked_up, TakeAlongAxis: looked_up, GatherND: looked_up,
     ScatterAdd: scattered, Scatter: scattered, ScatterND: scattered, MatMul: product,
 }  # fmt: skip
