@@ -123,7 +123,7 @@ def test_one_program_serves_every_batch_and_image_size(op: Conv | ConvTranspose 
         second, others = [type_of(weight)], lambda n, h, w: [weight]
     inputs = [new_input(f"x{i}", t) for i, t in enumerate([tensor("f32", ("N", 4, "H", "W")), *second])]
     made = LlvmExecutable(Graph("g", tuple(inputs), (build(op, *inputs),)), [], threads=1)
-    for n, h, w in ((1, 5, 7), (3, 8, 30), (2, 6, 3), (0, 5, 5)):
+    for n, h, w in ((1, 5, 7), (3, 8, 30), (2, 6, 3), (0, 5, 5), (1, 12, 131)):
         arrays = [normal(n, 4, h, w), *others(n, h, w)]
         verdict = judge(op, arrays, made.run(arrays))
         assert verdict, f"{(n, h, w)}: {verdict.reason}"
@@ -215,6 +215,8 @@ def large() -> list[Sample]:
     """Samples with enough work for several threads, in every way of being cut up."""
     return [
         Sample(Conv((1, 1), (1,) * 4, (1, 1)), (normal(1, 33, 40, 41), normal(70, 33, 3, 3, seed=1)), "rows"),
+        Sample(Conv((1,), (1, 1), (1,)), (normal(1, 33, 3001), normal(20, 33, 3, seed=1)), "columns"),
+        Sample(Conv((1,), (4, 4), (1,)), (normal(1, 80, 999), normal(20, 80, 9, seed=1)), "columns, blocks of depth"),
         Sample(Conv((1, 1), (1,) * 4, (1, 1)), (normal(1, 130, 7, 7), normal(130, 130, 3, 3, seed=1)), "panels"),
         Sample(Conv((1, 1), (1,) * 4, (1, 1), 40), (normal(2, 40, 33, 33), normal(40, 1, 3, 3, seed=1)), "depthwise"),
         Sample(ConvTranspose((2, 2), (1,) * 4, (1, 1), 1, (1, 1)),

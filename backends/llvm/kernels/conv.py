@@ -94,11 +94,22 @@ def takes_pool(conv: Value, pool: Value) -> bool:
 
 
 @dataclass(frozen=True)
-class _At:
-    """Where the tiles of an iteration lie. rest: columns of the last panel, None for a whole one."""
+class _Area:
+    """What an iteration makes: `count` rows from row `first` on of a plane of an image, of each `tiles` tiles from tile
+    `tile` on."""
 
     batch: Int
     plane: Int
+    first: Int
+    count: Int
+    tile: Int
+    tiles: Int
+
+
+@dataclass(frozen=True)
+class _At:
+    """A panel of a group. rest: columns of the last panel, None for a whole one."""
+
     group: Int
     panel: Int
     rest: Int | None
@@ -106,13 +117,14 @@ class _At:
 
 @dataclass(frozen=True)
 class _Spot:
-    """A tile. y: its row within the iteration, row: in the result, across: its pooled columns, start: the first one."""
+    """A tile. y: its row in the iteration, row, start: row and first column in the result, reads: the columns it reads,
+    counted from the strip's begin where there is one, ragged: pixels beyond the row's end are not stored."""
 
     y: Int
     row: Int
-    across: tuple[Int, ...]
+    start: Int
+    reads: tuple[Int, ...]
     ragged: bool
-    start: Int = field(default_factory=lambda: as_int(0))
 
 
 @dataclass(frozen=True)
@@ -154,114 +166,120 @@ class _Conv:
         """The parallel loop and, inside, panels, rows and tiles."""
         g, k, cut = self.g, self.k, self.cut
         k.flops = math.prod(g.sizes, start=2 * g.batch * g.channels * self.outs) * math.prod(g.kernel)
-        blocks = ceil_div(g.pooled[1], cut.rows)
-        split = self.panels if cut.split else as_int(1)
-        grid = (g.batch, g.pooled[0], blocks, as_int(g.groups) if cut.split else as_int(1), split)
-        with spread_loop(k, grid) as (batch, plane, block, group, panel):
-            first = block * cut.rows
-            count = imin(cut.rows, g.pooled[1] - first)
+        grid = (
+            g.batch, g.pooled[0], ceil_div(g.pooled[1], cut.rows),
+            as_int(1) if cut.whole else ceil_div(self.per_row, cut.span),
+            as_int(g.groups) if cut.split else as_int(1), self.panels if cut.split else as_int(1),
+        )  # fmt: skip
+        with spread_loop(k, grid) as (batch, plane, block, segment, group, panel):
+            first, tile = block * cut.rows, segment * cut.span
+            area = _Area(batch, plane, first, imin(cut.rows, g.pooled[1] - first), tile,
+                         self.per_row if cut.whole else imin(cut.span, self.per_row - tile))  # fmt: skip
             if cut.reading == "strip":
-                self._fill_strip(batch, plane, first, count)
+                self._fill_strip(area)
             if cut.split:
-                self._panel(batch, plane, first, count, group, panel)
+                self._panel(area, group, panel)
             elif g.groups == 1:
-                self._panels(batch, plane, first, count, as_int(0))
+                self._panels(area, as_int(0))
             else:
                 with k.loop("g", 0, g.groups) as each:
-                    self._panels(batch, plane, first, count, each)
+                    self._panels(area, each)
 
-    def _panels(self, batch: Int, plane: Int, first: Int, count: Int, group: Int) -> None:
+    @property
+    def per_row(self) -> Int:
+        """Tiles of a row of the result."""
+        return ceil_div(self.g.pooled[2], self.cut.across)
+
+    def _panels(self, area: _Area, group: Int) -> None:
         k, n = self.k, self.outs
         full = split_lanes(self.width, self.dtype)
         whole = n // self.width
         if not (whole.is_const and whole.const == 0):
             with k.loop("p", 0, whole) as panel:
-                self._tiles(batch, plane, first, count, group, panel, full, None)
+                self._tiles(area, _At(group, panel, None), full)
         rest = n - whole * self.width
         if rest.is_const:
             if rest.const:
-                self._tiles(batch, plane, first, count, group, whole, split_lanes(rest.const, self.dtype), rest)
+                self._tiles(area, _At(group, whole, rest), split_lanes(rest.const, self.dtype))
             return
         with k.when(k.cmp("gt", rest, 0)):
-            self._tiles(batch, plane, first, count, group, whole, full, rest)
+            self._tiles(area, _At(group, whole, rest), full)
 
-    def _panel(self, batch: Int, plane: Int, first: Int, count: Int, group: Int, panel: Int) -> None:
+    def _panel(self, area: _Area, group: Int, panel: Int) -> None:
         """One panel, where they are split over iterations."""
         k, n = self.k, self.outs
         full = split_lanes(self.width, self.dtype)
         rest = n - n // self.width * self.width
         if rest.is_const and rest.const == 0:
-            self._tiles(batch, plane, first, count, group, panel, full, None)
+            self._tiles(area, _At(group, panel, None), full)
             return
         with k.when(k.cmp("lt", panel, n // self.width)):
-            self._tiles(batch, plane, first, count, group, panel, full, None)
+            self._tiles(area, _At(group, panel, None), full)
         with k.otherwise():
             last = split_lanes(rest.const, self.dtype) if rest.is_const else full
-            self._tiles(batch, plane, first, count, group, panel, last, rest)
+            self._tiles(area, _At(group, panel, rest), last)
 
-    def _fill_strip(self, batch: Int, plane: Int, first: Int, count: Int) -> None:
-        """Copies the rows that the iteration's windows reach."""
+    def _fill_strip(self, area: _Area) -> None:
+        """Copies the rows and columns that the iteration's windows reach."""
         g, k = self.g, self.k
-        rows = (self.cut.rows * g.window[1] - 1) * g.stride[1] + g.reach[1]
+        planes, rows, columns = self.cut.strip(g)
         if self.strip is None:
-            planes = (g.window[0] - 1) * g.stride[0] + g.reach[0]
-            self.strip = k.scratch("strip", self.dtype, (planes, rows, g.room[2] * g.channels))
-        low = first * g.window[1] * g.stride[1]
-        used = (count * g.window[1] - 1) * g.stride[1] + g.reach[1]
-        x = self.anchor.inputs[0]
+            self.strip = k.scratch("strip", self.dtype, (planes, rows, g.channels * columns))
+        low = area.first * (g.window[1] * g.stride[1])
+        used = (area.count * g.window[1] - 1) * g.stride[1] + g.reach[1]
+        left = area.tile * (self.cut.across * g.window[2] * g.stride[2])
         with _loop(k, "sz", self.strip.shape[0]) as z, k.loop("sy", 0, used) as y:
-            copy_row(self.kernel, x, g, batch, plane * g.window[0] * g.stride[0] + z, low + y, self.strip, (z, y))
+            corner = (area.batch, area.plane * (g.window[0] * g.stride[0]) + z, low + y, left)
+            copy_row(self.kernel, self.anchor.inputs[0], g, corner, as_int(columns), self.strip, (z, y))
 
     # -- tiles ---------------------------------------------------------------------------------------------------------
 
-    def _tiles(self, batch: Int, plane: Int, first: Int, count: Int, group: Int, panel: Int, lanes: tuple[int, ...],
-               rest: Int | None) -> None:  # fmt: skip
-        """All tiles of an iteration for one panel. rest: columns of the last panel, None for a whole one."""
+    def _tiles(self, area: _Area, at: _At, lanes: tuple[int, ...]) -> None:
+        """All tiles of an iteration for one panel."""
         k, g, cut = self.k, self.g, self.cut
-        per_row = ceil_div(g.pooled[2], cut.across)
         tile = Tile(self.dtype, cut.across * math.prod(g.window), lanes)
-        at = _At(batch, plane, group, panel, rest)
-        if cut.blocked and per_row.is_const:
-            self._tiles_in_turns(tile, at, first, count, per_row)
+        if cut.blocked:
+            self._tiles_in_turns(area, at, tile)
             return
         multiplier = Multiplier(k, tile)
-        with k.loop("y", 0, count) as y, k.loop("i", 0, per_row) as i:
-            spot = self._spot(y, first, i)
-            if cut.blocked:
-                multiplier.clear(as_int(1))
-                with self._depth() as depth:
-                    sums = multiplier.zeros()
-                    self._accumulate(multiplier, sums, at, spot, depth)
-                    multiplier.collect(as_int(0), sums)
-                self._store(at, spot, multiplier.collected(as_int(0)))
-            else:
-                sums = multiplier.zeros()
-                with self._depth() as depth:
-                    self._accumulate(multiplier, sums, at, spot, depth)
-                self._store(at, spot, [[k.get(r) for r in row] for row in sums])
-
-    def _tiles_in_turns(self, tile: Tile, at: _At, first: Int, count: Int, per_row: Int) -> None:
-        """Block of depth by block, all tiles of the iteration: the block of the panel is read from memory once."""
-        k = self.k
-        if tile.lanes not in self.waiting:
-            self.waiting[tile.lanes] = Multiplier(k, tile, per_row.const * self.cut.rows)
-        multiplier = self.waiting[tile.lanes]
-        multiplier.clear(count * per_row)
-        with self._depth() as depth, k.loop("y", 0, count) as y, k.loop("i", 0, per_row) as i:
+        with k.loop("y", 0, area.count) as y, k.loop("i", 0, area.tiles) as i:
+            spot = self._spot(area, y, i)
             sums = multiplier.zeros()
-            self._accumulate(multiplier, sums, at, self._spot(y, first, i), depth)
-            multiplier.collect(y * per_row + i, sums)
-        with k.loop("y", 0, count) as y, k.loop("i", 0, per_row) as i:
-            self._store(at, self._spot(y, first, i), multiplier.collected(y * per_row + i))
+            with self._depth() as depth:
+                self._accumulate(multiplier, sums, area, at, spot, depth)
+            self._store(area, at, spot, [[k.get(r) for r in row] for row in sums])
 
-    def _spot(self, y: Int, first: Int, i: Int) -> _Spot:
-        """Tile i of row y of the iteration. The last tile of a row of known length lies over the one before; where the
-        length is not known, its pixels beyond the end read the last one and are not stored."""
+    def _tiles_in_turns(self, area: _Area, at: _At, tile: Tile) -> None:
+        """Block of depth by block, all tiles of the iteration: the block of the panel is read from memory once."""
+        k, span = self.k, self.cut.span
+        if tile.lanes not in self.waiting:
+            self.waiting[tile.lanes] = Multiplier(k, tile, span * self.cut.rows)
+        multiplier = self.waiting[tile.lanes]
+        multiplier.clear(area.count * span)
+        with self._depth() as depth, k.loop("y", 0, area.count) as y, k.loop("i", 0, area.tiles) as i:
+            sums = multiplier.zeros()
+            self._accumulate(multiplier, sums, area, at, self._spot(area, y, i), depth)
+            multiplier.collect(y * span + i, sums)
+        with k.loop("y", 0, area.count) as y, k.loop("i", 0, area.tiles) as i:
+            self._store(area, at, self._spot(area, y, i), multiplier.collected(y * span + i))
+
+    def _spot(self, area: _Area, y: Int, i: Int) -> _Spot:
+        """Tile i of row y of the iteration.
+
+        Where an iteration has whole rows, the last tile of a row lies over the one before; else its pixels beyond the
+        end are not stored (two iterations would store the same ones).
+        """
         width, across = self.g.pooled[2], self.cut.across
-        if width.is_const:
+        if self.cut.whole:
             start = imin(i * across, width - across)
-            return _Spot(y, first + y, tuple(start + j for j in range(across)), False)
-        return _Spot(y, first + y, tuple(imin(i * across + j, width - 1) for j in range(across)), True, i * across)
+            return _Spot(y, area.first + y, start, tuple(start + j for j in range(across)), False)
+        ragged = not (width.is_const and width.const % across == 0)
+        start = (area.tile + i) * across
+        if self.cut.reading == "strip":
+            reads = tuple(i * across + j for j in range(across))
+        else:
+            reads = tuple(imin(start + j, width - 1) if ragged and j else start + j for j in range(across))
+        return _Spot(y, area.first + y, start, reads, ragged)
 
     @contextmanager
     def _depth(self) -> Iterator[_Depth]:
@@ -290,11 +308,11 @@ class _Conv:
             row = row * count + first + tap * step
         return row * self.g.inner
 
-    def _accumulate(self, multiplier: Multiplier, sums: Sequence[Sequence[Reg]], at: _At, spot: _Spot,
+    def _accumulate(self, multiplier: Multiplier, sums: Sequence[Sequence[Reg]], area: _Area, at: _At, spot: _Spot,
                     depth: _Depth) -> None:  # fmt: skip
         """The steps of one run."""
         g, k = self.g, self.k
-        pixels = [(spot.across[j], offset) for j, offset in self._pixels()]
+        pixels = [(spot.reads[j], offset) for j, offset in self._pixels()]
         panels = self.anchor.inputs[1]
 
         def left(r: int, step: Int) -> LoopValue:
@@ -306,7 +324,7 @@ class _Conv:
             if self.source is None:
                 assert self.strip is not None
                 return k.load(self.strip, (z, spot.y * (g.window[1] * g.stride[1]) + y, column))
-            place = (at.batch, at.plane * (g.window[0] * g.stride[0]) + z,
+            place = (area.batch, area.plane * (g.window[0] * g.stride[0]) + z,
                      spot.row * (g.window[1] * g.stride[1]) + y, column)  # fmt: skip
             return self.kernel.widened(k.load(self.source, place))
 
@@ -325,21 +343,21 @@ class _Conv:
 
     # -- results -------------------------------------------------------------------------------------------------------
 
-    def _store(self, at: _At, spot: _Spot, sums: Sequence[Sequence[LoopValue]]) -> None:
+    def _store(self, area: _Area, at: _At, spot: _Spot, sums: Sequence[Sequence[LoopValue]]) -> None:
         """The epilogue of a tile, pooled pixel by pooled pixel."""
         per, k = math.prod(self.g.window), self.k
         for j in range(self.cut.across):
             part = sums[j * per : (j + 1) * per]
             if spot.ragged and j:
                 with k.when(k.cmp("lt", spot.start + j, self.g.pooled[2])):
-                    self._store_pixel(at, spot, spot.start + j, part)
+                    self._store_pixel(area, at, spot.row, spot.start + j, part)
             else:
-                self._store_pixel(at, spot, spot.start + j if spot.ragged else spot.across[j], part)
+                self._store_pixel(area, at, spot.row, spot.start + j, part)
 
-    def _store_pixel(self, at: _At, spot: _Spot, px: Int, sums: Sequence[Sequence[LoopValue]]) -> None:
+    def _store_pixel(self, area: _Area, at: _At, row: Int, px: Int, sums: Sequence[Sequence[LoopValue]]) -> None:
         g, k, start = self.g, self.k, 0
-        inside = g.outer((at.plane, spot.row, px))
-        place = (at.batch, *(
+        inside = g.outer((area.plane, row, px))
+        place = (area.batch, *(
             i * step + r for i, step, r in zip(inside, self.phase.step, self.phase.offset, strict=True)))  # fmt: skip
         for i, value in enumerate(sums[0]):
             lanes = value.lanes
@@ -349,10 +367,10 @@ class _Conv:
                 self.kernel.write((*place, channel), {self.anchor: self._finished(value, channel, mask)}, lanes, mask)
             else:
                 inputs: list[LoopValue] = []
-                for (_, (dz, dy, dx)), row in zip(self._pixels(), sums, strict=False):
-                    pixel = g.outer((at.plane * g.window[0] + dz, spot.row * g.window[1] + dy, px * g.window[2] + dx))
-                    known = {self.anchor: self._finished(row[i], channel, mask)}
-                    index = (at.batch, *pixel, channel)
+                for (_, (dz, dy, dx)), values in zip(self._pixels(), sums, strict=False):
+                    pixel = g.outer((area.plane * g.window[0] + dz, row * g.window[1] + dy, px * g.window[2] + dx))
+                    known = {self.anchor: self._finished(values[i], channel, mask)}
+                    index = (area.batch, *pixel, channel)
                     inputs.append(self.kernel.read(self.pool.inputs[0], index, lanes, mask, known))
                 pooled = combined(k, self.pool, inputs)
                 self.kernel.write((*place, channel), {self.pool: pooled}, lanes, mask)

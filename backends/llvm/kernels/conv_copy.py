@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from chainrule.backends.llvm.kernels.conv_shape import Geometry
 from chainrule.backends.llvm.kernels.pack import spread_loop
 from chainrule.backends.llvm.kernels.region import Kernel, KernelCall, Temp
-from chainrule.backends.loops import Buffer, Builder, Int, as_int, imax, imin
+from chainrule.backends.loops import Buffer, Builder, Int, as_int, ceil_div, imax, imin
 from chainrule.backends.loops import Value as LoopValue
 from chainrule.ir.graph import Input, Value
 from chainrule.ir.types import DType
@@ -29,14 +29,16 @@ def padded_copy(kernel: Kernel, x: Value, g: Geometry, temp: Temp) -> KernelCall
     """A kernel that fills a temporary with the whole padded image."""
     to = kernel.temp(temp, mode="w", shape=rooms(g))
     with spread_loop(kernel.k, (g.batch, g.room[0], g.room[1])) as (batch, plane, row):
-        copy_row(kernel, x, g, batch, plane, row, to, (batch, plane, row))
+        copy_row(kernel, x, g, (batch, plane, row, as_int(0)), g.room[2], to, (batch, plane, row))
     return kernel.built("padded copy")
 
 
-def copy_row(kernel: Kernel, x: Value, g: Geometry, batch: Int, plane: Int, row: Int, to: Buffer,
-             place: Sequence[Int]) -> None:  # fmt: skip
-    """One padded row. plane, row: of the padded, spread image; to: a buffer whose last axis is the row's elements."""
+def copy_row(kernel: Kernel, x: Value, g: Geometry, corner: tuple[Int, Int, Int, Int], columns: Int,
+             to: Buffer, place: Sequence[Int]) -> None:  # fmt: skip
+    """`columns` pixels of a padded row, which fill the last axis of `to`. corner: batch, plane, row and first column of
+    them in the padded, spread image."""
     k = kernel.k
+    batch, plane, row, column = corner
     inside = None
     at: list[Int] = []
     for position, axis in ((plane, 0), (row, 1)):
@@ -49,30 +51,33 @@ def copy_row(kernel: Kernel, x: Value, g: Geometry, batch: Int, plane: Int, row:
             inside = found if inside is None else k.and_(inside, found)
         at.append(source // step)
     if inside is None:
-        _copy_inside(kernel, x, g, (batch, *at), to, place)
+        _copy_inside(kernel, x, g, (batch, *at), (column, columns), to, place)
         return
     with k.when(inside):
-        _copy_inside(kernel, x, g, (batch, *at), to, place)
+        _copy_inside(kernel, x, g, (batch, *at), (column, columns), to, place)
     with k.otherwise():
         _fill(k, to, place, as_int(0), to.shape[-1])
 
 
-def _copy_inside(kernel: Kernel, x: Value, g: Geometry, at: Sequence[Int], to: Buffer, place: Sequence[Int]) -> None:
+def _copy_inside(kernel: Kernel, x: Value, g: Geometry, at: Sequence[Int], stretch: tuple[Int, Int], to: Buffer,
+                 place: Sequence[Int]) -> None:  # fmt: skip
     """A row that exists: zeros, the pixels that windows reach, zeros."""
     k, c = kernel.k, g.channels
-    pad, step, size, room = g.pad[2], g.spread[2], g.image[2], g.room[2]
+    step, size = g.spread[2], g.image[2]
+    column, room = stretch
+    shift = column - g.pad[2]  # where the stretch begins in the image
     if step == 1:
-        first, left = max(0, -pad), max(0, pad)
+        first, left = imax(0, shift), imin(imax(0, 0 - shift), room)
         count = imax(0, imin(size - first, room - left))
-        _fill(k, to, place, as_int(0), imin(left, room) * c)
-        _move(kernel, x, g, at, as_int(first), to, place, as_int(left), count)
-        _fill(k, to, place, imin(left + count, room) * c, to.shape[-1])
+        _fill(k, to, place, as_int(0), left * c)
+        _move(kernel, x, g, at, first, to, place, left, count)
+        _fill(k, to, place, (left + count) * c, to.shape[-1])
         return
     _fill(k, to, place, as_int(0), to.shape[-1])
-    low = -(pad // step) if pad < 0 else 0
-    high = imin(size, (room - 1 - pad) // step + 1)
+    low = imax(0, ceil_div(shift, step))
+    high = imin(size, (room - 1 + shift) // step + 1)
     with k.loop("px", low, high) as px:
-        _move(kernel, x, g, at, px, to, place, px * step + pad, as_int(1))
+        _move(kernel, x, g, at, px, to, place, px * step - shift, as_int(1))
 
 
 def _move(kernel: Kernel, x: Value, g: Geometry, at: Sequence[Int], first: Int, to: Buffer, place: Sequence[Int],

@@ -26,6 +26,7 @@ TOTALS_BYTES = 32 * 1024  # of sums that wait for the next block of depth
 NEAR_BYTES = 512  # pixels closer than this do not meet in one set of the 8-way first-level cache
 FLOPS_PER_ITERATION = 2_000_000  # a parallel iteration is worth about 20 microseconds
 MOST_ITERATIONS = 16
+SPAN = 8  # tiles of a row, and rows, of an iteration where the image's size is not known
 
 Reading = Literal["in place", "strip", "copy"]
 
@@ -142,15 +143,34 @@ def phases(op: PanelConv) -> list[Phase]:
 class Plan:
     """How a convolution is cut up.
 
-    across: pooled columns of a tile; rows: pooled rows of a parallel iteration; split: panels are split over
-    iterations, too; reading: where A comes from; blocked: the depth has several blocks, whose sums wait in totals.
+    across: pooled columns of a tile; rows: pooled rows of a parallel iteration; span: tiles of a row in an iteration,
+    whole: all of them; split: panels are split over iterations, too; reading: where A comes from; blocked: the depth
+    has several blocks, whose sums wait in totals.
     """
 
     across: int
     rows: int
+    span: int
+    whole: bool
     split: bool
     reading: Reading
     blocked: bool
+
+    def strip(self, g: Geometry) -> tuple[int, int, int]:
+        """Planes, rows and columns of the strip that an iteration reads."""
+        if self.whole:
+            return (*strip_rows(g, self.rows), g.room[2].const)
+        return (*strip_rows(g, self.rows), strip_columns(g, self.span * self.across))
+
+
+def strip_rows(g: Geometry, rows: int) -> tuple[int, int]:
+    """Planes and rows of the padded image that so many pooled rows read."""
+    return (g.window[0] - 1) * g.stride[0] + g.reach[0], (rows * g.window[1] - 1) * g.stride[1] + g.reach[1]
+
+
+def strip_columns(g: Geometry, columns: int) -> int:
+    """Columns of the padded image that so many pooled columns read."""
+    return (columns * g.window[2] - 1) * g.stride[2] + g.reach[2]
 
 
 def plan(g: Geometry, target: Target, dtype: DType, width: int, outs: Int, wide_sums: bool) -> Plan:
@@ -158,21 +178,40 @@ def plan(g: Geometry, target: Target, dtype: DType, width: int, outs: Int, wide_
 
     outs: output channels of a group. wide_sums: x is of another type than the sums, so it is copied for conversion.
     """
-    per_tile = math.prod(g.window)
-    step = g.channels * g.stride[2] * accumulated(dtype).itemsize
-    near = g.is_static and step.const <= NEAR_BYTES
+    size, per_tile = accumulated(dtype).itemsize, math.prod(g.window)
+    near = g.is_static and g.channels.const * g.stride[2] * size <= NEAR_BYTES
     most = most_rows(target, split_lanes(width, dtype), dtype, limit=28 if near else 8)
     across = _across(g.pooled[2], max(1, most // per_tile))
     depth = g.inner * math.prod(g.kernel)
     blocked = not (depth.is_const and depth.const <= BLOCK)
-    row_bytes = g.channels * g.room[2] * accumulated(dtype).itemsize * (
-        (g.window[0] - 1) * g.stride[0] + g.reach[0])
     reading: Reading = "strip" if g.touches_border or wide_sums else "in place"
-    if reading == "strip" and not (g.is_static and _strip(g, row_bytes, 1) <= 2 * STRIP_BYTES):
+    pixel = g.channels.const * size if g.channels.is_const else 2 * STRIP_BYTES
+
+    def fits(rows: int, span: int) -> bool:
+        """True when the strip and the waiting sums of an iteration are small enough."""
+        strip = math.prod(strip_rows(g, rows)) * strip_columns(g, span * across) * pixel
+        totals = rows * span * across * per_tile * width * size
+        return (reading != "strip" or strip <= STRIP_BYTES) and (not blocked or totals <= TOTALS_BYTES)
+
+    tiles = -(-g.pooled[2].const // across) if g.pooled[2].is_const else None
+    span = SPAN if tiles is None else max(1, tiles)
+    while span > 1 and not fits(1, span):
+        span = -(-span // 2)
+    if reading == "strip" and not fits(1, span):
         reading = "copy"
-    rows = _rows(g, width, accumulated(dtype).itemsize, across, reading, blocked, row_bytes, outs)
-    split = _few_iterations(g, rows, outs) and not (outs.is_const and outs.const <= width and g.groups == 1)
-    return Plan(across, rows, split, reading, blocked)
+    high = g.pooled[1].const if g.pooled[1].is_const else SPAN
+    rows = max([r for r in range(1, high + 1) if fits(r, span)], default=1)
+    wanted = _wanted_iterations(g, outs)
+    if g.pooled[1].is_const:
+        rows = min(rows, max(1, -(-high // wanted)))
+    if tiles is not None:
+        blocks = -(-high // rows) * (g.pooled[0].const if g.pooled[0].is_const else 1)
+        span = min(span, max(1, -(-tiles * blocks // wanted)))
+    whole = tiles is not None and span >= tiles
+    iterations = -(-high // rows) * (1 if tiles is None else -(-max(1, tiles) // span))
+    few = iterations * (g.batch.const if g.batch.is_const else 1) < min(8, wanted)
+    split = few and not (outs.is_const and outs.const <= width and g.groups == 1)
+    return Plan(across, rows, span, whole, split, reading, blocked)
 
 
 def _across(count: Int, most: int) -> int:
@@ -184,39 +223,10 @@ def _across(count: Int, most: int) -> int:
     return min(range(max(1, (most + 1) // 2), most + 1), key=lambda n: (-(-count.const // n) * n, -n))
 
 
-def _strip(g: Geometry, row_bytes: Int, rows: int) -> int:
-    """Bytes of the padded strip that so many pooled rows read."""
-    return row_bytes.const * ((rows * g.window[1] - 1) * g.stride[1] + g.reach[1])
-
-
-def _rows(g: Geometry, width: int, itemsize: int, across: int, reading: Reading, blocked: bool, row_bytes: Int,
-          outs: Int) -> int:  # fmt: skip
-    """Pooled rows of an iteration: what the strip or the waiting sums allow, and enough iterations for threads."""
-    count = g.pooled[1]
-    most = count.const if count.is_const else 8
-    if reading == "strip":
-        fits = [r for r in range(1, most + 1) if _strip(g, row_bytes, r) <= STRIP_BYTES]
-        most = fits[-1] if fits else 1
-    tiles = -(-g.pooled[2].const // across) if g.pooled[2].is_const else 8
-    if blocked:
-        bytes_per_row = tiles * across * math.prod(g.window) * width * itemsize
-        most = min(most, max(1, TOTALS_BYTES // bytes_per_row))
-    wanted = _wanted_iterations(g, outs)
-    if count.is_const and wanted > 1:
-        most = min(most, max(1, -(-count.const // wanted)))
-    return max(1, most)
-
-
 def _wanted_iterations(g: Geometry, outs: Int) -> int:
     """How many parallel iterations one image is worth."""
     if not g.is_static:
         return MOST_ITERATIONS
     flops = 2 * math.prod(n.const for n in g.sizes) * g.inner.const * math.prod(g.kernel) * (
-        outs.const * g.groups if outs.is_const else 64)
+        outs.const * g.groups if outs.is_const else 64)  # fmt: skip
     return min(MOST_ITERATIONS, flops // FLOPS_PER_ITERATION + 1)
-
-
-def _few_iterations(g: Geometry, rows: int, outs: Int) -> bool:
-    blocks = -(-g.pooled[1].const // rows) * g.pooled[0].const if g.is_static else MOST_ITERATIONS
-    images = g.batch.const if g.batch.is_const else 1
-    return images * blocks < min(8, _wanted_iterations(g, outs))
