@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 LARGEST_FILE = (1 << 31) - (1 << 24)  # bytes of weights that one protobuf message holds, with room for the rest
 TRIED_SIZES = (2, 5, 16, 32, 64, 224)  # of symbolic axes, until the model takes them: small ones may be below a window
+LARGE = 64  # a size above this is tried only when the model took no smaller one
 DRAWS = 3  # evaluations in f32, the later ones with inputs moved by MOVED, that show what rounding does to a result
 MOVED = 2.0**-20
 ROUNDING = 10.0  # how much further from float64 than the worst of these another program may be
@@ -178,14 +179,17 @@ def _sample_run(graph: Graph, weights: Sequence[Array]) -> tuple[list[Array], li
     """Seeded arguments with the given weights, and what the reference makes of them.
 
     Symbolic sizes are tried from small to large, whole numbers once as drawn and once as zeros: only the model knows
-    which images are too small and which indices too large.
+    which images are too small and which indices too large. Results that are empty or not finite are a last resort.
     """
     from chainrule.backends.reference import run
     from chainrule.passes.check import sample_inputs
 
     stored = dict(zip(graph.by_role("param", "state"), weights, strict=True))
+    found: tuple[list[Array], list[Array]] | None = None
     problem: ChainruleError | None = None
     for size in TRIED_SIZES if graph.symbols else TRIED_SIZES[:1]:
+        if found is not None and size > LARGE:
+            break
         drawn = sample_inputs(graph, {name: size + i for i, name in enumerate(graph.symbols)})
         plain = [np.zeros_like(a) if a.dtype.kind in "iu" else a for a in drawn]
         for arrays in (drawn, plain):
@@ -195,10 +199,18 @@ def _sample_run(graph: Graph, weights: Sequence[Array]) -> tuple[list[Array], li
             except ChainruleError as error:
                 problem = error
                 continue
-            if size == TRIED_SIZES[-1] or not graph.symbols or all(np.size(r) for r in results):
+            if all(_tells(r) for r in results):
                 return given, results
+            found = found or (given, results)
+    if found is not None:
+        return found
     raise ShapeError(f"{graph.name}: no seeded inputs were found that the model takes", notes=[str(problem)],
                      help="give fixed sizes in the specs, or verify=False")  # fmt: skip
+
+
+def _tells(array: Array) -> bool:
+    """It has elements, and all are finite."""
+    return bool(np.size(array)) and (array.dtype.kind in "iub" or bool(np.all(np.isfinite(array))))
 
 
 __all__ = ["export_onnx", "load_onnx", "stored_graph", "verify_model"]

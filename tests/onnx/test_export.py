@@ -102,6 +102,33 @@ def test_a_training_step_runs_in_plain_onnxruntime() -> None:
     assert models_agree(state["norm.running_mean"], mean, 2.0 * OTHER_FRAMEWORK)
 
 
+class Free(nn.Module):
+    """Strides, groups and pools on images of any size, odd ones too."""
+
+    def __init__(self) -> None:
+        self.first = nn.Conv2d(3, 8, 3, stride=2, padding=1)
+        self.second = nn.Conv2d(8, 8, 3, groups=4, padding=1)
+        self.out = nn.Linear(8, 3)
+
+    def __call__(self, x: cr.Tensor) -> cr.Tensor:
+        x = cr.max_pool2d(cr.gelu(self.first(x)), 2, ceil_mode=True)
+        x = cr.avg_pool2d(cr.silu(self.second(x)), 2)
+        return self.out(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize("size", [(11, 14), (16, 13)])
+def test_a_training_step_on_images_of_any_size_runs_in_onnxruntime(size: tuple[int, int]) -> None:
+    specs = (cr.spec("N", 3, "H", "W"), LABELS)
+    ours = cr.training_step(Free(), cr.cross_entropy, optim.SGD(0.1), specs, backend="reference")
+    session = quiet_session(cr.export_onnx(ours))
+    x, y = np.random.default_rng(0).standard_normal((4, 3, *size)).astype(np.float32), np.array([0, 1, 2, 0])
+    found = dict(zip([o.name for o in session.get_outputs()], session.run(None, {"x": x, "target": y}), strict=True))
+    assert models_agree(found["loss"], np.float64(float(ours(x, y))), OTHER_FRAMEWORK)
+    for name in ("first.weight", "second.weight", "out.bias"):
+        wanted = ours.state[f"params.{name}"].astype(np.float64)
+        assert models_agree(found[f"{name}.new"], wanted, OTHER_FRAMEWORK), name
+
+
 def test_all_that_holds_a_graph_can_be_exported() -> None:
     net = Net()
     compiled = cr.compile(net, IMAGES, backend="reference")

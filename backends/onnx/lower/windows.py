@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from chainrule.backends.onnx.raw import MaxPoolPlaces
-from chainrule.ir.dims import Dim, dim_max, dim_product
+from chainrule.ir.dims import Dim, dim_max, dim_product, lower_bound
 from chainrule.ir.graph import Value, build, get
 from chainrule.ir.types import f32, f64, i64
 from chainrule.ops.basic import constant, full, zeros_like
@@ -75,7 +75,7 @@ def fitted(y: Value, pad: Sequence[int], wanted: Sequence[Dim]) -> Value:
     """The part of y [N, C, *S] from the begins of pad on, of the wanted sizes, zeros where y ends before."""
     rank = len(wanted)
     after = [wanted[i] + pad[i] - y.shape[2 + i] for i in range(rank)]
-    if any(isinstance(a, int) and a > 0 for a in after):
+    if not all((low := lower_bound(0 - a)) is not None and low >= 0 for a in after):
         return pad_constant(y, (0, 0, *(-b for b in pad[:rank])), (0, 0, *after))
     return slice_sized(y, (0, 0, *pad[:rank]), (*y.shape[:2], *wanted))
 
