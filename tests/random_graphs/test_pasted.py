@@ -46,3 +46,14 @@ graph @rounded(%x_0: f32[N,8], %x_1: f32[N,8]) -> (f32[], f32[N,8]) {
   return %0, %3
 }
 """)
+
+
+def test_an_image_that_is_added_behind_its_convolution_through_another_sum() -> None:
+    check("""
+graph @side(%x_0: f32[12,2,2,8], %x_1: f32[12,2,2,8], %w_2: f32[2,2,3,3] param) -> f32[12,2,2,8] {
+  %0 = add(%x_0, %x_1) : f32[12,2,2,8]
+  %1 = conv2d(%x_1, %w_2) stride=(1,1) pad=(1,1,1,1) dilation=(1,1) groups=1 : f32[12,2,2,8]
+  %2 = add(%0, %1) : f32[12,2,2,8]
+  return %2
+}
+""")

@@ -47,8 +47,8 @@ def _phase(region: Region, target: Target, anchor: Value, phase: Phase) -> list[
     pool = pool_behind(region, anchor)
     window = pool.op.window if pool is not None and isinstance(pool.op, PoolLast) else (1,) * len(op.kernel)
     kernel = Kernel(region, target, f"conv_{region.name}"[:80])
-    behind = (v for node in region.epilogue_of(anchor) for v in node.inputs)
-    for value in dict.fromkeys(v for v in behind if isinstance(v.op, Input)):
+    others = (v for node in region.body.nodes if node is not anchor for v in node.inputs)
+    for value in dict.fromkeys(v for v in others if isinstance(v.op, Input)):
         kernel.input(region.body.inputs.index(value))  # in its own shape first: x may also be added to the result
     if phase.op is not anchor.op:
         for i in range(len(region.body.outputs)):
