@@ -17,6 +17,7 @@ from chainrule.ir.graph import Graph
 from chainrule.ir.op import Array
 from chainrule.ir.types import as_dtype, bf16
 
+LARGEST_MODEL = (1 << 31) - (1 << 24)  # bytes of weights in one protobuf message, with room for the rest
 Session = Any  # onnxruntime.InferenceSession, which has no types
 
 
@@ -50,6 +51,9 @@ class OnnxExecutable:
         self._changed = False
         if self._session is not None and same:
             return
+        if sum(w.nbytes for w in self.weights) > LARGEST_MODEL:
+            raise NotSupported(f"{self.graph.name}: weights of more than 2 GB do not fit into one message to onnxruntime",
+                               help="export_onnx writes them to a file of their own")  # fmt: skip
         self._copies = [array.copy() for array in self._fixed]
         model = export_graph(self.graph, self.weights, opset=self.opset, check=False)
         self._session = session_of(model.SerializeToString(), self.threads, self.providers)

@@ -23,7 +23,6 @@ from chainrule.loaded import GraphModule
 if TYPE_CHECKING:
     from chainrule.backends.onnx.export import ModelProto
 
-LARGEST_FILE = (1 << 31) - (1 << 24)  # bytes of weights that one protobuf message holds, with room for the rest
 TRIED_SIZES = (2, 5, 16, 32, 64, 224)  # of symbolic axes, until the model takes them: small ones may be below a window
 LARGE = 64  # a size above this is tried only when the model took no smaller one
 DRAWS = 3  # evaluations in f32, the later ones with inputs moved by MOVED, that show what rounding does to a result
@@ -55,11 +54,12 @@ def export_onnx(model: Any, path: PathLike | None = None, *specs: Any, opset: in
 def _exported(graph: Graph, weights: Sequence[Array], path: PathLike | None, opset: int | None,
               ir_version: int | None, verify: bool, external_data: bool | None,
               name: str | None) -> ModelProto | Path:  # fmt: skip
+    from chainrule.backends.onnx.executable import LARGEST_MODEL
     from chainrule.backends.onnx.export import DEFAULT_OPSET, check_model, export_graph
     from chainrule.backends.onnx.external import External
 
     place = None if path is None else _checked_path(path)
-    large = sum(w.nbytes for w in weights) > LARGEST_FILE if external_data is None else external_data
+    large = sum(w.nbytes for w in weights) > LARGEST_MODEL if external_data is None else external_data
     if large and place is None:
         raise ArgumentError(f"{graph.name}: weights in a file of their own need a path", help="give a path to write to")
     external = External(f"{place.name}.data") if large and place is not None else None
