@@ -52,7 +52,7 @@ class OnnxExecutable:
         if self._session is not None and same:
             return
         if sum(w.nbytes for w in self.weights) > LARGEST_MODEL:
-            raise NotSupported(f"{self.graph.name}: weights of more than 2 GB do not fit into one message to onnxruntime",
+            raise NotSupported(f"{self.graph.name}: more than 2 GB of weights do not fit into one message",
                                help="export_onnx writes them to a file of their own")  # fmt: skip
         self._copies = [array.copy() for array in self._fixed]
         model = export_graph(self.graph, self.weights, opset=self.opset, check=False)
