@@ -9,7 +9,7 @@ its users lie in several elementwise regions of one shape, those become one, if 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -17,6 +17,7 @@ from chainrule.ir.graph import Get, Graph, Value, build, get, new_input, reachab
 from chainrule.ir.op import Op
 from chainrule.ir.types import TensorType
 from chainrule.loc import Loc, using
+from chainrule.ops import activations_smooth, transcendental, trigonometric
 from chainrule.ops.basic import Constant, Full, Fuse, SizeOf
 from chainrule.ops.elementwise import Elementwise
 from chainrule.ops.ranges import Iota
@@ -49,6 +50,22 @@ class _Region:
     outputs: dict[Value, None]
 
 
+# Ops whose code is a polynomial: a region is bounded by its code, and one of these weighs as much as many additions.
+HEAVY: frozenset[type[Op]] = frozenset((*transcendental.OPS, *trigonometric.OPS, *activations_smooth.OPS))
+HEAVY_WEIGHT = 8
+MAX_UNROLLED_WEIGHT = 32
+
+
+def weight(node: Value) -> int:
+    """How many nodes' worth of code a node is."""
+    return HEAVY_WEIGHT if type(node.op) in HEAVY else 1
+
+
+def weight_of(members: Iterable[Value]) -> int:
+    """The weight of a region."""
+    return sum(weight(node) for node in members)
+
+
 def is_pointwise(node: Value) -> bool:
     """True for what a sweep computes element by element: elementwise ops, and stretching by broadcast."""
     return isinstance(node.op, Elementwise | Expand)
@@ -56,7 +73,7 @@ def is_pointwise(node: Value) -> bool:
 
 @dataclass(frozen=True)
 class FuseRegions(Pass):
-    """Forms regions as the anchors allow; max_nodes bounds a region, because code generation is not linear."""
+    """Forms regions as the anchors allow; max_nodes bounds its weight, because code generation is not linear."""
 
     name: ClassVar[str] = "fuse"
     anchors: Anchors = field(default_factory=Anchors)
@@ -95,7 +112,7 @@ class FuseRegions(Pass):
         if len(regions) > 1 or any(u not in region_of for u in users):
             return self._merged(graph, node, regions, region_of, is_output or any(u not in region_of for u in users))
         (region,) = regions
-        if len(region.members) >= self.max_nodes:
+        if weight_of(region.members) + weight(node) > self._limit(region.anchor):
             return None
         if is_pointwise(node):
             if not all(self._may_read(u, node, region) for u in users):
@@ -119,7 +136,7 @@ class FuseRegions(Pass):
         fits = (
             is_pointwise(node)
             and all(r.anchor is None and r.root.shape == node.shape for r in regions)
-            and len(members) < self.max_nodes
+            and weight_of(members) + weight(node) <= self.max_nodes
             and all(region_of.get(u) is None or node.shape == u.shape for u in graph.users[node])
         )
         if not fits or _returns(graph, {**members, node: None}, region_of):
@@ -133,6 +150,11 @@ class FuseRegions(Pass):
         if is_output:
             whole.outputs[node] = None
         return whole
+
+    def _limit(self, anchor: Value | None) -> int:
+        """The most that a region of this anchor may weigh: products unroll their epilogue over a tile of registers."""
+        unrolled = anchor is not None and type(anchor.op) not in self.anchors.prologue
+        return MAX_UNROLLED_WEIGHT if unrolled else self.max_nodes
 
     def _may_read(self, user: Value, node: Value, region: _Region) -> bool:
         """True if computing node where user reads it repeats no work."""
@@ -152,7 +174,7 @@ class FuseRegions(Pass):
         return False
 
     def _may_anchor(self, node: Value, region: _Region, users: tuple[Value, ...]) -> bool:
-        if type(node.op) not in self.anchors.epilogue:
+        if type(node.op) not in self.anchors.epilogue or weight_of(region.members) >= self._limit(node):
             return False
         if region.anchor is not None:
             fits = self.anchors.chains.get((type(node.op), type(region.anchor.op)))
@@ -220,7 +242,7 @@ def _moved(node: Value, done: Mapping[Value, Value]) -> Value:
 
 def _close(region: _Region, done: dict[Value, Value], notes: Notes) -> None:
     """Builds the region's op and tells where its results now come from."""
-    order = [v for v in reachable(region.outputs) if v in region.members]
+    order = list(reachable(region.outputs, within=region.members))
     inner: dict[Value, Value] = {}
     arguments: dict[Value, Value] = {}
     for node in order:
