@@ -15,7 +15,7 @@ import itertools
 import math
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import ClassVar, Literal
@@ -263,8 +263,11 @@ def input_name(value: Value) -> str:
     return value.op.name_
 
 
-def reachable(roots: Iterable[Value]) -> tuple[Value, ...]:
-    """All nodes that the roots reach, producers before users, in an order that depends on the structure alone."""
+def reachable(roots: Iterable[Value], within: Container[Value] | None = None) -> tuple[Value, ...]:
+    """All nodes that the roots reach, producers before users, in an order that depends on the structure alone.
+
+    within: only these, and what they reach through each other; the walk does not leave them.
+    """
     order: dict[Value, None] = {}
     stack = [(root, False) for root in reversed(list(roots))]
     while stack:
@@ -275,7 +278,8 @@ def reachable(roots: Iterable[Value]) -> tuple[Value, ...]:
             order[node] = None
             continue
         stack.append((node, True))
-        stack.extend((v, False) for v in reversed(node.inputs) if v not in order)
+        inner = node.inputs if within is None else [v for v in node.inputs if v in within]
+        stack.extend((v, False) for v in reversed(inner) if v not in order)
     return tuple(order)
 
 
