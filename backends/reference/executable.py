@@ -24,11 +24,12 @@ class ReferenceExecutable:
         given = iter(arrays)
         stored = dict(zip(self.graph.by_role("param", "state"), self.weights, strict=True))
         ordered = [stored[v] if v in stored else next(given) for v in self.graph.inputs]
-        results = run(self.graph, ordered, precise=self.precise)
+        # Copies, before any state is written: a result, or a new value of state, may be the old state itself.
+        results = [np.array(r) for r in run(self.graph, ordered, precise=self.precise)]
         count = len(self.graph.outputs)
         for (state, _), new in zip(self.graph.updates, results[count:], strict=True):
             np.copyto(stored[state], new, casting="same_kind")
-        return [np.array(r) for r in results[:count]]
+        return results[:count]
 
     def refresh(self) -> None:
         """Nothing is derived from the weights: they are read at each call."""

@@ -1,4 +1,4 @@
-"""What looks odd and is right all the same: views, other libraries' arrays, lists, models without super().__init__()."""
+"""What looks odd and is right all the same: views, arrays of other libraries, lists, models without base init."""
 
 from __future__ import annotations
 
