@@ -91,7 +91,8 @@ def load_onnx(source: PathLike | bytes | ModelProto) -> GraphModule:
     """
     from chainrule.backends.onnx.importing import import_model
 
-    found = import_model(source)
+    with located():
+        found = import_model(source)
     return GraphModule(found.graph, {w.value: w.array for w in found.weights})
 
 
@@ -112,7 +113,8 @@ def _checked_path(path: PathLike) -> Path:
     if not place.parent.is_dir():
         raise ArgumentError(f"export_onnx: there is no folder {place.parent}", help="make it first")
     if not os.access(place.parent, os.W_OK):
-        raise ArgumentError(f"export_onnx: {place} cannot be written: the folder is not yours to write")
+        raise ArgumentError(f"export_onnx: {place} cannot be written: the folder is not yours to write",
+                            help="choose another folder")  # fmt: skip
     return place
 
 

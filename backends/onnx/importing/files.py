@@ -32,7 +32,7 @@ def read_model(source: object) -> tuple[ModelProto, Path | None, str]:
     if isinstance(source, ModelProto):
         return source, None, source.graph.name or "model"
     if isinstance(source, bytes | bytearray | memoryview):
-        return _parsed(bytes(source), "the given bytes"), None, "model"
+        return _parsed(bytes(source), "what was given"), None, "model"
     if not isinstance(source, str | os.PathLike):
         raise ArgumentError(f"load_onnx: {type(source).__name__} is not a model",
                             help="give a path, the bytes of a model, or a ModelProto")  # fmt: skip
@@ -44,7 +44,8 @@ def _file_bytes(place: Path) -> bytes:
     try:
         handle = os.open(place, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except OSError as problem:
-        raise ArgumentError(f"load_onnx: {place} cannot be read: {problem.strerror}") from problem
+        cause = f"load_onnx: {place} cannot be read: {problem.strerror}"
+        raise ArgumentError(cause, help="check the path") from problem
     status = os.fstat(handle)
     if not stat.S_ISREG(status.st_mode):
         os.close(handle)
@@ -61,7 +62,8 @@ def _parsed(data: bytes, what: str) -> ModelProto:
     try:
         model.ParseFromString(data)
     except (DecodeError, ValueError, RecursionError) as problem:
-        raise ModelError(f"{what} is not an ONNX model: {problem}", help=_hint(data)) from problem
+        raise ModelError(f"{what} is not an ONNX model", notes=[f"it has {len(data)} bytes"],
+                         help=_hint(data)) from problem  # fmt: skip
     if not model.HasField("graph") or not model.opset_import:
         raise ModelError(f"{what} is not an ONNX model: it has no graph or no operator set", help=_hint(data))
     if not all(isinstance(text, str) for text in _texts(model)):

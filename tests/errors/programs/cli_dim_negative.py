@@ -1,0 +1,3 @@
+from chainrule.cli import main
+
+main(["run", "mlp", "--dim", "N=-2"])

@@ -1,0 +1,3 @@
+import chainrule as cr
+
+cr.load_onnx(b"")
