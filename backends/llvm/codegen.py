@@ -39,6 +39,16 @@ def generate(sources: Sequence[Source], target: Target) -> list[bytes]:
     return [by_index[i] for i in range(len(sources))]
 
 
+def linked_object(sources: Sequence[Source], target: Target) -> bytes:
+    """One relocatable object of all the sources. The code of each is what it is alone: no pass sees them together."""
+    owner = machine(target)
+    context = llvm().create_context()  # modules of several contexts cannot be linked: LLVM ends the process
+    whole = _parsed(sources[0], owner, context)
+    for source in sources[1:]:
+        whole.link_in(_parsed(source, owner, context))
+    return owner.emit_object(whole)
+
+
 def assembly_text(source: Source, target: Target) -> str:
     """The assembly text of a source."""
     owner = machine(target)
@@ -59,6 +69,7 @@ def llvm() -> Any:
 
     binding.initialize_all_targets()
     binding.initialize_all_asmprinters()
+    binding.initialize_native_asmparser()
     return binding
 
 
@@ -88,9 +99,9 @@ def _object(source: Source, owner: Any, emit: Callable[[Any, Any], bytes] | None
     return owner.emit_object(parsed) if emit is None else emit(owner, parsed)
 
 
-def _parsed(source: Source, owner: Any) -> Any:
+def _parsed(source: Source, owner: Any, context: Any = None) -> Any:
     text, optimise = source
-    parsed = llvm().parse_assembly(text, llvm().create_context())
+    parsed = llvm().parse_assembly(text, context or llvm().create_context())
     parsed.triple = owner.triple
     parsed.data_layout = str(owner.target_data)
     if optimise:

@@ -5,7 +5,7 @@ Binding is the slow path of a call with new sizes; the frame is kept and serves 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,15 +100,8 @@ def make_frame(program: Program, bound: Bound, code: Linked, weights: Sequence[n
         elif storage.kind == "constant":
             fixed[i] = program.constants[storage.index].ctypes.data
     used = threads if bound.seconds > SERIAL_PROGRAM_SECONDS else 1
-    steps: list[native.Step] = [
-        native.Call(code.address(step.code.symbol), b.extent, b.seconds < SERIAL_STEP_SECONDS, step.storages, b.sizes)
-        for step, b in zip(program.steps, bound.steps, strict=True)
-    ]
-    if program.commit is not None:
-        steps.insert(program.commit, native.StopIfFailed())
-    steps += [native.Copy(c.target, c.source, bound.sizes[c.source]) for c in program.copies]
     return Frame(
-        steps=steps,
+        steps=native_steps(program, bound, code.address),
         n_buffers=len(program.storages),
         fixed=fixed,
         inputs=_ports(program, bound, "input"),
@@ -118,6 +111,18 @@ def make_frame(program: Program, bound: Bound, code: Linked, weights: Sequence[n
         keep_alive=(code, tuple(weights), tuple(program.constants)),
         release_gil=bound.seconds > RELEASE_GIL_SECONDS,
     )
+
+
+def native_steps(program: Program, bound: Bound, address: Callable[[str], int]) -> list[native.Step]:
+    """The program as steps of the driver. address: of a kernel, by its symbol."""
+    steps: list[native.Step] = [
+        native.Call(address(step.code.symbol), b.extent, b.seconds < SERIAL_STEP_SECONDS, step.storages, b.sizes)
+        for step, b in zip(program.steps, bound.steps, strict=True)
+    ]
+    if program.commit is not None:
+        steps.insert(program.commit, native.StopIfFailed())
+    steps += [native.Copy(c.target, c.source, bound.sizes[c.source]) for c in program.copies]
+    return steps
 
 
 def _ports(program: Program, bound: Bound, kind: str) -> list[tuple[int, np.dtype, tuple[int, ...]]]:

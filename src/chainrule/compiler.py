@@ -18,8 +18,12 @@ from chainrule.frontend.places import located
 from chainrule.frontend.trace import Traced, require_function, trace
 from chainrule.ir.graph import Graph, Input, Value, input_name
 from chainrule.ir.types import TensorType
+from chainrule.native import save_native
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from chainrule.frontend.checkpoint import PathLike
     from chainrule.frontend.training import StepGraph
     from chainrule.passes.base import Check, PassReport
 
@@ -159,6 +163,13 @@ class Executable:
             leaves = self.traced.arguments.flatten(arrays, named)
             checked = [as_input(leaf, value) for leaf, value in zip(leaves, self._inputs, strict=True)]
             _check_numerics(self.graph, checked, self._weights)
+
+    def save(self, path: PathLike, *, dims: Mapping[str, int] | None = None, weights: str = "embedded",
+             name: str | None = None) -> tuple[Path, ...]:  # fmt: skip
+        """Writes native code with a C header, for programs without Python: see chainrule.native.save_native."""
+        names = [input_name(v) for v in self.graph.by_role("param", "state")]
+        with located():
+            return save_native(self.program, path, names, dims=dims, weights=weights, name=name)
 
     def profile(self, *arrays: object) -> list[dict[str, object]]:
         """One row per kernel call of one run: seconds, kernel, place, why. NotSupported where there are no kernels."""
@@ -401,6 +412,18 @@ class Step:
             self._evaluation.refresh()
         found = self._evaluation(*batch, **named)
         return StepLoss(float(found["loss"]), {k: float(v) for k, v in found.items() if k != "loss"})
+
+    def save(self, path: PathLike, *, dims: Mapping[str, int] | None = None, weights: str = "embedded",
+             name: str | None = None) -> tuple[Path, ...]:  # fmt: skip
+        """Writes the step as native code with a C header: a C program then trains the model.
+
+        The weights, with the optimiser's state, are a block that the caller owns and each call changes in place. See
+        chainrule.native.save_native.
+        """
+        names = {source.value: source.name for source in self.made.sources}
+        ordered = [names[v] for v in self.graph.by_role("param", "state")]
+        with located():
+            return save_native(self.program, path, ordered, dims=dims, weights=weights, name=name)
 
     def check_numerics(self, *batch: object, **named: object) -> None:
         """Raises NumericsError naming the line that makes the first NaN or infinity of a step on this batch.

@@ -1,4 +1,4 @@
-"""`chainrule compile`: compiles a model, says what it took, and can write what it read back as text or LLVM code."""
+"""`chainrule compile`: compiles a model, says what it took, and can write it as native code with a C header."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", help="x86-64-v2, x86-64-v3, x86-64-v4; default: this machine")
     parser.add_argument("--pipeline", default="default", help="default, strict or plain")
     parser.add_argument("--verify", action="store_true", help="check every pass against the reference")
+    parser.add_argument("-o", "--output", metavar="FILE.so", help="write a shared object (.so) or object file (.o) and "
+                        "a C header; symbolic sizes are fixed by --dim (else 1)")  # fmt: skip
+    parser.add_argument("--weights", default="embedded", choices=("embedded", "file"),
+                        help="with -o: inside the code (default), or in a file of their own")  # fmt: skip
     parser.add_argument("--timings", action="store_true", help="where the time goes, pass by pass")
 
 
@@ -36,6 +40,9 @@ def run(arguments: argparse.Namespace) -> int:
         "calls": len(getattr(program, "steps", ())),
         **made.memory(loaded.dims),
     }
+    files = () if arguments.output is None else made.save(arguments.output, dims=loaded.dims, weights=arguments.weights)
+    if files:
+        facts["files"] = [str(file) for file in files]
     if arguments.timings:
         facts["passes"] = {r.name: round(r.seconds, 5) for r in made.reports}
     if arguments.json:
@@ -44,6 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{loaded.name}: compiled in {seconds * 1e3:.0f} ms, {facts['kernels']} kernels in {facts['calls']} calls")
     print(f"memory at {dict(loaded.dims) or 'its fixed sizes'}: weights {_size(facts['weight_bytes'])}, "
           f"temporaries {_size(facts['arena_bytes'])} (bound {_size(facts['arena_bound_bytes'])})")  # fmt: skip
+    for file in files:
+        print(f"wrote {file} ({_size(file.stat().st_size)})")
     if arguments.timings:
         for report in made.reports:
             print(f"  {report}")
