@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
 from chainrule.errors import ModelError, NotSupported
 from chainrule.ir.dims import Dim, DimExpr
-from chainrule.ir.graph import Value
+from chainrule.ir.graph import Graph, Value
 from chainrule.ir.op import Array
 from chainrule.ir.types import DType
 from chainrule.ops.basic import constant, size_of
@@ -43,6 +44,39 @@ class Entry:
         return self._value
 
 
+@dataclass(frozen=True, eq=False)
+class Body:
+    """A graph out of an attribute as a Graph of its own.
+
+    Its inputs are those that were asked for, then one for each value of captured: what its nodes read from outside.
+    """
+
+    graph: Graph
+    captured: tuple[Value, ...]
+
+
+class Subgraph(Protocol):
+    """A graph that is an attribute (a branch, a body), as the reader of its node sees it. It may be read many times."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of its inputs."""
+        ...
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of its outputs."""
+        ...
+
+    def inlined(self, arguments: Sequence[Entry]) -> list[Entry]:
+        """Its outputs for these inputs, as nodes of the graph around it: a branch that is known, a loop unrolled."""
+        ...
+
+    def body(self, inputs: Sequence[Value]) -> Body:
+        """The graph of its outputs, read with these inputs (made by new_input) for its own."""
+        ...
+
+
 def _made(content: Array, dtype: DType) -> Value:
     """Numbers as a constant; symbolic sizes as what the inputs' shapes tell at run time."""
     flat = content.reshape(-1).tolist()
@@ -55,13 +89,18 @@ def _made(content: Array, dtype: DType) -> Value:
 
 @dataclass(frozen=True)
 class Given:
-    """One ONNX node: what a form reads. outputs: how many of its outputs are named, the last named one included."""
+    """One ONNX node: what a form reads. outputs: how many of its outputs are named, the last named one included.
+
+    opset: the version of its domain. domain: "" is ONNX's own.
+    """
 
     op_type: str
     opset: int
     entries: tuple[Entry | None, ...]
     attributes: Mapping[str, object]
     outputs: int = 1
+    domain: str = ""
+    graphs: Mapping[str, Subgraph] = field(default_factory=dict[str, "Subgraph"])
 
     def entry(self, position: int) -> Entry:
         """The input at a position. Raises ModelError when it is absent."""
@@ -153,6 +192,13 @@ class Given:
             return None
         if not isinstance(found, tuple) or not all(isinstance(n, int) for n in found):
             raise ModelError(f"{self.op_type}: the attribute {name} is no list of whole numbers")
+        return found
+
+    def graph(self, name: str) -> Subgraph:
+        """An attribute that is a graph."""
+        found = self.graphs.get(name)
+        if found is None:
+            raise ModelError(f"{self.op_type}: the attribute {name} is missing or no graph")
         return found
 
     def axes(self, input_since: int, position: int = 1) -> tuple[int, ...] | None:

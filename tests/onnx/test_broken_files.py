@@ -146,7 +146,7 @@ BREAKS: dict[str, tuple[Break, str]] = {
     "external data of bytes": (external, "was not read from a file"),
     "metadata that is not JSON": (lambda p: helper.set_model_props(p, {"chainrule.roles": "{"}), "is not JSON"),
     "a reshape to too much": (add_node("Reshape", ["y", "w1"], ["z"]), "Reshape"),
-    "sparse weights": (lambda p: p.graph.sparse_initializer.append(onnx.SparseTensorProto()), "sparse"),
+    "sparse weights of nothing": (lambda p: p.graph.sparse_initializer.append(onnx.SparseTensorProto()), "UNDEFINED"),
 }
 
 

@@ -14,13 +14,14 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from google.protobuf.message import DecodeError
-from onnx import ModelProto, TensorProto, numpy_helper
+from onnx import ModelProto, SparseTensorProto, TensorProto, numpy_helper
 
 from chainrule.backends.onnx.dtypes import dtype_of
-from chainrule.errors import ArgumentError, ModelError
+from chainrule.errors import ArgumentError, ModelError, NotSupported
 from chainrule.ir.op import Array
 
 LARGEST_MODEL = (1 << 31) - 1  # bytes of one protobuf message
+LARGEST_DENSE = 1 << 28  # bytes that a few stated ones may become
 
 
 def read_model(source: object) -> tuple[ModelProto, Path | None, str]:
@@ -102,10 +103,39 @@ class Tensors:
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
 
+    def named(self, tensor: TensorProto | SparseTensorProto) -> tuple[str, Array]:
+        """The name and the numbers of an initializer, a sparse one made dense."""
+        if isinstance(tensor, SparseTensorProto):
+            return tensor.values.name, self.dense(tensor)
+        return tensor.name, self.array(tensor)
+
+    def dense(self, tensor: SparseTensorProto) -> Array:
+        """The numbers of a sparse tensor: zeros but for those that are stated, at flat or at separate indices."""
+        what = f"the sparse tensor {tensor.values.name!r}"
+        shape, values, indices = tuple(tensor.dims), self.array(tensor.values), self.array(tensor.indices)
+        if any(d < 0 for d in shape) or math.prod(shape) * values.dtype.itemsize > LARGEST_DENSE:
+            raise ModelError(f"{what} has the shape {list(shape)}",
+                             help=f"at most {LARGEST_DENSE} bytes are made dense")  # fmt: skip
+        fitting = values.ndim == 1 and indices.shape in ((len(values),), (len(values), len(shape)))
+        if not fitting or indices.dtype != np.int64:
+            raise ModelError(f"{what} has {list(values.shape)} values at {list(indices.shape)} {indices.dtype} indices",
+                             help="indices are i64[NNZ] or i64[NNZ,RANK]")  # fmt: skip
+        limits = np.asarray(shape if indices.ndim == 2 else (math.prod(shape),), np.int64)
+        places = indices.reshape(len(values), len(limits))
+        if ((places < 0) | (places >= limits)).any():
+            raise ModelError(f"{what} has an index outside of its shape {list(shape)}")
+        found = np.zeros(shape, values.dtype)
+        if len(values):
+            found[tuple(places.T) if indices.ndim == 2 else np.unravel_index(indices, shape)] = values
+        return found
+
     def array(self, tensor: TensorProto) -> Array:
         """The numbers of a tensor. Raises ModelError where its bytes are not those of its shape."""
         what = f"tensor {tensor.name!r}" if tensor.name else "a tensor"
-        dtype = dtype_of(tensor.data_type)
+        try:
+            dtype = dtype_of(tensor.data_type)
+        except NotSupported as problem:
+            raise NotSupported(f"{what}: {problem.cause}", help=problem.help) from None
         shape = tuple(tensor.dims)
         if any(d < 0 for d in shape):
             raise ModelError(f"{what} has the shape {list(shape)}", help="sizes are not negative")

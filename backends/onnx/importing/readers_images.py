@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from chainrule.backends.onnx.node import Given, shortest
+from chainrule.backends.onnx.node import Entry, Given, shortest
 from chainrule.errors import ModelError, NotSupported
 from chainrule.ir.dims import Dim, DimExpr, dim_product
 from chainrule.ir.graph import Value
@@ -22,7 +22,7 @@ from chainrule.ops.ranges import iota
 from chainrule.ops.resize import resize
 from chainrule.ops.transcendental import pow
 
-Read = Value | tuple[Value | None, ...]
+Read = Value | Entry | tuple[Value | Entry | None, ...]  # an Entry carries what is known of it
 Reader = Callable[[Given], Read]
 
 

@@ -1,0 +1,72 @@
+"""All that a model needs and that is not built, in one message, before anything is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from onnx import ModelProto, NodeProto, defs
+
+from chainrule.backends.onnx.importing.domains import domain_of, is_read
+from chainrule.backends.onnx.importing.functions import Functions, nodes_within
+from chainrule.errors import ModelError, NotSupported
+
+LEAST_OPSET = 7
+MOST_NODES = 1_000_000
+
+Versions = Mapping[str, int]
+
+
+def opset_of(model: ModelProto) -> dict[str, int]:
+    """The versions of the operator sets by domain. Raises ModelError without ONNX's own, NotSupported out of reach."""
+    stated = {domain_of(o.domain): o.version for o in model.opset_import}
+    version, newest = stated.get("", 0), defs.onnx_opset_version()
+    if not version:
+        raise ModelError("the model names no operator set of ONNX's own domain")
+    if not LEAST_OPSET <= version <= newest:
+        raise NotSupported(f"opset {version} is not built", help=f"{LEAST_OPSET} to {newest} are; convert the model")
+    return stated
+
+
+def refuse_unread(model: ModelProto, functions: Functions, label: str) -> None:
+    """Raises NotSupported naming every op that nothing reads: its domain, version, first node and how often."""
+    found: dict[tuple[str, str, int], list[str]] = {}
+    for node, versions in _all_nodes(model, functions, label):
+        domain = domain_of(node.domain)
+        if not is_read(domain, node.op_type):
+            key = (domain, node.op_type, _version(domain, node.op_type, versions))
+            found.setdefault(key, []).append(node.name or "(no name)")
+    if not found:
+        return
+    notes = [f"{op} (domain {domain or 'ai.onnx'}, version {version}): {len(names)} times, first at node {names[0]}"
+             for (domain, op, version), names in found.items()]  # fmt: skip
+    raise NotSupported(f"{label} has {len(found)} ops that are not built: " + ", ".join(op for _, op, _ in found),
+                       notes=notes, help="export the model without them, or written in other ops")  # fmt: skip
+
+
+def _all_nodes(model: ModelProto, functions: Functions, label: str) -> Iterator[tuple[NodeProto, Versions]]:
+    """Every node that is no call, also inside graphs and functions, with the operator sets it is written in."""
+    count, entered = 0, set[int]()
+    waiting: list[tuple[Iterator[NodeProto], Versions]] = [(nodes_within(model.graph.node), opset_of(model))]
+    while waiting:
+        nodes, versions = waiting.pop()
+        for node in nodes:
+            count += 1
+            if count > MOST_NODES:
+                raise ModelError(f"{label} has more than {MOST_NODES} nodes", help="fewer are read")
+            function = functions.called(node)
+            if function is None:
+                yield node, versions
+            elif id(function) not in entered:
+                entered.add(id(function))
+                own = {domain_of(o.domain): o.version for o in function.opset_import}
+                waiting.append((nodes_within(function.node), own))
+
+
+def _version(domain: str, op: str, versions: Versions) -> int:
+    """The version that the op has in the operator set, where that is known."""
+    stated = versions.get(domain, 0)
+    known = not domain and defs.has(op) and 1 <= stated <= defs.onnx_opset_version()
+    try:
+        return defs.get_schema(op, stated).since_version if known else stated
+    except defs.SchemaError:  # it came later
+        return stated

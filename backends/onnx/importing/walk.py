@@ -1,0 +1,281 @@
+"""Reads nodes: each by its form, or by a reader, or by what is known before it runs. Calls of functions are inlined."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto
+
+from chainrule import loc as locations
+from chainrule.backends.onnx.dtypes import dtype_of
+from chainrule.backends.onnx.forms import FORMS_NAMED
+from chainrule.backends.onnx.importing.attributes import attribute, plain_attributes
+from chainrule.backends.onnx.importing.contents import BOOLEAN, LARGEST, fold
+from chainrule.backends.onnx.importing.domains import OWN, READERS, domain_of
+from chainrule.backends.onnx.importing.files import Tensors
+from chainrule.backends.onnx.importing.functions import Functions
+from chainrule.backends.onnx.importing.refusal import MOST_NODES
+from chainrule.backends.onnx.importing.scope import MOST_NESTED, Arguments, Scope
+from chainrule.backends.onnx.node import Body, Entry, Given, Subgraph
+from chainrule.errors import ChainruleError, ModelError, NotSupported
+from chainrule.ir.dims import DimExpr
+from chainrule.ir.graph import Graph, Value, results
+from chainrule.ir.op import Array, Op
+from chainrule.ir.types import DType, TensorType, as_dtype, bool_, i64
+from chainrule.loc import Loc
+from chainrule.ops.basic import Constant, constant
+
+FILLING = frozenset({"ConstantOfShape", "Range"})  # as data they stay what they are, although their numbers are known
+_OUR_PLACES = re.compile(r"[^,:\n]+:\d+(, [^,:\n]+:\d+)*\Z")
+
+
+@dataclass
+class _Frame:
+    """A list of nodes that is being read. call: the node whose outputs it gives, for the body of a function."""
+
+    scope: Scope
+    nodes: Iterator[tuple[int, NodeProto]]
+    function: FunctionProto | None = None
+    call: NodeProto | None = None
+
+
+@dataclass(eq=False)
+class Walker:
+    """Reads the nodes of one model, whatever scope they stand in. ours: chainrule wrote it, with source lines."""
+
+    label: str
+    tensors: Tensors
+    functions: Functions
+    ours: bool = False
+    count: int = 0
+
+    def read(self, nodes: Sequence[NodeProto], scope: Scope) -> None:
+        """Every node, in order; its outputs become entries of the scope."""
+        frames = [_Frame(scope, enumerate(nodes))]
+        while frames:
+            frame = frames[-1]
+            index, node = next(frame.nodes, (0, None))
+            if node is None:
+                frames.pop()
+                if frame.call is not None:
+                    self._return(frame, frames[-1].scope)
+                continue
+            self.count += 1
+            if self.count > MOST_NODES:
+                raise ModelError(f"{self.label} expands to more than {MOST_NODES} nodes")
+            function = self.functions.called(node)
+            if function is not None:
+                frames.append(self._call(function, node, index, frame.scope))
+            else:
+                self._read_node(index, node, frame.scope)
+
+    def _read_node(self, index: int, node: NodeProto, scope: Scope) -> None:
+        place = self._places(index, node, scope)
+        named = [i for i, name in enumerate(node.output) if name]
+        try:
+            given = self._given(node, scope, max(named, default=0) + 1, place)
+            with locations.using(place):
+                found = _results(given)
+        except ChainruleError as error:
+            raise _placed(error, node, index, place) from error
+        except (TypeError, ValueError, IndexError, OverflowError) as problem:
+            raise ModelError(f"{node.op_type} {node.name or index}: {problem}", loc=place[0]) from problem
+        for i in named:
+            if i >= len(found):
+                raise ModelError(f"{node.op_type} {node.name or index}: it has no output {i}", loc=place[0])
+            entry, name = found[i], node.output[i]
+            if entry is None:
+                raise NotSupported(f"{node.op_type} {node.name or index}: the output {name!r} is not built",
+                                   loc=place[0])  # fmt: skip
+            self._define(name, entry, scope, place)
+
+    def _define(self, name: str, entry: Entry, scope: Scope, place: tuple[Loc, ...]) -> None:
+        if name in scope.entries:
+            raise ModelError(f"{self.label}: the value {name!r} is defined twice", loc=place[0])
+        scope.entries[name] = entry
+
+    def _given(self, node: NodeProto, scope: Scope, outputs: int, place: tuple[Loc, ...]) -> Given:
+        entries = tuple(self._entry(name, node, scope) for name in node.input)
+        domain = domain_of(node.domain)
+        graphs = self._graphs(node, scope, place) if node.attribute else {}
+        return Given(node.op_type, scope.versions.get(domain, 0), entries,
+                     plain_attributes(node, self.tensors, scope.arguments), outputs, domain, graphs)  # fmt: skip
+
+    def _entry(self, name: str, node: NodeProto, scope: Scope) -> Entry | None:
+        if not name:
+            return None
+        found = scope.entry(name)
+        if found is None:
+            raise ModelError(f"{self.label}: {node.op_type} {node.name!r} reads {name!r}, which nothing gives",
+                             help="nodes stand in the order in which they run")  # fmt: skip
+        return found
+
+    def _graphs(self, node: NodeProto, scope: Scope, place: tuple[Loc, ...]) -> Mapping[str, Subgraph]:
+        found: dict[str, Subgraph] = {}
+        for item in node.attribute:
+            if item.type == AttributeProto.GRAPH and not item.ref_attr_name:
+                found[item.name] = _Attached(self, item.g, scope, f"{place[0].name}/{item.name}/")
+            elif scope.arguments is not None and item.ref_attr_name in scope.arguments.graphs:
+                found[item.name] = scope.arguments.graphs[item.ref_attr_name]
+        return found
+
+    def _call(self, function: FunctionProto, node: NodeProto, index: int, scope: Scope) -> _Frame:
+        """The body of a function with the inputs and attributes of a call."""
+        place = self._places(index, node, scope)
+        try:
+            if len(node.input) > len(function.input) or len(node.output) > len(function.output):
+                raise ModelError(f"the function takes {len(function.input)} values and gives {len(function.output)}")
+            plain = plain_attributes(node, self.tensors, scope.arguments)
+            for item in function.attribute_proto:
+                plain.setdefault(item.name, attribute(item, self.tensors))
+            arguments = Arguments(plain, self._graphs(node, scope, place))
+            entries = [self._entry(name, node, scope) for name in node.input]
+        except ChainruleError as error:
+            raise _placed(error, node, index, place) from error
+        versions = {domain_of(o.domain): o.version for o in function.opset_import}
+        inner = Scope({**scope.versions, **versions}, f"{place[0].name}/", arguments=arguments)
+        inner.entries = {name: e for name, e in zip(function.input, entries, strict=False) if name and e is not None}
+        return _Frame(inner, enumerate(function.node), function, node)
+
+    def _return(self, frame: _Frame, scope: Scope) -> None:
+        assert frame.function is not None and frame.call is not None
+        for inner, outer in zip(frame.function.output, frame.call.output, strict=False):
+            found = frame.scope.entries.get(inner)
+            if outer and found is None:
+                raise ModelError(f"{self.label}: no node of the function {frame.function.name!r} gives {inner!r}")
+            if outer and found is not None:
+                self._define(outer, found, scope, (Loc(self.label, 0, name=frame.call.name or frame.call.op_type),))
+
+    def _places(self, index: int, node: NodeProto, scope: Scope) -> tuple[Loc, ...]:
+        """Where a node comes from: the user's lines in a model of ours, else its name in the file."""
+        if self.ours and _OUR_PLACES.match(node.doc_string):
+            parts = [part.rpartition(":") for part in node.doc_string.split(", ")]
+            return tuple(Loc(file, int(line)) for file, _, line in parts)
+        return (Loc(self.label, 0, name=scope.path + (node.name or f"{node.op_type}_{index}")),)
+
+
+@dataclass(frozen=True, eq=False)
+class _Attached:
+    """A graph in an attribute: see Subgraph. scope: that of its node."""
+
+    walker: Walker
+    proto: GraphProto
+    scope: Scope
+    path: str
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return tuple(info.name for info in self.proto.input)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        return tuple(info.name for info in self.proto.output)
+
+    def inlined(self, arguments: Sequence[Entry]) -> list[Entry]:
+        return self._read(self._inner(captures=False), arguments)
+
+    def body(self, inputs: Sequence[Value]) -> Body:
+        scope = self._inner(captures=True)
+        outputs = [e.value() for e in self._read(scope, [Entry(v, None, v.dtype) for v in inputs])]
+        whole = Graph(self.proto.name or "body", tuple(inputs), tuple(outputs), output_names=self.outputs)
+        read = [(out, own) for out, own in scope.captured.items() if own in whole.order]
+        return Body(whole.replace(inputs=(*inputs, *(own for _, own in read))), tuple(out for out, _ in read))
+
+    def _inner(self, captures: bool) -> Scope:
+        depth = self.scope.depth + 1
+        if depth > MOST_NESTED:
+            raise ModelError(f"graphs stand in graphs more than {MOST_NESTED} deep")
+        return Scope(self.scope.versions, self.path, self.scope, captures, self.scope.arguments, depth)
+
+    def _read(self, scope: Scope, arguments: Sequence[Entry]) -> list[Entry]:
+        if len(arguments) != len(self.proto.input):
+            raise ModelError(f"its graph {self.proto.name!r} takes {len(self.proto.input)} values, "
+                             f"not {len(arguments)}")  # fmt: skip
+        for tensor in (*self.proto.initializer, *self.proto.sparse_initializer):
+            name, array = self.walker.tensors.named(tensor)
+            if name in scope.entries:
+                raise ModelError(f"{self.path}: the initializer {name!r} occurs twice")
+            scope.entries[name] = _constant(array)
+        for info, entry in zip(self.proto.input, arguments, strict=True):
+            scope.entries[info.name] = entry
+        self.walker.read(self.proto.node, scope)
+        return [self._output(info.name, scope) for info in self.proto.output]
+
+    def _output(self, name: str, scope: Scope) -> Entry:
+        found = scope.entry(name)
+        if found is None:
+            raise ModelError(f"no node of its graph {self.proto.name!r} gives the output {name!r}")
+        return found
+
+
+def _constant(array: Array) -> Entry:
+    """An initializer of a graph inside another: it is no parameter, as it may be read many times."""
+    return Entry(constant(array), array if array.size <= LARGEST else None, as_dtype(array.dtype))
+
+
+def _results(given: Given) -> Sequence[Entry | None]:
+    """The outputs of a node: what is known of them, and their values."""
+    content = fold(given) if given.domain == OWN else None
+    if content is not None:
+        made = (lambda role: _value(given)) if given.op_type in FILLING else None
+        return [Entry(None, content, _type_of_content(given), made)]
+    made = _built(given)
+    parts = made if isinstance(made, tuple) else (made,) if isinstance(made, Entry) else results(made)
+    return [part if part is None or isinstance(part, Entry) else Entry(part, known_numbers(part), part.dtype)
+            for part in parts]  # fmt: skip
+
+
+def _value(given: Given) -> Value:
+    made = _built(given)
+    assert isinstance(made, Value)
+    return made
+
+
+def _built(given: Given) -> Value | Entry | tuple[Value | Entry | None, ...]:
+    for form in FORMS_NAMED.get(given.op_type, ()) if given.domain == OWN else ():
+        if form.matches(given):
+            return form.value(given)
+    reader = READERS.get(given.domain, {}).get(given.op_type)
+    if reader is None:
+        raise NotSupported(f"{given.op_type}: this form of it is not built in opset {given.opset}")
+    return reader(given)
+
+
+def _type_of_content(given: Given) -> DType:
+    if given.op_type in BOOLEAN:
+        return bool_
+    if given.op_type in ("Shape", "Size"):
+        return i64
+    if given.op_type == "Cast":
+        return dtype_of(given.whole("to"))
+    if given.op_type == "ConstantOfShape":
+        value = given.attribute("value")
+        return as_dtype(value.dtype) if isinstance(value, np.ndarray) else i64
+    return given.entry(1 if given.op_type == "Where" else 0).dtype
+
+
+def known_numbers(value: Value) -> Array | None:
+    """The numbers of a small value that is made of constants alone."""
+    if isinstance(value.op, Constant):
+        return value.op.data.array if value.op.data.array.size <= LARGEST else None
+    if not isinstance(value.type, TensorType) or not value.inputs or type(value.op).ref is Op.ref:
+        return None
+    size = value.type.size
+    if isinstance(size, DimExpr) or size > LARGEST or any(not isinstance(v.op, Constant) for v in value.inputs):
+        return None
+    if any(v.tensor.nbytes() > 8 * LARGEST for v in value.inputs):
+        return None
+    with np.errstate(all="ignore"):
+        found = value.op.ref(*(v.op.data.array for v in value.inputs if isinstance(v.op, Constant)))
+    return np.asarray(found)
+
+
+def _placed(error: ChainruleError, node: NodeProto, index: int, place: tuple[Loc, ...]) -> ChainruleError:
+    """The error with the ONNX node named; what an op refuses is a fault of the file."""
+    what = f"{node.op_type} {node.name or index}"
+    cause = error.cause if error.cause.startswith(what) else f"{what}: {error.cause}"
+    kind = type(error) if isinstance(error, ModelError | NotSupported) else ModelError
+    return kind(cause, loc=error.loc or place[0], notes=error.notes, help=error.help)
