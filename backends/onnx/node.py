@@ -10,7 +10,7 @@ import numpy as np
 
 from chainrule.errors import ModelError, NotSupported
 from chainrule.ir.dims import Dim, DimExpr
-from chainrule.ir.graph import Graph, Value
+from chainrule.ir.graph import Graph, Input, Value, input_name
 from chainrule.ir.op import Array
 from chainrule.ir.types import DType
 from chainrule.ops.basic import constant, size_of
@@ -19,6 +19,20 @@ from chainrule.ops.shaping import reshape, stack
 
 Vector = tuple[Dim, ...]
 Store = Callable[[str], Value]
+
+
+class Undecided(NotSupported):
+    """What a node needs to know when the model is loaded follows from data. inputs: the model's, that decide it."""
+
+    inputs: tuple[str, ...] = ()
+
+
+def undecided(cause: str, value: Value) -> Undecided:
+    """The error for a value that had to be known."""
+    error = Undecided(cause, help="state it when the model is loaded: known={name: array} of the inputs that decide it")
+    nodes = Graph("known", (), (value,)).nodes
+    error.inputs = tuple(input_name(v) for v in nodes if isinstance(v.op, Input) and v.op.role == "input")
+    return error
 
 
 class Entry:
@@ -129,8 +143,8 @@ class Given:
         """What is known of an input. Raises NotSupported when it depends on data."""
         found = self.known(position)
         if found is None:
-            raise NotSupported(f"{self.op_type}: input {position} is not known when the model is loaded",
-                               help="give fixed sizes, or fold what it is computed from")  # fmt: skip
+            raise undecided(f"{self.op_type}: input {position} is not known when the model is loaded",
+                            self.value(position))  # fmt: skip
         return found
 
     def dims(self, position: int) -> Vector:

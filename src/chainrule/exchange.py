@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,12 +79,13 @@ def _exported(graph: Graph, weights: Sequence[Array], path: PathLike | None, ops
     return place
 
 
-def load_onnx(source: PathLike | bytes | ModelProto) -> GraphModule:
+def load_onnx(source: PathLike | bytes | ModelProto, known: Mapping[str, Array] | None = None) -> GraphModule:
     """An ONNX model as a model like any other: compile it, train it further, export it again.
 
     source: a path, the bytes of a model, or a ModelProto. Inputs are the file's, with its free sizes as symbols; float
     weights become parameters, running statistics buffers, each under its name in the file. Opsets 7 to the newest.
-    Everything in the file is checked; external data is read from the model's own folder only.
+    Everything in the file is checked; external data is read from the model's own folder only. known: what inputs will
+    hold, by name, where sizes or axes of the model follow from it; they stay inputs, and what a call gives is not read.
 
     Raises ArgumentError for a path that cannot be read, ModelError naming the node for a broken model, NotSupported
     naming all ops that are not built, with their versions and nodes, at once.
@@ -92,7 +93,7 @@ def load_onnx(source: PathLike | bytes | ModelProto) -> GraphModule:
     from chainrule.backends.onnx.importing import import_model
 
     with located():
-        found = import_model(source)
+        found = import_model(source, known)
     return GraphModule(found.graph, {w.value: w.array for w in found.weights})
 
 

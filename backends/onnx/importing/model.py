@@ -19,7 +19,7 @@ from chainrule.backends.onnx.importing.refusal import opset_of, refuse_unread
 from chainrule.backends.onnx.importing.scope import Scope
 from chainrule.backends.onnx.importing.walk import Walker
 from chainrule.backends.onnx.node import Entry, Store
-from chainrule.errors import ChainruleError, ModelError, NotSupported
+from chainrule.errors import ArgumentError, ChainruleError, ModelError, NotSupported
 from chainrule.ir.dims import Dim, dim_symbols, parse_dim, symbol
 from chainrule.ir.graph import Graph, Role, Value, new_input
 from chainrule.ir.op import Array
@@ -48,23 +48,26 @@ class Imported:
     metadata: Mapping[str, str]
 
 
-def import_model(source: object) -> Imported:
+def import_model(source: object, known: Mapping[str, Array] | None = None) -> Imported:
     """The graph of a model. source: a path, the bytes of a model, or a ModelProto.
+
+    known: what inputs of the model will hold, by name, where sizes or axes follow from it.
 
     Float initializers with axes become parameters, running statistics of norms become state; of a model that chainrule
     wrote, what they were. Raises ModelError for a broken file, NotSupported naming all ops that are not built.
     """
     model, folder, label = read_model(source)
-    return _Importer(model, folder, label).imported()
+    return _Importer(model, folder, label, known or {}).imported()
 
 
 class _Importer:
     """One import: the inputs, weights and outputs of the outermost graph. entries: its values by name."""
 
-    def __init__(self, model: ModelProto, folder: Path | None, label: str) -> None:
+    def __init__(self, model: ModelProto, folder: Path | None, label: str, known: Mapping[str, Array]) -> None:
         self.model = model
         self.graph = model.graph
         self.label = label
+        self.known = known
         self.tensors = Tensors(folder)
         self.metadata = {p.key: p.value for p in model.metadata_props}
         self.ours = ROLES in self.metadata
@@ -104,10 +107,19 @@ class _Importer:
             if info.name not in self.entries:
                 value = new_input(info.name, self._type(info.name, info.type))
                 self.inputs.append(value)
-                self.entries[info.name] = Entry(value, None, value.dtype)
+                self.entries[info.name] = self._input_entry(info.name, value)
         for name, role in self.roles.items():
             if role in ("param", "state") and name in self.entries:
                 self.entries[name].value(role)
+
+    def _input_entry(self, name: str, value: Value) -> Entry:
+        """An input: data, or numbers that are stated."""
+        stated = self.known.get(name)
+        if stated is None:
+            return Entry(value, None, value.dtype)
+        if type_of(stated) != value.tensor and (value.tensor.is_static or as_dtype(stated.dtype) != value.dtype):
+            raise ArgumentError(f"{self.label}: the input {name} is {value.type}, {type_of(stated)} is stated")
+        return Entry(constant(stated), stated if stated.size <= LARGEST else None, value.dtype)
 
     def _initializer(self, name: str, array: Array) -> Entry:
         """A stored tensor: a weight, or a constant, by its role in a model of ours, else by its type."""

@@ -19,7 +19,7 @@ from chainrule.backends.onnx.importing.files import Tensors
 from chainrule.backends.onnx.importing.functions import Functions
 from chainrule.backends.onnx.importing.refusal import MOST_NODES
 from chainrule.backends.onnx.importing.scope import MOST_NESTED, Arguments, Scope
-from chainrule.backends.onnx.node import Body, Entry, Given, Subgraph
+from chainrule.backends.onnx.node import Body, Entry, Given, Subgraph, Undecided
 from chainrule.errors import ChainruleError, ModelError, NotSupported
 from chainrule.ir.dims import DimExpr
 from chainrule.ir.graph import Graph, Value, results
@@ -278,4 +278,7 @@ def _placed(error: ChainruleError, node: NodeProto, index: int, place: tuple[Loc
     what = f"{node.op_type} {node.name or index}"
     cause = error.cause if error.cause.startswith(what) else f"{what}: {error.cause}"
     kind = type(error) if isinstance(error, ModelError | NotSupported) else ModelError
-    return kind(cause, loc=error.loc or place[0], notes=error.notes, help=error.help)
+    placed = kind(cause, loc=error.loc or place[0], notes=error.notes, help=error.help)
+    if isinstance(placed, Undecided) and isinstance(error, Undecided):
+        placed.inputs = error.inputs
+    return placed

@@ -1,0 +1,132 @@
+"""onnx's own interface of a backend (onnx.backend.base): prepare a model, run it, or run one node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from onnx import ModelProto, NodeProto, checker, defs, helper
+from onnx.backend.base import Backend, BackendRep, namedtupledict
+
+from chainrule.backends.onnx.importing import import_model
+from chainrule.backends.onnx.node import Undecided
+from chainrule.backends.reference import ReferenceExecutable
+from chainrule.errors import ArgumentError
+from chainrule.ir.graph import Graph
+from chainrule.ir.op import Array
+
+
+class Runs(Protocol):
+    """What a prepared model runs on: a graph as a program."""
+
+    def run(self, arrays: Sequence[Array]) -> list[Array]: ...
+
+
+Make = Callable[[Graph, Sequence[Array]], Runs]
+MOST_PROGRAMS = 64  # kept for one model, by what its deciding inputs held
+
+
+class Prepared(BackendRep):
+    """A model ready to run. inputs: arrays in the order of the model's inputs, or by name.
+
+    Where sizes or axes follow from what an input holds, there is one program for each content seen.
+    """
+
+    def __init__(self, model: ModelProto, make: Make) -> None:
+        self._model = model
+        self._make = make
+        stored = {t.name for t in model.graph.initializer}
+        self.input_names = tuple(i.name for i in model.graph.input if i.name not in stored)
+        self.output_names = tuple(o.name for o in model.graph.output)
+        self._deciding: tuple[str, ...] = ()
+        self._programs: dict[tuple[bytes, ...], Runs] = {}
+        try:
+            self._programs[()] = self._program({})
+        except Undecided as problem:
+            self._deciding = self._decided_by(problem)
+
+    def _program(self, known: Mapping[str, Array]) -> Runs:
+        imported = import_model(self._model, known)
+        return self._make(imported.graph, [w.array for w in imported.weights])
+
+    def _decided_by(self, problem: Undecided) -> tuple[str, ...]:
+        """The inputs to know, now that a program could not be made. Raises the problem where none is left to know."""
+        wanted = tuple(name for name in self.input_names if name in {*self._deciding, *problem.inputs})
+        if wanted == self._deciding:
+            raise problem
+        return wanted
+
+    def run(self, inputs: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """The outputs, by position or by name. Raises ArgumentError for a wrong number of inputs."""
+        given = [inputs[name] for name in self.input_names] if isinstance(inputs, Mapping) else list(inputs)
+        if len(given) != len(self.input_names):
+            raise ArgumentError(f"{self._model.graph.name} takes {len(self.input_names)} inputs, {len(given)} were "
+                                "given", help="they are " + ", ".join(self.input_names))  # fmt: skip
+        arrays = [np.ascontiguousarray(x).reshape(np.shape(x)) for x in given]
+        found = self._program_for(dict(zip(self.input_names, arrays, strict=True))).run(arrays)
+        return namedtupledict("Outputs", list(self.output_names))(*found)
+
+    def _program_for(self, arrays: Mapping[str, Array]) -> Runs:
+        while True:
+            known = {name: arrays[name] for name in self._deciding}
+            key = tuple(part for x in known.values() for part in (repr(x.shape).encode(), x.tobytes()))
+            found = self._programs.get(key)
+            if found is not None:
+                return found
+            try:
+                made = self._program(known)
+            except Undecided as problem:
+                self._deciding = self._decided_by(problem)
+                continue
+            self._programs[key] = made
+            while len(self._programs) > MOST_PROGRAMS:
+                self._programs.pop(next(iter(self._programs)))
+            return made
+
+
+class ReferenceBackend(Backend):
+    """Runs models in numpy, node by node."""
+
+    @classmethod
+    def program(cls, graph: Graph, weights: Sequence[Array]) -> Runs:
+        """The graph as what runs."""
+        return ReferenceExecutable(graph, weights)
+
+    @classmethod
+    def prepare(cls, model: ModelProto, device: str = "CPU", **kwargs: Any) -> Prepared:
+        """The model as a program. Raises ModelError for a broken one, NotSupported for what is not built."""
+        return Prepared(model, cls.program)
+
+    @classmethod
+    def run_node(cls, node: NodeProto, inputs: Any, device: str = "CPU",
+                 outputs_info: Sequence[tuple[np.dtype, tuple[int, ...]]] | None = None,
+                 **kwargs: Any) -> tuple[Any, ...]:  # fmt: skip
+        """The outputs of one node on arrays, in the newest operator set or in opset_version."""
+        opset = kwargs.get("opset_version", defs.onnx_opset_version())
+        given = dict(zip([name for name in node.input if name], inputs, strict=True))
+        graph = helper.make_graph(
+            [node], node.op_type or "node",
+            [helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.asarray(x).dtype), np.shape(x))
+             for name, x in given.items()],
+            [helper.make_empty_tensor_value_info(name) for name in node.output if name],
+        )  # fmt: skip
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+        checker.check_node(node)
+        return cls.prepare(model, device).run(given)
+
+    @classmethod
+    def supports_device(cls, device: str) -> bool:
+        """The CPU, and nothing else."""
+        return device.split(":")[0] == "CPU"
+
+
+class LlvmBackend(ReferenceBackend):
+    """Runs models as native code."""
+
+    @classmethod
+    def program(cls, graph: Graph, weights: Sequence[Array]) -> Runs:
+        """The graph as what runs, on one thread: models of this interface are small."""
+        from chainrule.backends.llvm.executable import LlvmExecutable
+
+        return LlvmExecutable(graph, weights, threads=1)
