@@ -83,7 +83,7 @@ def load_onnx(source: PathLike | bytes | ModelProto, known: Mapping[str, Array] 
     """An ONNX model as a model like any other: compile it, train it further, export it again.
 
     source: a path, the bytes of a model, or a ModelProto. Inputs are the file's, with its free sizes as symbols; float
-    weights become parameters, running statistics buffers, each under its name in the file. Opsets 7 to the newest.
+    weights become parameters, running statistics buffers, each under its name in the file. Opsets 6 to the newest.
     Everything in the file is checked; external data is read from the model's own folder only. known: what inputs will
     hold, by name, where sizes or axes of the model follow from it; they stay inputs, and what a call gives is not read.
 

@@ -9,6 +9,7 @@ from onnx import helper
 
 import chainrule as cr
 from chainrule.backends.onnx.executable import session_of
+from chainrule.errors import ArgumentError, NotSupported
 from chainrule.ir.text import text
 from chainrule.ops.tolerance import OTHER_FRAMEWORK, models_agree
 from tests.onnx.models import convnet, model, node, perceptron, seeded
@@ -160,3 +161,26 @@ def test_nothing_of_a_loaded_model_is_read_twice() -> None:
     loaded.stored["b2"].load(np.float32([9, 0, 0]))
     made.refresh()
     assert not np.array_equal(made(x), first)
+
+
+def test_before_opset_7_a_second_operand_lay_along_an_axis() -> None:
+    nodes = [node("Add", ["x", "b"], ["y"], axis=1, broadcast=1), node("PRelu", ["y", "b"], ["z"])]
+    x, b = seeded(2, 3, 4), seeded(3)
+    (found,) = cr.compile(cr.load_onnx(model(nodes, {"x": (2, 3, 4)}, ["z"], {"b": b}, 6))).run([x])
+    y = x + b[:, None]
+    assert np.array_equal(found, np.where(y < 0, y * b[:, None], y))
+
+
+def test_an_input_that_decides_sizes_is_stated() -> None:
+    proto = model([node("Cast", ["k"], ["n"], to=7), node("Expand", ["x", "n"], ["y"])], {"x": (1, 3), "k": (2,)}, ["y"])
+    with pytest.raises(NotSupported, match="Expand .*not known") as problem:
+        cr.load_onnx(proto)
+    assert "known={name: array}" in problem.value.help
+    loaded = cr.compile(cr.load_onnx(proto, known={"k": np.float32([2, 3])}))
+    assert loaded(seeded(1, 3), np.float32([2, 3])).shape == (2, 3)
+
+
+def test_what_is_stated_has_the_type_of_the_input() -> None:
+    proto = model([node("Relu", ["x"], ["y"])], {"x": (2,)}, ["y"])
+    with pytest.raises(ArgumentError, match=r"x is f32\[2\], f32\[3\] is stated"):
+        cr.load_onnx(proto, known={"x": seeded(3)})

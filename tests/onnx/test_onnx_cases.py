@@ -17,14 +17,12 @@ from tests.onnx.conformance import BACKENDS, Case, cases, outcome
 NUMERIC_CASES = 1718  # that the set must hold at least; onnx may add some
 
 # Cases that give something else here, and always will; each by a name or a pattern of names.
-DIFFERS: Mapping[str, str] = {
-    "test_l2normalization_axis_0": "a line of zeros over its norm is NaN here, as its definition says",
-}
+DIFFERS: Mapping[str, str] = {}
 
 # Ops that are not built yet; a pattern goes when its cases pass.
 NOT_BUILT: Mapping[str, str] = {
     "*": "not all families of ops are built",
-}  # fmt: skip
+}
 
 
 def _listed(name: str) -> bool:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
+from chainrule.backends.onnx.dtypes import dtype_of
 from chainrule.backends.onnx.forms.form import Attr, Call, Fixed, Form, Given, Numbers, same
 from chainrule.backends.onnx.raw import RawCast, RawDiv, RawMod, RawShift
 from chainrule.ir.graph import Value, build
+from chainrule.ir.op import Op
 from chainrule.ir.types import f64
 from chainrule.ops import activations as act
 from chainrule.ops import activations_smooth as smooth
@@ -17,6 +20,7 @@ from chainrule.ops import compare as cmp
 from chainrule.ops import elementwise as el
 from chainrule.ops import transcendental as tr
 from chainrule.ops import trigonometric as tri
+from chainrule.ops.basic import scalar_like, zeros_like
 
 
 def _is_float(node: Value) -> bool:
@@ -80,6 +84,31 @@ def _or_none(bound: float, x: Value, side: int) -> float:
     return float(bound)
 
 
+def _read_shift(op: type[Op]) -> Callable[[Given], Value]:
+    """ONNX shifts all bits out where the count is negative; here it would count as 0."""
+
+    def read(given: Given) -> Value:
+        x, count = given.value(0), given.value(1)
+        if count.dtype.is_signed:
+            outside = cmp.lt(count, scalar_like(0, count))
+            count = el.where(outside, scalar_like(count.dtype.bits - 1, count), count)
+            if op is cmp.ShiftLeft:
+                x = el.where(outside, zeros_like(x), x)
+        return build(op(), x, count)
+
+    return read
+
+
+def _read_bitcast(given: Given) -> Value:
+    """A bool is a byte that holds 0 or 1."""
+    x, dtype = given.value(0), dtype_of(given.whole("to"))
+    if x.dtype.is_bool and dtype.bits == 8:
+        return el.bitcast(el.cast(x, "u8"), dtype)
+    if dtype.is_bool and x.dtype.bits == 8:
+        return el.cast(x, dtype)
+    return el.bitcast(x, dtype)
+
+
 FORMS: tuple[Form, ...] = (
     *same([
         (el.Neg, "Neg"), (el.Abs, "Abs"), (ar.Sign, "Sign"), (ar.Reciprocal, "Reciprocal"),
@@ -105,13 +134,15 @@ FORMS: tuple[Form, ...] = (
     Form(RawMod, "Mod", (Attr("fmod", "fmod", 0),), since=10, reads=False),
     Form(ar.Remainder, "Mod", (Fixed("fmod", 0, 0),), since=10, writes=False),
     Form(RawShift, "BitShift", (Attr("direction", "direction"),), since=11, reads=False),
-    Form(cmp.ShiftLeft, "BitShift", (Fixed("direction", "LEFT"),), since=11, writes=False),
-    Form(cmp.ShiftRight, "BitShift", (Fixed("direction", "RIGHT"),), since=11, writes=False),
+    Form(cmp.ShiftLeft, "BitShift", (Fixed("direction", "LEFT"),), since=11, writes=False,
+         read=_read_shift(cmp.ShiftLeft)),
+    Form(cmp.ShiftRight, "BitShift", (Fixed("direction", "RIGHT"),), since=11, writes=False,
+         read=_read_shift(cmp.ShiftRight)),
     Form(tr.Pow, "Pow", when=_is_float, reads=False),
     Form(el.Where, "Where", since=9, typed=1),
     Form(el.Cast, "Cast", (Attr("dtype", "to"),), when=_widens_or_wraps),
     Form(RawCast, "Cast", (Attr("dtype", "to"),), reads=False),
-    Form(el.BitCast, "BitCast", (Attr("dtype", "to"),), since=26),
+    Form(el.BitCast, "BitCast", (Attr("dtype", "to"),), since=26, read=_read_bitcast),
     Form(ar.Clip, "Clip", write=_write_clip, read=_read_clip),
     Form(act.LeakyRelu, "LeakyRelu", (Attr("slope", "alpha", 0.01),)),
     Form(act.PRelu, "PRelu", when=_stretches_weight_only),

@@ -263,7 +263,9 @@ def _operand(given: Given, position: int, kind: str) -> object:
     if kind == "dims":
         return given.dims(position)
     numbers = given.ints(position)
-    return numbers[0] if kind == "axis" else numbers
+    if kind == "axis":
+        return numbers[0]
+    return numbers or _all_axes(given)
 
 
 def same(names: Sequence[tuple[type[Op], str]], **options: object) -> tuple[Form, ...]:

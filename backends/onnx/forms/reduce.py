@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from chainrule.backends.onnx.forms.form import Attr, Fixed, Form, Operand
+from chainrule.backends.onnx.forms.form import Attr, Fixed, Form, Given, Operand
 from chainrule.ir.graph import Value
 from chainrule.ir.op import Op
 from chainrule.ops import reduce as red
 from chainrule.ops import statistics as stat
 from chainrule.ops.cumulative import CumSum
-from chainrule.ops.matmul import MatMul
+from chainrule.ops.matmul import MatMul, matmul
 from chainrule.ops.softmax import LogSoftmax, Softmax
 
 
@@ -37,6 +37,10 @@ def _is_flat(node: Value) -> bool:
     return node.dtype.is_float and node.inputs[0].rank == 2 == node.inputs[1].rank
 
 
+def _read_matmul(given: Given) -> Value:
+    return matmul(given.value(0), given.value(1))
+
+
 FORMS: tuple[Form, ...] = (
     _reduction(red.Sum, "ReduceSum", axes_are_input_since=13),
     _reduction(red.Mean, "ReduceMean", kinds="f"),
@@ -53,7 +57,7 @@ FORMS: tuple[Form, ...] = (
     Form(LogSoftmax, "LogSoftmax", (Attr("axis", "axis", -1),), since=13),
     Form(CumSum, "CumSum", (Operand("axis", 1, "axis"), Attr("exclusive", "exclusive", 0),
                             Attr("reverse", "reverse", 0)), since=11),
-    Form(MatMul, "MatMul", when=_is_plain),
+    Form(MatMul, "MatMul", when=_is_plain, read=_read_matmul),
     Form(MatMul, "Gemm", (Attr("transpose_a", "transA", 0), Attr("transpose_b", "transB", 0)), since=11, when=_is_flat,
          reads=False),
 )  # fmt: skip

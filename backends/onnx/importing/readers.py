@@ -219,7 +219,8 @@ def einsum(given: Given) -> Read:
 
 def encoded(given: Given) -> Read:
     """One of two values by whether the new axis's position is the index."""
-    indices, depth, axis = given.value(0), given.dims(1), given.whole("axis", -1)
+    indices, axis = given.value(0), given.whole("axis", -1)
+    depth = given.dims(1) if given.entry(1).dtype.is_int else (int(given.number(1)),)
     values = given.value(2)
     at = indices if indices.dtype.is_int else el.cast(indices, "i64")
     hit = one_hot(at, depth[0], axis, "bool")

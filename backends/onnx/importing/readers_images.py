@@ -14,7 +14,8 @@ from chainrule.ops import elementwise as el
 from chainrule.ops import reduce as red
 from chainrule.ops import shaping as sh
 from chainrule.ops.activations import number
-from chainrule.ops.basic import scalar_like
+from chainrule.ops.basic import scalar_like, zeros_like
+from chainrule.ops.compare import eq
 from chainrule.ops.conv import conv, conv_transpose, same_pads
 from chainrule.ops.norm import batch_norm, group_norm, lp_normalize, standardised
 from chainrule.ops.pool import avg_pool, lp_pool, max_pool, max_pool_with_indices
@@ -179,8 +180,11 @@ def mean_variance(given: Given) -> Read:
 
 
 def lp_normalisation(given: Given) -> Read:
-    """x by its norm along an axis."""
-    return lp_normalize(given.value(0), float(given.whole("p", 2)), given.whole("axis", -1), 0.0)
+    """x by its norm along an axis; 0 where that is 0."""
+    x, axis = given.value(0), given.whole("axis", -1)
+    total = red.sum(el.abs(x), axis, True)
+    y = lp_normalize(x, float(given.whole("p", 2)), axis, 0.0)
+    return el.where(eq(total, zeros_like(total)), zeros_like(y), y)
 
 
 def depth_to_space(given: Given) -> Read:

@@ -10,7 +10,7 @@ from chainrule.backends.onnx.importing.domains import domain_of, is_read
 from chainrule.backends.onnx.importing.functions import Functions, nodes_within
 from chainrule.errors import ModelError, NotSupported
 
-LEAST_OPSET = 7
+LEAST_OPSET = 6  # older models are read where none of their ops has changed until then
 MOST_NODES = 1_000_000
 
 Versions = Mapping[str, int]
@@ -22,9 +22,17 @@ def opset_of(model: ModelProto) -> dict[str, int]:
     version, newest = stated.get("", 0), defs.onnx_opset_version()
     if not version:
         raise ModelError("the model names no operator set of ONNX's own domain")
-    if not LEAST_OPSET <= version <= newest:
+    old = version < LEAST_OPSET and any(_changed(n.op_type, version) for n in nodes_within(model.graph.node))
+    if old or not 0 < version <= newest:
         raise NotSupported(f"opset {version} is not built", help=f"{LEAST_OPSET} to {newest} are; convert the model")
-    return stated
+    return {**stated, "": max(version, LEAST_OPSET)}
+
+
+def _changed(op_type: str, version: int) -> bool:
+    """True where an op meant something else in an old operator set, or was not there."""
+    if not defs.has(op_type, version, ""):
+        return True
+    return defs.get_schema(op_type, version).since_version != defs.get_schema(op_type, LEAST_OPSET).since_version
 
 
 def refuse_unread(model: ModelProto, functions: Functions, label: str) -> None:

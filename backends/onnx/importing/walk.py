@@ -17,6 +17,7 @@ from chainrule.backends.onnx.importing.contents import BOOLEAN, LARGEST, fold
 from chainrule.backends.onnx.importing.domains import OWN, READERS, domain_of
 from chainrule.backends.onnx.importing.files import Tensors
 from chainrule.backends.onnx.importing.functions import Functions
+from chainrule.backends.onnx.importing.readers_old import aligned
 from chainrule.backends.onnx.importing.refusal import MOST_NODES
 from chainrule.backends.onnx.importing.scope import MOST_NESTED, Arguments, Scope
 from chainrule.backends.onnx.node import Body, Entry, Given, Subgraph, Undecided
@@ -101,8 +102,10 @@ class Walker:
         entries = tuple(self._entry(name, node, scope) for name in node.input)
         domain = domain_of(node.domain)
         graphs = self._graphs(node, scope, place) if node.attribute else {}
-        return Given(node.op_type, scope.versions.get(domain, 0), entries,
-                     plain_attributes(node, self.tensors, scope.arguments), outputs, domain, graphs)  # fmt: skip
+        attributes, opset = plain_attributes(node, self.tensors, scope.arguments), scope.versions.get(domain, 0)
+        if domain == OWN and opset < 7:
+            entries = aligned(node.op_type, entries, attributes)
+        return Given(node.op_type, opset, entries, attributes, outputs, domain, graphs)
 
     def _entry(self, name: str, node: NodeProto, scope: Scope) -> Entry | None:
         if not name:
