@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from chainrule.frontend.places import located
-from chainrule.frontend.tensor import Operand, Tensor, value_of, values_of, wrap
-from chainrule.ir.graph import Value
-from chainrule.ir.types import i64
-from chainrule.ops import compare, elementwise, ranges, reduce, shaping
+from chainrule.frontend.tensor import Operand, Tensor, values_of, wrap
 from chainrule.ops import einsum as sums
+from chainrule.ops import elementwise, reduce, shaping
 from chainrule.ops import matmul as products
-from chainrule.ops.basic import constant, full, scalar_like
-from chainrule.ops.softmax import softmax
-from chainrule.ops.transcendental import rsqrt
 
 
 def matmul(x: Operand, y: Operand) -> Tensor:
@@ -71,35 +66,3 @@ def tensordot(x: Operand, y: Operand, axes: int = 2) -> Tensor:
         left, right = names[: a.rank], names[a.rank - axes :]
         kept = left[: a.rank - axes] + right[axes:]
         return wrap(sums.einsum(f"{''.join(left)},{''.join(right)}->{''.join(kept)}", a, b))
-
-
-def scaled_dot_product_attention(
-    query: Operand,
-    key: Operand,
-    value: Operand,
-    attn_mask: Operand | None = None,
-    is_causal: bool = False,
-    scale: float | None = None,
-) -> Tensor:
-    """softmax(query key^T * scale + mask) value.
-
-    query: [..., L, E], key: [..., S, E], value: [..., S, V] -> [..., L, V].
-    attn_mask: bools (True takes part) or numbers that are added, broadcast to [..., L, S]. is_causal lets position i
-    see positions up to i. scale is 1/sqrt(E) by default. Source: Vaswani et al. 2017, equation 1.
-    """
-    with located():
-        q, k, v = values_of("attention", query, key, value)
-        factor = scalar_like(scale, q) if scale is not None else rsqrt(scalar_like(q.shape[-1], q))
-        scores = elementwise.mul(products.matmul(q, k, transpose_b=True), factor)
-        if is_causal:
-            ahead = ranges.tril(full(1, scores.shape[-2:], i64))
-            scores = _masked(scores, compare.ne(ahead, constant(0, i64)))
-        if attn_mask is not None:
-            mask = value_of(attn_mask, "attention")
-            scores = _masked(scores, mask) if mask.dtype.is_bool else elementwise.add(
-                scores, elementwise.cast(mask, scores.dtype))  # fmt: skip
-        return wrap(products.matmul(softmax(scores, -1), v))
-
-
-def _masked(scores: Value, keep: Value) -> Value:
-    return elementwise.where(keep, scores, scalar_like(float("-inf"), scores))

@@ -67,6 +67,10 @@ if TYPE_CHECKING:
     from chainrule.frontend.functions.activations import softsign as softsign
     from chainrule.frontend.functions.activations import tanhshrink as tanhshrink
     from chainrule.frontend.functions.activations import threshold as threshold
+    from chainrule.frontend.functions.attention import rotary_embedding as rotary_embedding
+    from chainrule.frontend.functions.attention import rotary_positions as rotary_positions
+    from chainrule.frontend.functions.attention import scaled_dot_product_attention as scaled_dot_product_attention
+    from chainrule.frontend.functions.attention import sinusoidal_positions as sinusoidal_positions
     from chainrule.frontend.functions.create import arange as arange
     from chainrule.frontend.functions.create import diagonal as diagonal
     from chainrule.frontend.functions.create import eye as eye
@@ -161,7 +165,6 @@ if TYPE_CHECKING:
     from chainrule.frontend.functions.linear import linear as linear
     from chainrule.frontend.functions.linear import matmul as matmul
     from chainrule.frontend.functions.linear import outer as outer
-    from chainrule.frontend.functions.linear import scaled_dot_product_attention as scaled_dot_product_attention
     from chainrule.frontend.functions.linear import tensordot as tensordot
     from chainrule.frontend.functions.losses import binary_cross_entropy as binary_cross_entropy
     from chainrule.frontend.functions.losses import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
@@ -328,6 +331,12 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "tanhshrink",
         "threshold",
     ),
+    "chainrule.frontend.functions.attention": (
+        "rotary_embedding",
+        "rotary_positions",
+        "scaled_dot_product_attention",
+        "sinusoidal_positions",
+    ),
     "chainrule.frontend.functions.create": (
         "arange",
         "diagonal",
@@ -431,7 +440,6 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "linear",
         "matmul",
         "outer",
-        "scaled_dot_product_attention",
         "tensordot",
     ),
     "chainrule.frontend.functions.losses": (

@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 
 from chainrule.errors import ArgumentError, DTypeError, ShapeError
-from chainrule.frontend.functions import activations, create, elementwise, indexing, linear, norms, random, reduce
+from chainrule.frontend.functions import (
+    activations,
+    attention,
+    create,
+    elementwise,
+    indexing,
+    linear,
+    norms,
+    random,
+    reduce,
+)
 from chainrule.frontend.functions import shape as shapes
 from chainrule.frontend.seeding import manual_seed
 from chainrule.frontend.trace import spec, trace
@@ -150,11 +160,11 @@ def test_products_by_label_and_layers_without_modules() -> None:
     for masked, given in ((scores, None), (np.where(mask, scores, -np.inf), mask)):
         weights = np.exp(masked - masked.max(-1, keepdims=True))
         wanted = weights / weights.sum(-1, keepdims=True) @ v
-        assert_same(linear.scaled_dot_product_attention(q, k, v, given), wanted)
+        assert_same(attention.scaled_dot_product_attention(q, k, v, given), wanted)
     causal = np.where(np.tril(np.ones((3, 3), bool)), scores[..., :3], -np.inf)
     weights = np.exp(causal - causal.max(-1, keepdims=True))
     wanted = weights / weights.sum(-1, keepdims=True) @ v[:, :3]
-    assert_same(linear.scaled_dot_product_attention(q, k[:, :3], v[:, :3], is_causal=True), wanted)
+    assert_same(attention.scaled_dot_product_attention(q, k[:, :3], v[:, :3], is_causal=True), wanted)
 
 
 def test_norms_and_largest_elements() -> None:

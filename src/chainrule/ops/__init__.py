@@ -8,6 +8,7 @@ from chainrule.ops import (
     activations,
     activations_smooth,
     arithmetic,
+    attention,
     basic,
     compare,
     conv,
@@ -38,8 +39,8 @@ from chainrule.ops import (
 )
 
 FAMILIES = (basic, elementwise, arithmetic, compare, transcendental, trigonometric, activations, activations_smooth,
-            reduce, statistics, cumulative, softmax, matmul, einsum, conv, pool, norm, shaping, repeating, ranges,
-            indexing, indexing_nd, sorting, resize, keys, random, losses, losses_class, lowered,
+            reduce, statistics, cumulative, softmax, matmul, attention, einsum, conv, pool, norm, shaping, repeating,
+            ranges, indexing, indexing_nd, sorting, resize, keys, random, losses, losses_class, lowered,
             lowered_pool)  # fmt: skip
 ALL_OPS: tuple[type[Op], ...] = (Input, Get, *(op for family in FAMILIES for op in family.OPS))
 OP_BY_NAME = {op.name: op for op in ALL_OPS}
