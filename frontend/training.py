@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from chainrule.errors import ArgumentError, ShapeError
 from chainrule.frontend import scope as scopes
 from chainrule.frontend.functions.random import KEY_NAME, new_key_buffer
 from chainrule.frontend.optim.base import Optimizer
+from chainrule.frontend.optim.scaling import LossScale
 from chainrule.frontend.places import error, located
 from chainrule.frontend.scope import Scope, Stored
+from chainrule.frontend.state_source import StateSource
 from chainrule.frontend.tensor import Tensor
 from chainrule.frontend.trace import (
     Arguments,
@@ -24,7 +26,7 @@ from chainrule.frontend.trace import (
     require_function,
     stored_names,
 )
-from chainrule.frontend.update import StateSource, Update, updated
+from chainrule.frontend.update import Update, updated
 from chainrule.ir.graph import Graph, input_name
 
 Loss = Callable[..., Any]
@@ -35,9 +37,10 @@ Metric = str | Callable[..., Tensor]
 class StepGraph:
     """A training step, ready to be compiled.
 
-    graph: inputs are the batch's leaves, then params and state; outputs are the loss, then the metrics; updates give
-    every changed state its new value. arguments: from a call's arguments to the batch's leaves. evaluation: loss and
-    metrics of the same model out of training mode, with nothing updated.
+    graph: inputs are the batch's leaves, then params and state; outputs are the loss, then the metrics, and last, if
+    guarded, whether the gradients were finite; updates give every changed state its new value. arguments: from a call's
+    arguments to the batch's leaves. evaluation: loss and metrics of the same model out of training mode, with nothing
+    updated.
     """
 
     graph: Graph
@@ -45,6 +48,7 @@ class StepGraph:
     sources: tuple[StateSource, ...]
     output_names: tuple[str, ...]
     evaluation: Traced
+    guarded: bool = False
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -53,23 +57,27 @@ class StepGraph:
                      for path in form.paths(name))  # fmt: skip
 
 
-def build_step(model: Callable[..., Any], loss: Loss, optimizer: Optimizer, specs: object, *,
+def build_step(model: Callable[..., Any], loss: Loss, optimizer: Optimizer | Mapping[str, Optimizer], specs: object, *,
                metrics: Sequence[Metric] | Mapping[str, Metric] = (), clip_norm: float | None = None,
-               accumulate: int = 1, ema: float | None = None, loss_scale: float = 1.0, skip_nonfinite: bool = False,
-               seed: int | None = None, name: str | None = None) -> StepGraph:  # fmt: skip
+               accumulate: int = 1, ema: float | None = None, loss_scale: float | str | LossScale = 1.0,
+               nonfinite: str = "keep", seed: int | None = None, name: str | None = None) -> StepGraph:  # fmt: skip
     """The graph of one training step of a model.
 
     loss: either loss(output, *targets) -> scalar, and then specs is a pair (inputs, targets), each one spec or a tuple
     of them (a dict of inputs is given by keyword); or loss(model, *batch) -> scalar, recognised by its first
     parameter's name `model`, and then specs has one entry for each of batch. A loss may return (scalar, dict of
     further scalars), which are reported as metrics.
+    optimizer: one for the loss; or a dict, and then the loss returns a dict of scalars that has the same names. Each
+    optimiser follows the gradients of its own loss, all computed from the weights before the update; no parameter is
+    trained by two. The step's loss is their sum, and each is a metric; other entries of the dict are metrics too.
     metrics: "accuracy", or functions like the loss; a dict names them.
-    clip_norm, accumulate, ema, loss_scale, skip_nonfinite: see Update. seed: of the random key.
+    clip_norm, accumulate, ema, loss_scale, nonfinite: see Update. seed: of the random key.
     Raises ArgumentError, ShapeError or NotSupported (what has no gradient), with the user's line.
     """
-    _require_optimizer(optimizer)
-    update = Update(optimizer, clip_norm, accumulate, ema, loss_scale, skip_nonfinite)
-    problem = posed(model, loss, specs, metrics)
+    several = isinstance(optimizer, Mapping)
+    optimizers = _required_optimizers(optimizer)
+    update = Update(optimizers, clip_norm, accumulate, ema, loss_scale, nonfinite)
+    problem = posed(model, loss, specs, metrics, tuple(optimizers) if several else ())
     label = name or f"{name_of(model)}_step"
     scope = Scope(label, training=True, names=problem.names())
     if seed is not None:
@@ -77,19 +85,24 @@ def build_step(model: Callable[..., Any], loss: Loss, optimizer: Optimizer, spec
     declared = declare(scope, problem, problem.specs)
     with scopes.entered(scope), located():
         results = problem(**declared.keywords)
-        own = updated(scope, results["loss"], update)
-        names = tuple(scope.take_name(key) for key in results)
-        outputs = tuple(tensor.value for tensor in results.values())
+        own, sound = updated(scope, {name: results[name] for name in optimizers}, update)
+        guards = (sound,) if sound is not None and nonfinite == "raise" else ()
+        names = tuple(scope.take_name(key) for key in (*results, *("gradients_are_finite" for _ in guards)))
+        outputs = tuple(tensor.value for tensor in (*results.values(), *guards))
         graph = graph_of(scope, declared.values, outputs, names, [(source.value, new) for source, new in own])
     bound = tuple(StateSource(value, source_name(stored, input_name(value)), stored.data, stored)
                   for value, stored in scope.bound())  # fmt: skip
     sources = bound + tuple(source for source, _ in own)
-    return StepGraph(graph, declared.arguments, sources, tuple(results), build_evaluation(problem, label))
+    evaluation = build_evaluation(problem, label)
+    return StepGraph(graph, declared.arguments, sources, tuple(results), evaluation, bool(guards))
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """What is trained: a model, its loss and metrics, and the specs of a batch by argument name."""
+    """What is trained: a model, its loss and metrics, and the specs of a batch by argument name.
+
+    parts: the names of the losses when there are several.
+    """
 
     model: Callable[..., Any]
     loss: Loss
@@ -98,6 +111,7 @@ class Problem:
     inputs: tuple[str, ...]
     by_keyword: bool
     loss_takes_model: bool
+    parts: tuple[str, ...] = ()
 
     def names(self) -> dict[int, str]:
         """The paths of the parameters and buffers of the model, and of a loss that is a module."""
@@ -119,6 +133,11 @@ class Problem:
     def _scalars(self, loss: Any, further: Mapping[str, Any]) -> dict[str, Tensor]:
         """The loss with what else is reported. Raises ShapeError or ArgumentError unless all are scalars."""
         first: Any = loss
+        if self.parts and isinstance(loss, Mapping):
+            return self._scalars(self._sum(loss), {**loss, **further})
+        if self.parts and not further:
+            raise error(ArgumentError, f"loss: {type(loss).__name__} was returned, not a dict of losses",
+                        help="one for each optimiser: " + ", ".join(self.parts))  # fmt: skip
         if isinstance(loss, tuple) and len(loss) == 2 and isinstance(loss[1], Mapping):
             first, further = loss[0], {**loss[1], **further}
         for name, value in {"loss": first, **further}.items():
@@ -133,6 +152,29 @@ class Problem:
         return {"loss": first, **further}
 
 
+    def _sum(self, losses: Mapping[str, Any]) -> Any:
+        """The sum of the losses that are trained. Raises ArgumentError when one is missing."""
+        missing = [name for name in self.parts if name not in losses]
+        if missing:
+            raise error(ArgumentError, f"loss: the dict has no {missing[0]!r}", help="one for each optimiser")
+        found = [losses[name] for name in self.parts]
+        return sum(found[1:], start=found[0])
+
+
+def _required_optimizers(optimizer: object) -> dict[str, Optimizer]:
+    """The optimisers by the names of their losses. Raises ArgumentError for what is none, and for an empty dict."""
+    if not isinstance(optimizer, Mapping):
+        _require_optimizer(optimizer)
+        return {"loss": cast(Optimizer, optimizer)}
+    given = cast("Mapping[str, Optimizer]", optimizer)
+    if not given or "loss" in given:
+        raise error(ArgumentError, "optimizer: the dict is empty" if not given else "optimizer: the name loss is taken",
+                    help='e.g. {"judge": optim.Adam(), "generator": optim.Adam()}')  # fmt: skip
+    for part in given.values():
+        _require_optimizer(part)
+    return dict(given)
+
+
 def _require_optimizer(optimizer: object) -> None:
     """Raises ArgumentError for a class in the place of its object, a name, or anything else that does not update."""
     shown = optimizer.__name__ + " is a class" if isinstance(optimizer, type) else f"{optimizer!r:.60} is no optimiser"
@@ -140,8 +182,8 @@ def _require_optimizer(optimizer: object) -> None:
         raise error(ArgumentError, f"optimizer: {shown}", help="make one: optim.Adam(1e-3)")
 
 
-def posed(model: Callable[..., Any], loss: Loss, specs: object,
-          metrics: Sequence[Metric] | Mapping[str, Metric]) -> Problem:  # fmt: skip
+def posed(model: Callable[..., Any], loss: Loss, specs: object, metrics: Sequence[Metric] | Mapping[str, Metric],
+          parts: tuple[str, ...] = ()) -> Problem:  # fmt: skip
     """The problem that these arguments of `build_step` pose. Raises ArgumentError where they do not fit together."""
     require_function("model", model)
     require_function("loss", loss)
@@ -151,8 +193,8 @@ def posed(model: Callable[..., Any], loss: Loss, specs: object,
         if named:
             raise error(ArgumentError, "metrics: a loss that takes the model reports its own",
                         help='return (loss, {"accuracy": ...}) from it')  # fmt: skip
-        parts = specs if isinstance(specs, Mapping) else _named(rest, specs, "batch")
-        return Problem(model, loss, named, dict(parts), (), False, True)
+        entries = specs if isinstance(specs, Mapping) else _named(rest, specs, "batch")
+        return Problem(model, loss, named, dict(entries), (), False, True, parts)
     if not isinstance(specs, tuple | list) or len(specs) != 2:
         raise error(ArgumentError, "specs: a pair (inputs, targets) is expected",
                     help='e.g. (cr.spec("N", 1, 28, 28), cr.spec("N", dtype="i64")), or ((a, b), targets)')  # fmt: skip
@@ -163,7 +205,7 @@ def posed(model: Callable[..., Any], loss: Loss, specs: object,
     for name, part in wanted.items():
         given[name if name not in given else f"{name}_target"] = part
     names = tuple(given)[: len(given) - len(wanted)]
-    return Problem(model, loss, named, given, names, by_keyword, False)
+    return Problem(model, loss, named, given, names, by_keyword, False, parts)
 
 
 def _named(names: Sequence[str], specs: object, fallback: str) -> dict[str, object]:

@@ -180,7 +180,7 @@ def test_batch_norm_counts_in_training_and_folds_in_evaluation():
 
 
 @pytest.mark.parametrize("options", [
-    {"accumulate": 2}, {"ema": 0.9}, {"loss_scale": 128.0}, {"skip_nonfinite": True}, {"clip_norm": 0.1},
+    {"accumulate": 2}, {"ema": 0.9}, {"loss_scale": 128.0}, {"nonfinite": "skip"}, {"clip_norm": 0.1},
 ])  # fmt: skip
 def test_the_options_of_a_step_mean_the_same_natively(options):
     model, optimizer = DigitsNet(), optim.SGD(0.05)
@@ -190,6 +190,27 @@ def test_the_options_of_a_step_mean_the_same_natively(options):
         np.testing.assert_allclose(float(ours(*batch(seed=i))), float(theirs(*batch(seed=i))), rtol=1e-5)
     for name, array in theirs.state.items():
         np.testing.assert_allclose(ours.state[name], array, rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def test_a_step_may_raise_for_gradients_that_are_not_finite_and_keep_its_weights():
+    step = make_step(DigitsNet(), optim.Adam(0.01), nonfinite="raise")
+    x, y = batch()
+    step(x, y)
+    kept = {name: array.copy() for name, array in step.state.items()}
+    x[0, 0, 0, 0] = np.nan
+    for _ in range(2):  # by Python, then by the native entry
+        with pytest.raises(cr.NumericsError, match="no weight was changed"):
+            step(x, y)
+    for name, array in step.state.items():
+        np.testing.assert_array_equal(array, kept[name], err_msg=name)
+
+
+def test_the_large_state_of_a_step_is_updated_in_place():
+    for optimizer in (optim.SGD(0.1), optim.SGD(0.1, momentum=0.9), optim.Adam(), optim.AdamW(), optim.RMSprop()):
+        for options in ({}, {"clip_norm": 1.0}, {"ema": 0.99}, {"accumulate": 2}, {"nonfinite": "skip"}):
+            program = make_step(DigitsNet(), optimizer, **options).program.main.program
+            copied = [program.storages[copy.target].type for copy in program.copies]
+            assert all(type.rank == 0 for type in copied), (optimizer, options, copied)
 
 
 @pytest.mark.parametrize("pipeline", ["default", "strict", "plain"])

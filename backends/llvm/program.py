@@ -20,11 +20,14 @@ from chainrule.backends.llvm.kernels.table import VIEWS, template_of
 from chainrule.backends.llvm.records import Call, Code, Lowering
 from chainrule.backends.llvm.target import Target
 from chainrule.backends.loops import Function
-from chainrule.ir.graph import Get, Graph, Input, Value
+from chainrule.ir.graph import Get, Graph, Input, Value, reachable
 from chainrule.ir.lazy import lazy
 from chainrule.ir.types import TensorType
 from chainrule.ops.basic import Constant, Data
 from chainrule.ops.elementwise import Elementwise
+from chainrule.ops.lowered import PanelMatMul
+from chainrule.ops.matmul import MatMul
+from chainrule.ops.reduce import Reduction
 
 Kind = Literal["input", "weight", "constant", "output", "temp"]
 
@@ -254,16 +257,21 @@ class _Assembler:
                 storage.last = max(storage.last, number)
 
 
+WRITES_ONCE = (MatMul, PanelMatMul, Reduction)  # anchors whose templates write an element once, with its epilogue
+
+
 def _elementwise_reads(
     node: Value, program: Program, at: dict[Value, int], target: int, shape: Sequence[object]
 ) -> bool:
+    """True if a kernel reads an element of `target` only when it makes the same element of its own results."""
     region: Region = region_of(node)
-    if region.anchor is not None or any(
-        not isinstance(n.op, Elementwise | Input) and n.inputs for n in region.body.nodes
-    ):
+    body, anchor = region.body, region.anchor
+    places = [inner for value, inner in zip(node.inputs, body.inputs, strict=True) if at[value] == target]
+    if not all(inner.tensor.shape == shape == body.outputs[0].tensor.shape for inner in places):
         return False
-    return all(
-        inner.tensor.shape == shape == region.body.outputs[0].tensor.shape
-        for value, inner in zip(node.inputs, region.body.inputs, strict=True)
-        if at[value] == target
-    )
+    if anchor is None:
+        return all(isinstance(n.op, Elementwise | Input) or not n.inputs for n in body.nodes)
+    if not isinstance(anchor.op, WRITES_ONCE) or set(places) & set(reachable((anchor,))):
+        return False
+    behind = [n for inner in places for n in region.epilogue_of(inner)]
+    return all(isinstance(n.op, Elementwise) and n.tensor.shape == shape for n in behind)

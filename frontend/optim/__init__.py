@@ -9,11 +9,15 @@ from __future__ import annotations
 from chainrule.frontend.optim import schedules
 from chainrule.frontend.optim.adam import Adam, AdamW
 from chainrule.frontend.optim.base import Grouped, Optimizer
+from chainrule.frontend.optim.lbfgs import LBFGS
 from chainrule.frontend.optim.more import LAMB, Adadelta, Adagrad, Adamax, Lion, NAdam, RAdam, RMSprop
+from chainrule.frontend.optim.muon import Muon
+from chainrule.frontend.optim.scaling import LossScale
 from chainrule.frontend.optim.sgd import SGD
 
 __all__ = [
     "LAMB",
+    "LBFGS",
     "SGD",
     "Adadelta",
     "Adagrad",
@@ -22,6 +26,8 @@ __all__ = [
     "Adamax",
     "Grouped",
     "Lion",
+    "LossScale",
+    "Muon",
     "NAdam",
     "Optimizer",
     "RAdam",

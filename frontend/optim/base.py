@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -47,6 +47,19 @@ class Optimizer(Protocol):
         computed from them (bias corrections) is as exact as in Python.
         """
         ...
+
+
+@runtime_checkable
+class Joint(Protocol):
+    """An optimiser that looks at all its parameters together; it has slots of its own beside those of each."""
+
+    def slots(self, param: TensorType) -> dict[str, Array]: ...
+
+    def shared_slots(self) -> dict[str, Array]: ...
+
+    def update_all(
+        self, params: Sequence[Tensor], grads: Sequence[Tensor], slots: Sequence[Slots], shared: Slots, lr: Tensor
+    ) -> tuple[list[Tensor], list[Slots], Slots]: ...
 
 
 class Single:

@@ -17,6 +17,7 @@ from chainrule.errors import ArgumentError
 from chainrule.frontend import eager
 from chainrule.frontend import scope as scopes
 from chainrule.frontend.functions import elementwise
+from chainrule.frontend.functions.shape import asarray
 from chainrule.frontend.optim.base import Rate
 from chainrule.frontend.optim.plateau import Plateau as Plateau
 from chainrule.frontend.places import error
@@ -24,6 +25,8 @@ from chainrule.frontend.scope import Scope
 from chainrule.frontend.tensor import Tensor
 from chainrule.ir.graph import new_input
 from chainrule.ir.types import TensorType, f64
+
+_LAST_UPDATE = 1 << 40  # schedules of growing parts are written out up to here
 
 
 def rate(schedule: Rate, step: int) -> float:
@@ -85,6 +88,36 @@ class Cosine:
 
     def __call__(self, step: Tensor) -> Tensor:
         return _cosine(self.lr, self.eta_min, elementwise.clip(step / self.steps, 0.0, 1.0))
+
+
+@dataclass(frozen=True)
+class CosineRestarts:
+    """From lr down to eta_min along half a cosine, again and again: over T_0 updates, then T_mult times as many each.
+
+    Source: Loshchilov and Hutter 2017; torch CosineAnnealingWarmRestarts.
+    """
+
+    lr: float
+    T_0: int
+    T_mult: int = 1
+    eta_min: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.T_0, int) and self.T_0 >= 1 and isinstance(self.T_mult, int) and self.T_mult >= 1):
+            raise error(ArgumentError, f"CosineRestarts: T_0={self.T_0}, T_mult={self.T_mult}",
+                        help="ints of 1 or more")  # fmt: skip
+
+    def __call__(self, step: Tensor) -> Tensor:
+        if self.T_mult == 1:
+            share = step / self.T_0 - elementwise.floor(step / self.T_0)
+            return _cosine(self.lr, self.eta_min, share)
+        lengths = [self.T_0]
+        while sum(lengths) < _LAST_UPDATE:
+            lengths.append(lengths[-1] * self.T_mult)
+        starts = np.concatenate([[0], np.cumsum(np.array(lengths, np.float64))])
+        begun = (step >= asarray(starts[1:])).astype("f64")  # one for each restart that has come
+        since = step - (begun * asarray(np.diff(starts))).sum()
+        return _cosine(self.lr, self.eta_min, since / (self.T_0 * float(self.T_mult) ** begun.sum()))
 
 
 @dataclass(frozen=True)

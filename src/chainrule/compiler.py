@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
-from chainrule.errors import ArgumentError, ChainruleError, DTypeError, NotSupported, ShapeError
+from chainrule.errors import ArgumentError, ChainruleError, DTypeError, NotSupported, NumericsError, ShapeError
 from chainrule.frontend.places import located
 from chainrule.frontend.trace import Traced, require_function, trace
 from chainrule.ir.graph import Graph, Input, Value, input_name
@@ -401,7 +401,11 @@ class Step:
         return self._loss(outputs)
 
     def _loss(self, outputs: Sequence[Any]) -> StepLoss:
-        values = [float(o) for o in outputs]
+        *values, sound = [float(o) for o in outputs] + ([] if self.made.guarded else [1.0])
+        if not sound:
+            raise NumericsError(f"{self.graph.name}: a gradient is NaN or infinite; no weight was changed",
+                                notes=[f"loss: {values[0]}"],
+                                help="step.check_numerics(*batch) names the line that makes the first")  # fmt: skip
         return StepLoss(values[0], dict(zip(self.made.output_names[1:], values[1:], strict=True)))
 
     def eval(self, *batch: object, **named: object) -> StepLoss:
@@ -445,17 +449,20 @@ class Step:
 
 def training_step(model: Callable[..., Any], loss: Callable[..., Any], optimizer: Any, specs: Any, *,
                   metrics: Any = (), clip_norm: float | None = None, accumulate: int = 1, ema: float | None = None,
-                  loss_scale: float = 1.0, skip_nonfinite: bool = False, seed: int | None = None,
+                  loss_scale: Any = 1.0, nonfinite: str = "keep", seed: int | None = None,
                   backend: str = "llvm", threads: int | None = None, verify: bool = False, target: str | None = None,
                   pipeline: str = "default", name: str | None = None) -> Step:  # fmt: skip
     """Forward, backward and optimiser update compiled to one call: step(x, y) -> loss.
 
-    model: an nn.Module or function. loss: loss(output, *targets) -> scalar. optimizer: of cr.optim. specs: the pair
-    (inputs, targets), each one cr.spec or a tuple of them. metrics: "accuracy" or functions like the loss.
+    model: an nn.Module or function. loss: loss(output, *targets) -> scalar, or loss(model, *batch) -> scalar, told
+    apart by the name of the first parameter. optimizer: of cr.optim; with a dict of them the loss returns a dict of the
+    same names, and each trains its part by its own loss. specs: the pair (inputs, targets), each one cr.spec or a tuple
+    of them; of a loss that takes the model, one for each of batch. metrics: "accuracy" or functions like the loss.
     clip_norm: bound on the gradients' joint norm. accumulate: update once in so many calls, by the mean gradient. ema:
-    decay of a running mean of the weights. loss_scale: factor on the loss whose gradients are divided by it again.
-    skip_nonfinite: leave weights and slots alone when a gradient is not finite. seed: of dropout. backend, threads,
-    verify, target, pipeline: as in compile.
+    decay of a running mean of the weights. loss_scale: factor on the loss whose gradients are divided by it again, a
+    number, "dynamic" or an optim.LossScale. nonfinite: what happens to gradients that are not finite: "keep" them,
+    "skip" the call, which then changes no state, or "raise" NumericsError besides. seed: of dropout. backend,
+    threads, verify, target, pipeline: as in compile.
     Raises ShapeError, ArgumentError or NotSupported (an op without gradient) with the user's line.
     """
     from chainrule.frontend.training import build_step
@@ -463,7 +470,7 @@ def training_step(model: Callable[..., Any], loss: Callable[..., Any], optimizer
     with located():
         options = Options(backend, threads, verify, target, pipeline)
         made = build_step(model, loss, optimizer, specs, metrics=metrics, clip_norm=clip_norm,
-                          accumulate=accumulate, ema=ema, loss_scale=loss_scale, skip_nonfinite=skip_nonfinite,
+                          accumulate=accumulate, ema=ema, loss_scale=loss_scale, nonfinite=nonfinite,
                           seed=seed, name=name)  # fmt: skip
         return Step(made, options)
 

@@ -133,6 +133,38 @@ def lion(w: Array, g: Array, s: dict[str, Any], t: int) -> Array:
     return w
 
 
+def muon(w: Array, g: Array, s: dict[str, Any], t: int) -> Array:
+    s["m"] = 0.95 * s.get("m", 0 * g) + 0.05 * g
+    x = (0.05 * g + 0.95 * s["m"]).T
+    x = x / np.linalg.norm(x)
+    for _ in range(5):
+        gram = x @ x.T
+        x = 3.4445 * x + (-4.775 * gram + 2.0315 * gram @ gram) @ x
+    return w * (1 - 0.01 * 0.1) - 0.01 * math.sqrt(3 / 2) * x.T
+
+
+def lbfgs(size: int) -> Rule:
+    """The two loops of the recursion, with lists, as in Nocedal and Wright, algorithm 7.4."""
+
+    def rule(w: Array, g: Array, s: dict[str, Any], t: int) -> Array:
+        pairs = s.setdefault("pairs", [])
+        if t > 1 and ((g - s["g"]) * s["step"]).sum() > 1e-10:
+            pairs.append((s["step"], g - s["g"]))
+            del pairs[:-size]
+        q, alphas = g, []
+        for step, change in reversed(pairs):
+            alphas.append((step * q).sum() / (step * change).sum())
+            q = q - alphas[-1] * change
+        r = q * ((pairs[-1][0] * pairs[-1][1]).sum() / (pairs[-1][1] ** 2).sum()) if pairs else q
+        for (step, change), alpha in zip(pairs, reversed(alphas), strict=True):
+            r = r + (alpha - (change * r).sum() / (step * change).sum()) * step
+        s["step"] = -r * 0.1 * (min(1.0, 1.0 / np.abs(g).sum()) if t == 1 else 1.0)
+        s["g"] = g
+        return w + s["step"]
+
+    return rule
+
+
 RULES: list[tuple[optim.Optimizer, Rule]] = [
     (optim.SGD(0.01), sgd()), (optim.SGD(0.01, momentum=0.9), sgd(0.9)),
     (optim.SGD(0.01, 0.9, dampening=0.3, weight_decay=0.1), sgd(0.9, 0.3, 0.1)),
@@ -143,6 +175,8 @@ RULES: list[tuple[optim.Optimizer, Rule]] = [
     (optim.Adagrad(0.01, lr_decay=0.1, initial_accumulator_value=0.1), adagrad), (optim.Adadelta(), adadelta),
     (optim.Adamax(), adamax), (optim.NAdam(), nadam), (optim.RAdam(betas=(0.9, 0.9)), radam),
     (optim.LAMB(0.01, weight_decay=0.1), lamb), (optim.Lion(0.01, weight_decay=0.1), lion),
+    (optim.Muon(0.01), muon), (optim.LBFGS(0.1, history_size=1), lbfgs(1)),
+    (optim.LBFGS(0.1, history_size=4), lbfgs(4)),
 ]  # fmt: skip
 
 
@@ -158,8 +192,24 @@ def test_the_state_of_a_step_is_named_and_counted() -> None:
     assert step.state["step"] == STEPS and step.state["step"].dtype == np.int64
 
 
+def test_muon_refuses_what_is_no_matrix_and_says_the_way_round() -> None:
+    with pytest.raises(ArgumentError, match="no matrix"):
+        build_step(nn.Linear(3, 2), nn.MSELoss(), optim.Muon(), (spec(6, 3), spec(6, 2)))
+
+
+def test_lbfgs_stops_where_no_slope_is_left() -> None:
+    w, step = trained(optim.LBFGS(0.5, tolerance_grad=1e9))
+    assert np.array_equal(w, normal(3, 2, seed=2)) and step.state["shared.iterations"] == 0
+
+
 def rates(schedule: Any, count: int = 12) -> list[float]:
     return [schedules.rate(schedule, i) for i in range(count)]
+
+
+def restart_share(i: int) -> float:
+    """The share of the period that has passed: periods of 1, 2, 4, 8 updates."""
+    start = 2 ** int(math.log2(i + 1)) - 1
+    return (i - start) / (start + 1)
 
 
 SCHEDULES: list[tuple[Any, Callable[[int], float]]] = [
@@ -167,6 +217,8 @@ SCHEDULES: list[tuple[Any, Callable[[int], float]]] = [
     (schedules.MultiStep(0.1, (2, 7), 0.1), lambda i: 0.1 * 0.1 ** ((i >= 2) + (i >= 7))),
     (schedules.Exponential(0.1, 0.9), lambda i: 0.1 * 0.9**i),
     (schedules.Cosine(0.1, 8, 0.01), lambda i: 0.01 + 0.09 * (1 + math.cos(math.pi * min(i, 8) / 8)) / 2),
+    (schedules.CosineRestarts(0.1, 3), lambda i: 0.05 * (1 + math.cos(math.pi * (i % 3) / 3))),
+    (schedules.CosineRestarts(0.1, 1, 2), lambda i: 0.05 * (1 + math.cos(math.pi * restart_share(i)))),
     (schedules.Linear(0.1, 5, 0.2, 1.0), lambda i: 0.1 * (0.2 + 0.8 * min(i, 5) / 5)),
     (schedules.Polynomial(0.1, 8, 2.0), lambda i: 0.1 * (1 - min(i, 8) / 8) ** 2),
     (schedules.WarmUp(0.1, 4), lambda i: 0.1 * min(1, (i + 1) / 4)),
@@ -233,6 +285,11 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: optim.SGD(0.1, nesterov=True), "SGD: nesterov needs a momentum and no dampening"),
     (lambda: optim.Adam(betas=(0.9, 1.0)), "Adam: beta2=1.0 is out of range"),
     (lambda: optim.AdamW(weight_decay=-1), "AdamW: weight_decay=-1 is out of range"),
+    (lambda: optim.Muon(adjust_lr_fn="mine"), "Muon: adjust_lr_fn='mine' is not known"),
+    (lambda: trained(optim.Muon(weight_decay=-1)), "Muon: weight_decay=-1 is out of range"),
+    (lambda: optim.LBFGS(history_size=0), "LBFGS: history_size=0 is out of range"),
+    (lambda: schedules.CosineRestarts(0.1, 0), "CosineRestarts: T_0=0, T_mult=1"),
+    (lambda: optim.LossScale(backoff_factor=1.0), "LossScale: backoff_factor=1.0 is out of range"),
     (lambda: schedules.Chained((0.1,), (1,)), "1 schedules and 1 milestones do not fit"),
 ]  # fmt: skip
 

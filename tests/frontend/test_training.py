@@ -237,7 +237,7 @@ def test_a_scaled_loss_gives_the_same_step() -> None:
 
 
 def test_calls_with_nonfinite_gradients_are_skipped() -> None:
-    model, step = logistic(optim.Adam(0.1), skip_nonfinite=True)
+    model, step = logistic(optim.Adam(0.1), nonfinite="skip")
     before = {name: array.copy() for name, array in step.state.items()}
     bad = X.copy()
     bad[0, 0] = np.inf
@@ -248,9 +248,83 @@ def test_calls_with_nonfinite_gradients_are_skipped() -> None:
     assert step.state["step"] == 1 and not np.array_equal(model.weight.data, before["params.weight"])
 
 
+def test_a_dynamic_scale_halves_where_gradients_overflow_and_doubles_after_sound_updates() -> None:
+    rule = optim.LossScale(1024.0, growth_interval=2)
+    model, step = logistic(optim.SGD(0.5), loss_scale=rule)
+    plain, plain_step = logistic(optim.SGD(0.5))
+    bad = X.copy()
+    bad[0, 0] = np.nan
+    scales = []
+    for batch in (X, bad, X, X, X):
+        step(batch, CLASSES)
+        scales.append(float(step.state["loss_scale"]))
+    assert scales == [1024, 512, 512, 1024, 1024] and step.state["step"] == 4
+    for _ in range(4):
+        plain_step(X, CLASSES)
+    assert_same(model.weight.data, plain.weight.data)
+
+
+def test_a_guarded_step_says_whether_its_gradients_were_finite() -> None:
+    made = build_step(nn.Linear(3, 3).to("f64"), nn.CrossEntropyLoss(), optim.SGD(0.1), SPECS, nonfinite="raise")
+    assert made.guarded and made.graph.output_names == ("loss", "gradients_are_finite")
+
+
+class Pair(nn.Module):
+    def __init__(self) -> None:
+        self.maker, self.judge = nn.Linear(2, 3), nn.Linear(3, 1)
+
+
+def duel(model: Pair, z: Tensor, real: Tensor) -> dict[str, Tensor]:
+    made = model.maker(z)
+    judged = model.judge(stop_gradient(made)).mean() - model.judge(real).mean()
+    return {"judge": judged, "maker": -model.judge(made).mean(), "size": (made * made).mean()}
+
+
+ADVERSARIES = {"judge": optim.Grouped((("judge.*", optim.SGD(0.1)),), None),
+               "maker": optim.Grouped((("maker.*", optim.Adam(0.1)),), None)}  # fmt: skip
+DUEL_SPECS = (spec("N", 2, dtype="f64"), SPECS[0])
+
+
+def test_two_losses_train_two_parts_in_one_step_as_two_steps_from_the_same_weights_do() -> None:
+    noise, twins = normal(6, 2), [Pair().to("f64") for _ in range(3)]
+    for twin in twins[1:]:
+        twin.load_state_dict(twins[0].state_dict())
+    step = ReferenceStep(build_step(twins[0], duel, ADVERSARIES, DUEL_SPECS))
+    loss = step(noise, X)
+    metrics = loss.metrics  # type: ignore[attr-defined]
+    assert list(metrics) == ["judge", "maker", "size"] and loss == pytest.approx(metrics["judge"] + metrics["maker"])
+    for twin, name in zip(twins[1:], ADVERSARIES, strict=True):
+        def own(model: Pair, z: Tensor, real: Tensor, name: str = name) -> Tensor:
+            return duel(model, z, real)[name]
+
+        ReferenceStep(build_step(twin, own, ADVERSARIES[name], DUEL_SPECS))(noise, X)
+    assert_same(twins[0].judge.weight.data, twins[1].judge.weight.data)
+    assert_same(twins[0].maker.weight.data, twins[2].maker.weight.data)
+    assert "slots.exp_avg.maker.weight" in step.state and "slots.exp_avg.judge.weight" not in step.state
+
+
+SEVERAL_REFUSED: list[tuple[Any, Any, str]] = [
+    (duel, {"judge": optim.SGD(0.1), "maker": optim.SGD(0.1)},
+     "judge.weight is trained by two losses, judge and maker"),
+    (duel, {"juror": optim.SGD(0.1)}, "loss: the dict has no 'juror'"),
+    (duel, {}, "optimizer: the dict is empty"),
+    (lambda model, z, real: model.judge(real).mean(), ADVERSARIES, "loss: Tensor was returned, not a dict of losses"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("index", range(len(SEVERAL_REFUSED)))
+def test_losses_that_do_not_fit_their_optimisers_are_refused(index: int) -> None:
+    loss, optimizers, cause = SEVERAL_REFUSED[index]
+    with pytest.raises(ArgumentError) as caught:
+        build_step(Pair().to("f64"), loss, optimizers, DUEL_SPECS)
+    assert caught.value.cause == cause
+
+
 @pytest.mark.parametrize(
     ("option", "cause"),
-    [({"accumulate": 0}, "accumulate: 0 is not a count"), ({"ema": 1.0}, "ema: 1.0 is not a decay"),
+    [({"loss_scale": "high"}, "loss_scale: 'high' is not known"),
+     ({"nonfinite": "stop"}, "nonfinite: 'stop' is not known"),
+     ({"accumulate": 0}, "accumulate: 0 is not a count"), ({"ema": 1.0}, "ema: 1.0 is not a decay"),
      ({"loss_scale": 0.0}, "loss_scale: 0.0 is not above 0"), ({"clip_norm": -1.0}, "clip_norm: -1.0 is not above 0")],
 )  # fmt: skip
 def test_bad_options_of_an_update_are_refused(option: dict[str, Any], cause: str) -> None:

@@ -46,6 +46,7 @@ DIFFERENCE_STEP = 2.0**-9
 GRADIENT_RTOL = 1e-6
 GRADIENT_ATOL = 1e-9
 ADJOINT_RTOL = 1e-12
+OPTIMIZER_RTOL = 1e-6  # a hundred updates in float64 against another framework, of the largest element
 
 # Four ULP instead of two: pow doubles its logarithm's error, a large angle loses digits in its reduction.
 FOUR_ULP = frozenset({"pow"})
