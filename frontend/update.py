@@ -88,14 +88,14 @@ def updated(scope: Scope, losses: Mapping[str, Tensor], update: Update) -> tuple
     """
     states: States = []
     scale = _scale(scope, update)
-    trained = differentiated(scope, losses, update.optimizers, scale if isinstance(scale, float) else scale.size)
+    trained = differentiated(scope, losses, update.optimizers, scale.size if isinstance(scale, Scale) else scale)
     gate: Tensor | None = None
     if update.accumulate > 1:
         trained, gate, states = accumulated(scope, trained, update.accumulate)
     sound: Tensor | None = None
     if update.nonfinite != "keep" or isinstance(scale, Scale):
         sound = all_finite([entry.grad for entry in trained])
-        states += [] if isinstance(scale, float) else scale.updated(sound, gate)
+        states += scale.updated(sound, gate) if isinstance(scale, Scale) else []
         gate = sound if gate is None else gate & sound
         _hold_buffers(scope, sound)
     if update.clip_norm is not None:
