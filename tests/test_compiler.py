@@ -1,11 +1,14 @@
 """What cr.compile and cr.training_step promise to their callers."""
 
 import copy
+import itertools
+import json
 
 import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule.errors import ArgumentError, DTypeError, ShapeError
 from chainrule.frontend import nn, optim
 from chainrule.models import DigitsNet, LeNet, mlp
 from chainrule.ops.tolerance import models_agree
@@ -102,7 +105,62 @@ def test_memory_and_profile_tell_about_the_program():
     assert memory["arena_bytes"] >= memory["arena_bound_bytes"] > 0
     assert memory["weight_bytes"] == sum(p.data.nbytes for p in DigitsNet().parameters())
     rows = net.profile(images(2))
-    assert rows and all(row["seconds"] >= 0 and row["kernel"] for row in rows)
+    assert rows and all(row.seconds >= 0 and row.kernel and row.nbytes for row in rows)
+
+
+def test_outputs_go_into_arrays_of_the_callers():
+    net = cr.compile(DigitsNet(), cr.spec("N", 1, 8, 8))
+    x = images(3)
+    y, wanted = np.full((3, 10), np.nan, np.float32), net(x)
+    for _ in range(2):  # the first call binds the sizes, the second goes straight to native code
+        assert net(x, out=y) is y
+        assert np.array_equal(y, wanted)
+    reversed_ = np.full((10, 3), np.nan, np.float32).T  # not contiguous: copied into
+    assert net(x, out=reversed_) is reversed_
+    assert np.array_equal(reversed_, wanted)
+
+
+def test_several_outputs_go_into_as_many_arrays():
+    net = cr.compile(lambda x: {"twice": x * 2, "square": x * x}, cr.spec("N"))
+    x, a, b = np.float32([1, 2, 3]), np.empty(3, np.float32), np.empty(3, np.float32)
+    found = net(x, out=(a, b))
+    assert found["twice"] is a and found["square"] is b
+    assert a.tolist() == [2, 4, 6] and b.tolist() == [1, 4, 9]
+
+
+def test_an_output_may_be_the_input_itself():
+    net = cr.compile(lambda x: cr.sum(x) - x, cr.spec("N"))
+    x = np.float32([1, 2, 3])
+    net(np.zeros(3, np.float32))
+    assert net(x, out=x) is x
+    assert x.tolist() == [5, 4, 3]
+
+
+@pytest.mark.parametrize(("out", "kind", "what"), [
+    (np.empty((2, 10), np.float64), DTypeError, "f32, the array is of float64"),
+    (np.empty((3, 10), np.float32), ShapeError, r"\[2, 10\], the array \[3, 10\]"),
+    ([np.empty((2, 10), np.float32)] * 2, ArgumentError, "2 arrays were given, there are 1 outputs"),
+    ("y", ArgumentError, "needs a numpy array"),
+    (np.broadcast_to(np.float32(0), (2, 10)), ArgumentError, "that can be written"),
+])  # fmt: skip
+def test_arrays_that_cannot_take_the_outputs_are_refused(out, kind, what):
+    net = cr.compile(DigitsNet(), cr.spec("N", 1, 8, 8))
+    with pytest.raises(kind, match=what):
+        net(images(2), out=out)
+
+
+def test_a_profile_prints_and_becomes_json_a_trace_and_a_picture(tmp_path):
+    net = cr.compile(DigitsNet(), cr.spec("N", 1, 8, 8), threads=1)
+    found = net.profile(images(2))
+    assert all(found.limit(row) > 0 for row in found)
+    assert found.seconds == pytest.approx(sum(row.seconds for row in found))
+    table = str(found)
+    assert len(table.splitlines()) == len(found) + 2 and "GFLOP/s" in table
+    events = json.loads(found.chrome_trace(tmp_path / "trace.json").read_text())["traceEvents"]
+    assert [e["name"] for e in events] == [row.kernel for row in found]
+    assert all(a["ts"] + a["dur"] == pytest.approx(b["ts"]) for a, b in itertools.pairwise(events))
+    picture = found.roofline(tmp_path / "roof.svg").read_text()
+    assert picture.count("<circle") == 2 * len([row for row in found if row.flops])
 
 
 def make_step(model, optimizer=None, **options):

@@ -17,10 +17,11 @@ import numpy as np
 
 from chainrule.backends.llvm.cache import default_cache
 from chainrule.backends.llvm.failures import failure
-from chainrule.backends.llvm.frames import Bound, bind, make_frame
+from chainrule.backends.llvm.frames import Bound, BoundStep, bind, make_frame
 from chainrule.backends.llvm.jit import Linked
 from chainrule.backends.llvm.kernels.table import keeps
 from chainrule.backends.llvm.pipeline import pipeline
+from chainrule.backends.llvm.profile import KernelTime, Peak, machine_peak
 from chainrule.backends.llvm.program import Program, Step, assemble
 from chainrule.backends.llvm.records import Lowering
 from chainrule.backends.llvm.runtime import Frame, StepFailed, thread_count
@@ -188,8 +189,8 @@ class LlvmExecutable:
         """The kernel calls of one run, in order."""
         return self.main.program.steps
 
-    def profile(self, arrays: Sequence[Array]) -> list[dict[str, object]]:
-        """The time of every kernel call in one run (the least of several): seconds, kernel, source place, reason."""
+    def profile(self, arrays: Sequence[Array]) -> tuple[list[KernelTime], Peak, int]:
+        """The time of every kernel call in one run (the least of several), the machine's ceilings, and the threads."""
         dims = bind_sizes(self.source.replace(inputs=self.source.by_role("input")), arrays)
         frame = self.main.frame(dims, fresh=True)
         outputs = [np.empty(port.shape, port.numpy) for port in frame.outputs]
@@ -200,7 +201,9 @@ class LlvmExecutable:
                 least[time.step] = min(least.get(time.step, math.inf), time.ns * 1e-9)
         commit = self.main.program.commit
         places = [i if commit is None or i < commit else i + 1 for i in range(len(self.steps))]
-        return [_profile_row(step, least.get(i, 0.0)) for i, step in zip(places, self.steps, strict=True)]
+        rows = [_kernel_time(step, bound, least.get(i, 0.0))
+                for i, step, bound in zip(places, self.steps, self.bound(dims).steps, strict=True)]  # fmt: skip
+        return rows, machine_peak(self.target), frame.threads
 
 
 def static_shape(type: TensorType) -> tuple[int, ...]:
@@ -208,6 +211,6 @@ def static_shape(type: TensorType) -> tuple[int, ...]:
     return tuple(dim_value(d, {}) for d in type.shape)
 
 
-def _profile_row(step: Step, seconds: float) -> dict[str, object]:
+def _kernel_time(step: Step, bound: BoundStep, seconds: float) -> KernelTime:
     where = step.node.loc
-    return {"seconds": seconds, "kernel": step.code.name, "place": where.short() if where else "", "why": step.why}
+    return KernelTime(step.code.name, seconds, bound.flops, bound.moved, where.short() if where else "", step.why)

@@ -30,11 +30,17 @@ MAX_ARENA_BYTES = 1 << 44
 
 @dataclass(frozen=True)
 class BoundStep:
-    """A step with numbers: parallel iterations, sizes, and how long it is estimated to take on one thread."""
+    """A step with numbers: parallel iterations, sizes, operations, and bytes of its arrays, each counted once."""
 
     extent: int
     sizes: tuple[int, ...]
-    seconds: float
+    flops: int
+    moved: int
+
+    @property
+    def seconds(self) -> float:
+        """How long it is estimated to take on one thread."""
+        return self.moved / BYTES_PER_SECOND + self.flops / FLOPS_PER_SECOND
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ def bind(program: Program, dims: Mapping[str, int]) -> Bound:
         sizes = tuple(dims[name] for name in step.dims)
         extent, flops = dim_value(step.code.extent, dims), dim_value(step.code.flops, dims)
         moved = sum(nbytes[i] for i in dict.fromkeys(step.storages))
-        steps.append(BoundStep(extent, sizes, moved / BYTES_PER_SECOND + flops / FLOPS_PER_SECOND))
+        steps.append(BoundStep(extent, sizes, flops, moved))
     return Bound(shapes, nbytes, tuple(steps), plan, intervals, temps)
 
 

@@ -19,6 +19,7 @@ from chainrule.frontend.trace import Traced, require_function, trace
 from chainrule.ir.graph import Graph, Input, Value, input_name
 from chainrule.ir.types import TensorType
 from chainrule.native import save_native
+from chainrule.profiling import Profile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,16 +94,18 @@ class Executable:
         """The passes that ran, with times and counts; none for a backend without passes."""
         return getattr(self.program, "reports", ())
 
-    def __call__(self, *arrays: object, **named: object) -> Any:
+    def __call__(self, *arrays: object, out: object = None, **named: object) -> Any:
         """The model's result for these arrays.
 
         numpy arrays of the declared types are used where they lie; anything with DLPack or the array interface is
-        taken over, copied only if it is not contiguous. Raises ArgumentError, DTypeError or ShapeError, naming the
-        argument and both types, before anything runs.
+        taken over, copied only if it is not contiguous. out: an array, or a sequence of them, that takes the outputs in
+        the order of `run`; a call then allocates nothing and returns the model's result made of these very arrays.
+        Raises ArgumentError, DTypeError or ShapeError, naming the argument and both types, before anything runs.
         """
+        given: Sequence[Any] = () if out is None else _listed(out)
         if not named:
             try:
-                result = self._entry(*arrays)
+                result = self._entry(*arrays, *given)
             except ChainruleError as problem:
                 raise _explained(self.program, problem, arrays) from None
             if result is not NotImplemented and self._bare:
@@ -110,7 +113,20 @@ class Executable:
             if result is not NotImplemented:
                 return self.traced.structure.build(as_list(result))
         with located():
-            return self.traced.structure.build(self._run(self.traced.arguments.flatten(arrays, named)))
+            leaves = self.traced.arguments.flatten(arrays, named)
+            outputs = self._run(leaves) if out is None else self._run_into(leaves, given)
+            return self.traced.structure.build(outputs)
+
+    def _run_into(self, leaves: Sequence[object], given: Sequence[object]) -> list[Array]:
+        """The outputs, copied into arrays of the caller's where they could not be written there directly."""
+        targets = _targets(given, self.graph)
+        outputs = self._run(leaves)
+        for name, target, output in zip(output_names(self.graph), targets, outputs, strict=True):
+            if target.shape != output.shape:
+                raise ShapeError(f"out: {name} has the shape {list(output.shape)}, the array {list(target.shape)}")
+        for target, output in zip(targets, outputs, strict=True):
+            np.copyto(target, output)
+        return targets
 
     def run(self, arrays: Sequence[object] | Mapping[str, object]) -> list[Array]:
         """The outputs as a list, for the inputs as a list or by name."""
@@ -171,14 +187,43 @@ class Executable:
         with located():
             return save_native(self.program, path, names, dims=dims, weights=weights, name=name)
 
-    def profile(self, *arrays: object) -> list[dict[str, object]]:
-        """One row per kernel call of one run: seconds, kernel, place, why. NotSupported where there are no kernels."""
+    def profile(self, *arrays: object, **named: object) -> Profile:
+        """Where the time of one call goes: print it, or see Profile for JSON, a Chrome trace and a roofline picture.
+
+        Raises NotSupported where there are no kernels.
+        """
         profile = getattr(self.program, "profile", None)
         with located():
             if profile is None:
                 raise NotSupported(f"the {self.options.backend} backend does not profile", help='use backend="llvm"')
-            leaves = self.traced.arguments.flatten(arrays, {})
-            return profile([as_input(leaf, value) for leaf, value in zip(leaves, self._inputs, strict=True)])
+            leaves = self.traced.arguments.flatten(arrays, named)
+            rows, peak, threads = profile([as_input(a, v) for a, v in zip(leaves, self._inputs, strict=True)])
+            return Profile(tuple(rows), peak, threads)
+
+
+def _listed(out: object) -> Sequence[Any]:
+    """The arrays of an `out` argument: one, or a sequence of them."""
+    return cast("Sequence[Any]", out) if isinstance(out, list | tuple) else (out,)
+
+
+def output_names(graph: Graph) -> list[str]:
+    """The names of a graph's outputs, by their place where they have none."""
+    names = graph.output_names
+    return [names[i] if i < len(names) and names[i] else f"output {i}" for i in range(len(graph.outputs))]
+
+
+def _targets(given: Sequence[object], graph: Graph) -> list[Array]:
+    """The arrays for the outputs. Raises ArgumentError and DTypeError for what cannot take them."""
+    notes = [f"{name}: {v.tensor}" for name, v in zip(output_names(graph), graph.outputs, strict=True)]
+    if len(given) != len(graph.outputs):
+        raise ArgumentError(f"out: {len(given)} arrays were given, there are {len(graph.outputs)} outputs", notes=notes)
+    for name, one, value in zip(output_names(graph), given, graph.outputs, strict=True):
+        array = cast("Array | None", one if isinstance(one, np.ndarray) else None)
+        if array is None or not array.flags.writeable:
+            raise ArgumentError(f"out: {name} needs a numpy array that can be written", notes=notes)
+        if array.dtype != value.dtype.numpy:
+            raise DTypeError(f"out: {name} is {value.dtype}, the array is of {array.dtype}", notes=notes)
+    return cast("list[Array]", list(given))
 
 
 def as_list(result: object) -> list[Any]:

@@ -6,6 +6,7 @@ import argparse
 import json
 
 from chainrule.commands.model_argument import add_model_arguments, load
+from chainrule.profiling import Profile
 from chainrule.timing import paired, spelled
 
 
@@ -15,7 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=1, help="threads of one call, for both (default 1)")
     parser.add_argument("--rounds", type=int, default=15, help="turns of each candidate (default 15)")
     parser.add_argument("--seconds", type=float, default=1.0, help="time for each candidate (default 1)")
-    parser.add_argument("--kernels", action="store_true", help="the time of every kernel")
+    parser.add_argument("--kernels", action="store_true", help="the time of every kernel, against the machine's limits")
+    parser.add_argument("--trace", metavar="FILE.json", help="write the kernels as a Chrome trace")
+    parser.add_argument("--roofline", metavar="FILE.svg", help="draw the kernels under the machine's limits")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -25,8 +28,8 @@ def run(arguments: argparse.Namespace) -> int:
     loaded = load(arguments)
     inputs = loaded.inputs(arguments.seed)
     ours = cr.compile(loaded.traced, threads=arguments.threads)
-    if arguments.kernels:
-        return _kernels(ours.profile(*inputs), arguments.json)
+    if arguments.kernels or arguments.trace or arguments.roofline:
+        return _kernels(ours.profile(*inputs), arguments)
     theirs = cr.compile(loaded.traced, backend="onnxruntime", threads=arguments.threads)
     times = paired({"chainrule": lambda: ours(*inputs), "onnxruntime": lambda: theirs(*inputs)},
                    rounds=arguments.rounds, seconds=arguments.seconds)  # fmt: skip
@@ -43,12 +46,13 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _kernels(rows: list[dict[str, object]], as_json: bool) -> int:
-    if as_json:
-        print(json.dumps(rows))
+def _kernels(profile: Profile, arguments: argparse.Namespace) -> int:
+    files = [profile.chrome_trace(arguments.trace)] if arguments.trace else []
+    files += [profile.roofline(arguments.roofline)] if arguments.roofline else []
+    if arguments.json:
+        print(json.dumps(profile.facts()))
         return 0
-    total = sum(float(str(row["seconds"])) for row in rows) or 1.0
-    for row in rows:
-        seconds = float(str(row["seconds"]))
-        print(f"{spelled(seconds):>9}  {seconds / total:>4.0%}  {row['kernel']:<44} {row['place']:<20} {row['why']}")
+    print(profile)
+    for file in files:
+        print(f"wrote {file}")
     return 0

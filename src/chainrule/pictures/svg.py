@@ -33,6 +33,10 @@ def line(x1: float, y1: float, x2: float, y2: float, stroke: str = FAINT, width:
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{stroke}" stroke-width="{width:g}"/>'
 
 
+def circle(x: float, y: float, radius: float, fill: str) -> str:
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="{fill}" fill-opacity="0.75"/>'
+
+
 def path(commands: str, stroke: str, width: float = 2, opacity: float = 1.0) -> str:
     return f'<path d="{commands}" fill="none" stroke="{stroke}" stroke-width="{width:g}" stroke-opacity="{opacity:g}"/>'
 
