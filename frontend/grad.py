@@ -14,15 +14,14 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import ArgumentError, DTypeError, NotSupported, ShapeError
-from chainrule.frontend import eager
 from chainrule.frontend import scope as scopes
+from chainrule.frontend.anywhere import anywhere
 from chainrule.frontend.nn.module import Module
 from chainrule.frontend.places import error, located
 from chainrule.frontend.scope import Scope
-from chainrule.frontend.stored import Stored
 from chainrule.frontend.structure import Structure, flatten
 from chainrule.frontend.tensor import Operand, Tensor, value_of, wrap
-from chainrule.frontend.trace import name_of, stored_names
+from chainrule.frontend.trace import name_of
 from chainrule.ir.graph import Value, new_input, reachable, rebuild
 from chainrule.ops import basic, shaping
 from chainrule.passes.autodiff import gradients
@@ -64,7 +63,7 @@ def value_and_grad(fn: Function, argnums: int | Sequence[int] = 0, has_aux: bool
             grads = call.gradients()
             return (value, call.aux()) if has_aux else value, grads if _several(argnums) else grads[0]
 
-        return _anywhere(body, args)
+        return anywhere(body, args)
 
     return both
 
@@ -105,7 +104,7 @@ def jvp(fn: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[
         pushed = call.push(directions)
         return call.result(), call.structure.build([wrap(v) for v in pushed])
 
-    return _anywhere(body, (tuple(primals), tuple(tangents)))
+    return anywhere(body, (tuple(primals), tuple(tangents)))
 
 
 def hvp(fn: Function, x: Any, v: Any) -> Any:
@@ -141,7 +140,7 @@ def jacobian(fn: Function, argnum: int = 0) -> Function:
                 return wrap(basic.full(0.0, (*output.shape, *point.shape), point.dtype))
             return wrap(shaping.reshape(shaping.stack(rows), (*output.shape, *point.shape)))
 
-        return _anywhere(body, args)
+        return anywhere(body, args)
 
     return matrix
 
@@ -164,7 +163,7 @@ class Call:
         self.leaves: list[Value] = []  # the real arguments' values
         self.holders: list[Value] = []  # what stands for them inside
         given = list(args)
-        before = dict(outer.root.current)
+        before = dict(outer.home.current)
         for place in places:
             given[place] = self._placed(args[place], place)
         with scopes.entered(self.inner):
@@ -173,7 +172,7 @@ class Call:
             leaves, self.structure = flatten(main)
             self.outputs = [_tensor(leaf, fn).value for leaf in leaves]
         self.onto = dict(zip(self.holders, self.leaves, strict=True))
-        self._settle(outer.root, before)
+        self._settle(outer.home, before)
         self.grads: list[Value] = []
 
     def _placed(self, argument: Any, place: int) -> Any:
@@ -199,11 +198,11 @@ class Call:
             made.append(Tensor(holder, self.inner))
         return form.build(made)
 
-    def _settle(self, root: Scope, before: dict[int, Value]) -> None:
+    def _settle(self, home: Scope, before: dict[int, Value]) -> None:
         """Puts the buffers that the call assigned onto the real arguments."""
-        changed = {key: value for key, value in root.current.items() if before.get(key) is not value}
+        changed = {key: value for key, value in home.current.items() if before.get(key) is not value}
         for key, value in zip(changed, self._onto_arguments(list(changed.values())), strict=True):
-            root.current[key] = value
+            home.current[key] = value
 
     def _onto_arguments(self, values: Sequence[Value]) -> list[Value]:
         """The values with placeholders replaced by the real arguments."""
@@ -292,48 +291,3 @@ def _places(argnums: int | Sequence[int], count: int) -> tuple[int, ...]:
 
 def _several(argnums: int | Sequence[int]) -> bool:
     return not isinstance(argnums, int)
-
-
-def _anywhere(body: Function, args: Sequence[Any]) -> Any:
-    """body(*args) in the running trace; outside of one, traced for these arrays and computed at once."""
-    with located():
-        if scopes.current() is not None:
-            return body(*args)
-        names: dict[int, str] = {}
-        for argument in args:
-            names |= stored_names(argument)
-        scope = Scope("grad", training=True, names=names)
-        given: dict[Value, Any] = {}
-        with scopes.entered(scope):
-            result = body(*(_as_inputs(argument, scope, given) for argument in args))
-            leaves, form = flatten(result)
-            values = [leaf.value if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-            given |= {value: stored.data for value, stored in scope.bound()}
-        wanted = [v for v in values if isinstance(v, Value)]
-        updates = scope.updates()
-        arrays = eager.run([*wanted, *(new for _, new in updates)], given)
-        for (state, _), array in zip(updates, arrays[len(wanted) :], strict=True):
-            _stored(scope, state).data[...] = array
-        found = iter(arrays[: len(wanted)])
-        return form.build([next(found) if isinstance(v, Value) else v for v in values])
-
-
-def _stored(scope: Scope, state: Value) -> Any:
-    return next(stored for value, stored in scope.bound() if value is state)
-
-
-def _as_inputs(argument: Any, scope: Scope, given: dict[Value, Any]) -> Any:
-    """The argument with its arrays and numbers as inputs of the scope."""
-    if isinstance(argument, Module | Stored):
-        return argument
-    leaves, form = flatten(argument)
-    made: list[object] = []
-    for leaf in leaves:
-        if not isinstance(leaf, np.ndarray | np.generic | float):
-            made.append(leaf)
-            continue
-        array = np.asarray(leaf, np.float32 if type(leaf) is float else None)
-        value = new_input("x", basic.constant(array).tensor)
-        given[value] = array
-        made.append(Tensor(value, scope))
-    return form.build(made)

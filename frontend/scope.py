@@ -1,7 +1,9 @@
 """A scope is one running trace: it binds parameters and buffers to graph inputs and collects what the graph updates.
 
-The current scope is a context variable, so traces in different threads do not see each other. A scope inside a scope
-(a differentiated function, the body of a loop) shares its root's inputs and updates.
+The current scope is a context variable, so traces in different threads do not see each other. A scope inside a scope (a
+differentiated function, the body of a loop) shares its root's inputs. The body of a loop or branch is closed: a value
+that it takes from around it becomes an input of its own, and what it assigns to buffers stays its own until the loop
+hands it on.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from typing import Protocol
 
 from chainrule.errors import ArgumentError
 from chainrule.frontend.places import error
-from chainrule.ir.graph import Role, Value, new_input
+from chainrule.ir.graph import Input, Role, Value, new_input
 from chainrule.ir.op import Array
 from chainrule.ir.types import type_of
 
@@ -30,19 +32,28 @@ class Stored(Protocol):
 
 
 class Scope:
-    """One running trace. names: the state_dict path of each stored object (by id) of the traced module."""
+    """One running trace. names: the state_dict path of each stored object (by id) of the traced module.
+
+    is_body: it becomes the body of a loop or branch. counter: in a loop's body, the number of the step, which makes its
+    random keys differ from step to step.
+    """
 
     def __init__(self, name: str, *, training: bool = False, names: Mapping[int, str] | None = None,
-                 parent: Scope | None = None) -> None:  # fmt: skip
+                 parent: Scope | None = None, is_body: bool = False, counter: Value | None = None) -> None:  # fmt: skip
         self.name = name
         self.training = training
         self.parent = parent
+        self.is_body = is_body
+        self.counter = counter
         self.root: Scope = parent.root if parent is not None else self
+        self.home: Scope = parent.home if parent is not None and not is_body else self  # whose buffers it assigns
         self.names = dict(names or {})
         self.inputs: dict[int, tuple[Value, Stored]] = {}
         self.current: dict[int, Value] = {}
+        self.captured: dict[Value, Value] = {}  # in a body: its input for each value from around it
         self.draws = 0
         self.key: Stored | None = None
+        self.key_base: Value | None = None
         self.observe: Callable[[object, object], None] | None = parent.observe if parent is not None else None
         self._taken: set[str] = set()
         self._keep_alive: list[Stored] = []  # ids stay unique while their objects live
@@ -55,6 +66,26 @@ class Scope:
                 return True
             scope = scope.parent
         return False
+
+    def brought(self, value: Value, owner: Scope) -> Value:
+        """A value of a scope around this one as it is seen here: each body between the two takes it as an input."""
+        between: list[Scope] = []
+        scope: Scope | None = self
+        while scope is not None and scope is not owner:
+            if scope.is_body:
+                between.append(scope)
+            scope = scope.parent
+        for body in reversed(between):
+            value = body._captured(value)
+        return value
+
+    def _captured(self, value: Value) -> Value:
+        if not value.inputs and not isinstance(value.op, Input):  # a constant is made where it is used
+            return value
+        if value not in self.captured:
+            name = value.op.name_ if isinstance(value.op, Input) else f"outer{len(self.captured)}"
+            self.captured[value] = new_input(name, value.tensor, "param")
+        return self.captured[value]
 
     def take_name(self, wanted: str) -> str:
         """The name, with a number added when another input of this trace has it."""
@@ -79,12 +110,19 @@ class Scope:
     def read(self, stored: Stored) -> Value:
         """The value of a stored array at this point of the program: its input, or what was assigned to it."""
         start = self.input_of(stored)
-        return self.root.current.get(id(stored), start)
+        home = self.home
+        while id(stored) not in home.current and home.parent is not None:
+            home = home.parent.home
+        return self.brought(home.current.get(id(stored), start), home)
 
     def assign(self, stored: Stored, value: Value) -> None:
-        """Records that the array becomes this value."""
+        """Records that the array becomes this value; in a body, for the rest of the body."""
         self.input_of(stored)
-        self.root.current[id(stored)] = value
+        self.home.current[id(stored)] = value
+
+    def assigned(self) -> dict[int, Stored]:
+        """What was assigned here, by id."""
+        return {key: self.root.inputs[key][1] for key in self.home.current}
 
     def bound(self) -> tuple[tuple[Value, Stored], ...]:
         """The inputs with what they stand for: those of the traced module in its own order, then the others."""
@@ -95,12 +133,6 @@ class Scope:
     def updates(self) -> tuple[tuple[Value, Value], ...]:
         """Each bound input that was assigned, with its last value."""
         return tuple((value, self.current[id(stored)]) for value, stored in self.bound() if id(stored) in self.current)
-
-    def substitute(self, replace: Callable[[Value], Value]) -> None:
-        """Rewrites every assigned value."""
-        root = self.root
-        for key, value in root.current.items():
-            root.current[key] = replace(value)
 
 
 _current: ContextVar[Scope | None] = ContextVar("chainrule_scope", default=None)

@@ -48,17 +48,22 @@ class Tensor:
 
     @property
     def value(self) -> Value:
-        """The node of the graph. Raises ArgumentError when this tensor's trace is not running."""
-        running = scopes.current()
-        if self._scope is not None and (running is None or not running.covers(self._scope)):
-            where = f"in the trace of {running.name!r}" if running is not None else "outside of any trace"
-            place = self._value.loc
-            raise error(
-                ArgumentError, f"a tensor of the trace of {self._scope.name!r} is used {where}",
-                notes=[f"the tensor: {self._value.type}" + (f" from {place.short()}" if place else "")],
-                help="return it from the traced function, or keep it in an nn.Buffer: self.buffer.assign(x)",
-            )  # fmt: skip
-        return self._value
+        """The node of the graph; in the body of a loop, the body's own input for it.
+
+        Raises ArgumentError when this tensor's trace is not running.
+        """
+        owner, running = self._scope, scopes.current()
+        if owner is None or owner is running:
+            return self._value
+        if running is not None and running.covers(owner):
+            return running.brought(self._value, owner)
+        where = f"in the trace of {running.name!r}" if running is not None else "outside of any trace"
+        place = self._value.loc
+        raise error(
+            ArgumentError, f"a tensor of the trace of {owner.name!r} is used {where}",
+            notes=[f"the tensor: {self._value.type}" + (f" from {place.short()}" if place else "")],
+            help="return it from the traced function, or keep it in an nn.Buffer: self.buffer.assign(x)",
+        )  # fmt: skip
 
     @property
     def shape(self) -> tuple[Dim, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from chainrule import loc as locations
 from chainrule.errors import ChainruleError, NotSupported, ShapeError
+from chainrule.ir.body import Control
 from chainrule.ir.dims import DimExpr, dim_symbols, dim_value, solve_dim
 from chainrule.ir.graph import Get, Graph, Input, Value, explained, input_name, new_input
 from chainrule.ir.op import Array, Op, bind_dims
@@ -70,6 +71,8 @@ def _evaluated(node: Value, inputs: Sequence[Array], env: Mapping[str, int], pre
 def evaluate(node: Value, inputs: Sequence[Array], env: Mapping[str, int], precise: bool) -> tuple[Array, ...]:
     """The results of one node: its ref, or, for an op that only has a decomposition, that of the decomposition."""
     op = bind_dims(node.op, env)
+    if isinstance(op, Control):
+        return op.executed(inputs, lambda body, arrays: run(body, arrays, precise=precise, dims=env), env)
     if type(op).ref is not Op.ref:
         result = op.ref(*inputs)
         return result if isinstance(result, tuple) else (result,)

@@ -13,6 +13,7 @@ from typing import Any
 from chainrule.errors import ArgumentError
 from chainrule.frontend import scope as scopes
 from chainrule.frontend.places import error, located
+from chainrule.frontend.scope import Scope
 from chainrule.frontend.seeding import fresh_seed
 from chainrule.frontend.stored import Buffer
 from chainrule.frontend.tensor import Operand, Tensor, float_value_of, value_of, wrap
@@ -54,13 +55,23 @@ def next_key_value() -> Value:
     scope = scopes.current()
     if scope is None:
         return keys.key_from_seed(fresh_seed())
-    root = scope.root
-    if root.key is None:
-        root.key = new_key_buffer()
-    start = root.input_of(root.key)
-    root.draws += 1
-    root.assign(root.key, keys.fold_in(start, 0))
-    return keys.fold_in(start, root.draws)
+    return scope.brought(_next_key_of(scope.home), scope.home)
+
+
+def _next_key_of(home: Scope) -> Value:
+    """A key that is new at each use in a trace or body; in a loop's body it depends on the number of the step too."""
+    home.draws += 1
+    if home.parent is None:
+        if home.key is None:
+            home.key = new_key_buffer()
+        start = home.input_of(home.key)
+        home.assign(home.key, keys.fold_in(start, 0))
+        return keys.fold_in(start, home.draws)
+    if home.key_base is None:
+        around = home.parent.home
+        base = home.brought(_next_key_of(around), around)
+        home.key_base = base if home.counter is None else keys.fold_in(base, home.counter)
+    return keys.fold_in(home.key_base, home.draws)
 
 
 def new_key_buffer(seed: int | None = None) -> Buffer:

@@ -71,6 +71,10 @@ if TYPE_CHECKING:
     from chainrule.frontend.functions.attention import rotary_positions as rotary_positions
     from chainrule.frontend.functions.attention import scaled_dot_product_attention as scaled_dot_product_attention
     from chainrule.frontend.functions.attention import sinusoidal_positions as sinusoidal_positions
+    from chainrule.frontend.functions.control import cond as cond
+    from chainrule.frontend.functions.control import map as map
+    from chainrule.frontend.functions.control import scan as scan
+    from chainrule.frontend.functions.control import while_loop as while_loop
     from chainrule.frontend.functions.create import arange as arange
     from chainrule.frontend.functions.create import diagonal as diagonal
     from chainrule.frontend.functions.create import eye as eye
@@ -336,6 +340,12 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "rotary_positions",
         "scaled_dot_product_attention",
         "sinusoidal_positions",
+    ),
+    "chainrule.frontend.functions.control": (
+        "cond",
+        "map",
+        "scan",
+        "while_loop",
     ),
     "chainrule.frontend.functions.create": (
         "arange",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields, replace
-from typing import Any, cast
+from typing import Any
 
 from chainrule.errors import ArgumentError, ShapeError
 from chainrule.frontend import scope as scopes
@@ -15,9 +14,10 @@ from chainrule.frontend.stored import Buffer, Parameter, Stored
 from chainrule.frontend.structure import Structure, flatten
 from chainrule.frontend.tensor import Tensor
 from chainrule.frontend.trace import Arguments, Traced
+from chainrule.ir.body import resized
 from chainrule.ir.dims import Dim, DimExpr, dim_substitute
 from chainrule.ir.graph import Get, Graph, Input, Value, build, get, input_name
-from chainrule.ir.op import Array, Op
+from chainrule.ir.op import Array
 
 
 class GraphModule(Module):
@@ -128,18 +128,3 @@ def instantiated(graph: Graph, done: dict[Value, Value], env: Mapping[str, Dim])
         op = node.op
         done[node] = get(inputs[0], op.index) if isinstance(op, Get) else build(resized(op, env), *inputs)
     return [done[v] for v in graph.outputs], {state: done[new] for state, new in graph.updates}
-
-
-def resized(op: Op, env: Mapping[str, Dim]) -> Op:
-    """The op with the symbols in its attributes replaced by other sizes."""
-    changes: dict[str, object] = {}
-    for item in fields(op):
-        value: Any = getattr(op, item.name)
-        if isinstance(value, DimExpr):
-            changes[item.name] = dim_substitute(value, env)
-        elif isinstance(value, tuple):
-            parts = cast("tuple[object, ...]", value)
-            if any(isinstance(part, DimExpr) for part in parts):
-                changes[item.name] = tuple(dim_substitute(d, env) if isinstance(d, DimExpr) else d for d in parts)
-    return replace(op, **changes) if changes else op
-

@@ -11,6 +11,7 @@ import pytest
 
 from chainrule.backends.reference.interpreter import evaluate, run
 from chainrule.errors import ChainruleError
+from chainrule.ir.body import Control
 from chainrule.ir.dims import DimExpr, dim_substitute, symbol
 from chainrule.ir.graph import Get, Graph, Input, Value, build, new_input, results
 from chainrule.ir.op import Op
@@ -26,22 +27,24 @@ from tests.ops.samples import BAD, SAMPLES
 
 Array = np.ndarray
 
-# No size of their inputs is free: keys are two words, and expand is told its sizes.
+# No size of their inputs is free: keys are two words, expand is told its sizes, and bodies have types of their own.
 NO_FREE_SIZE = frozenset({"expand", "fold_in", "split_key", "random_bits", "uniform", "normal", "bernoulli", "randint",
-                          "permutation"})  # fmt: skip
+                          "permutation",
+                          "cond", "scan", "while"})  # fmt: skip
 # Parts of every graph rather than operations of a model: made by build, get and the fusing passes.
 STRUCTURE: tuple[type[Op], ...] = (Input, Get, Fuse)
 # These take no inputs, and their attributes are made of checked parts: nothing is left to refuse.
 CANNOT_FAIL: tuple[type[Op], ...] = (Input, Get, Constant, Full, SizeOf)
 
 SAMPLED: tuple[type[Op], ...] = tuple(op for op in ALL_OPS if op not in (Input, Get))
+DIFFERENTIATED = ("vjp", "decompose", "bodies")
 DIRECTIONS = 16  # random directions of a difference quotient where an input has more than ONE_BY_ONE elements
 ONE_BY_ONE = 40
 
 
 def floats_of(sample: Sample) -> tuple[int, ...]:
     """The inputs whose gradient is checked."""
-    if sample.op.gradient not in ("vjp", "decompose"):
+    if sample.op.gradient not in DIFFERENTIATED:
         return ()
     floats = tuple(i for i, x in enumerate(sample.inputs) if as_dtype(x.dtype).is_float)
     return tuple(i for i in floats if sample.grad is None or i in sample.grad)
@@ -89,6 +92,8 @@ def test_every_op_is_described(op: type[Op]) -> None:
             assert op.vjp is not Op.vjp, "its gradient is vjp, and it has none"
         case "decompose":
             assert op.decompose is not Op.decompose, "its gradient is that of its decomposition, and it has none"
+        case "bodies":
+            assert issubclass(op, Control), "its gradient is that of its bodies, and it has none"
         case "zero":
             assert op.vjp is Op.vjp, "its gradient is zero, and it has a vjp"
         case other:
@@ -102,7 +107,7 @@ def test_every_op_is_described(op: type[Op]) -> None:
 def test_every_op_has_samples_and_calls_that_it_refuses(op: type[Op]) -> None:
     assert any(type(s.op) is op for s in SAMPLES), "it has no sample"
     assert op in CANNOT_FAIL or any(type(s.op) is op for s in BAD), "it has no bad sample"
-    if op.gradient in ("vjp", "decompose"):
+    if op.gradient in DIFFERENTIATED:
         assert any(type(s.op) is op for s in DIFFERENTIABLE), "no sample of it checks the gradient"
 
 

@@ -89,7 +89,7 @@ def build(op: Op, *inputs: Value) -> Value:
 
     Raises what op.infer raises, with the user's line and the types of the arguments added.
     """
-    key = (op, _zero_signs(op), *map(id, inputs))
+    key = (op, zero_signs(op), *map(id, inputs))
     found = _interned.get(key)
     if found is not None:
         return found
@@ -110,7 +110,7 @@ def _float_fields(kind: type[Op]) -> tuple[str, ...]:
     return tuple(item.name for item in fields(kind) if "float" in str(item.type))
 
 
-def _zero_signs(op: Op) -> tuple[float, ...]:
+def zero_signs(op: Op) -> tuple[float, ...]:
     """The signs of the zeros among an op's attributes: 0.0 == -0.0, but full(0.0) is not full(-0.0)."""
     names = _float_fields(type(op))
     if not names:

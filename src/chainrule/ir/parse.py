@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import ChainruleError, ModelError
+from chainrule.ir.body import body_of
 from chainrule.ir.data import Data
 from chainrule.ir.dims import parse_dim
 from chainrule.ir.graph import Graph, Value, build, get, new_input
@@ -159,12 +160,17 @@ def _build(reader: _Reader, mnemonic: str, inputs: list[Value], attributes: dict
     known = {item.name: str(item.type) for item in fields(kind)}
     if unknown := attributes.keys() - known.keys():
         raise reader.error(f"{mnemonic} has no attribute {sorted(unknown)[0]}")
-    decoded = {k: v if isinstance(v, Graph) else _attribute(reader, v, known[k]) for k, v in attributes.items()}
     try:
+        decoded = {k: _body(v, known[k]) if isinstance(v, Graph) else _attribute(reader, v, known[k])
+                   for k, v in attributes.items()}  # fmt: skip
         op = kind(**decoded)
     except TypeError as error:
         raise reader.error(f"{mnemonic}: {error}") from error
     return build(op, *inputs)
+
+
+def _body(graph: Graph, annotation: str) -> Graph:
+    return body_of(graph) if annotation == "Body" else graph
 
 
 def _attribute_texts(reader: _Reader, source: str) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from chainrule.errors import ModelError
 from chainrule.ir.graph import Get, Graph, Input, Value
 from chainrule.ir.types import TupleType
@@ -37,9 +39,9 @@ def _verify_node(graph: Graph, node: Value, inputs: set[Value]) -> None:
     if inferred != node.type:
         raise ModelError(f"{graph.name}: {node.op.mnemonic} has type {node.type}, its op infers {inferred}",
                          loc=node.loc)  # fmt: skip
-    body = getattr(node.op, "body", None)
-    if isinstance(body, Graph):
-        verify(body)
+    for item in fields(node.op):  # nesting is bounded: see ir.body
+        if isinstance(body := getattr(node.op, item.name), Graph):
+            verify(body)
 
 
 def _verify_results(graph: Graph) -> None:
