@@ -20,6 +20,7 @@ from chainrule.ir.op import Op
 from chainrule.ir.types import TensorType
 from chainrule.ops.basic import Full
 from chainrule.ops.conv import Conv, ConvTranspose, ConvWeightGrad, kernel_of
+from chainrule.ops.declared import SizedAs
 from chainrule.ops.elementwise import Elementwise, add
 from chainrule.ops.lowered import (
     ChannelConv,
@@ -316,6 +317,10 @@ def _expand(walk: _Walk, node: Value) -> Value:
     return build(Expand(last_shape(node.shape)), walk.aligned(node.inputs[0], node.rank))
 
 
+def _sized_as(walk: _Walk, node: Value) -> Value:
+    return build(SizedAs(last_shape(node.shape)), walk.last(node.inputs[0]))
+
+
 def _pool(walk: _Walk, node: Value) -> Value:
     op = node.op
     if isinstance(op, MaxPool):
@@ -382,7 +387,7 @@ def _reshape(walk: _Walk, node: Value) -> Value | None:
 
 # How ops follow an image with its channels last; elementwise ops do, too.
 FOLLOWERS: Mapping[type[Op], Callable[[_Walk, Value], Value | None]] = {
-    Expand: _expand, MaxPool: _pool, AvgPool: _pool, MaxPoolGrad: _pool_gradient, AvgPoolGrad: _pool_gradient,
-    Concat: _concat, Pad: _pad, Slice: _slice, Flip: _flip,
+    Expand: _expand, SizedAs: _sized_as, MaxPool: _pool, AvgPool: _pool,
+    MaxPoolGrad: _pool_gradient, AvgPoolGrad: _pool_gradient, Concat: _concat, Pad: _pad, Slice: _slice, Flip: _flip,
     Reshape: _reshape, Sum: _reduction, Mean: _reduction, AMax: _reduction, AMin: _reduction, Prod: _reduction,
 }  # fmt: skip

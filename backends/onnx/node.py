@@ -13,7 +13,7 @@ from chainrule.ir.dims import Dim, DimExpr
 from chainrule.ir.graph import Graph, Input, Value, input_name
 from chainrule.ir.op import Array
 from chainrule.ir.types import DType
-from chainrule.ops.basic import constant, size_of
+from chainrule.ops.basic import Constant, constant, size_of
 from chainrule.ops.elementwise import cast
 from chainrule.ops.shaping import reshape, stack
 
@@ -47,6 +47,11 @@ class Entry:
         self.dtype = dtype
         self._value = value
         self._store = store
+
+    @property
+    def is_node(self) -> bool:
+        """True when a node gives it, not numbers or a stored weight."""
+        return self._value is not None and not isinstance(self._value.op, Constant)
 
     def value(self, role: str = "param") -> Value:
         """The node of the graph."""

@@ -133,7 +133,19 @@ def bind_sizes(graph: Graph, arrays: Sequence[Array]) -> dict[str, int]:
             raise ShapeError(f"{name}: axis {axis} is {size}, {dim} was declared, here {dim_value(dim, env)}",
                              notes=declared_and_given(graph, arrays),
                              help="sizes of one name are equal in all inputs of a call")  # fmt: skip
+    check_claims(graph, env)
     return env
+
+
+def check_claims(graph: Graph, env: Mapping[str, int]) -> None:
+    """Raises ShapeError where sizes differ that the graph declares to be equal; those not bound yet are left out."""
+    for node, a, b in graph.claims:
+        if (dim_symbols(a) | dim_symbols(b)) <= env.keys() and dim_value(a, env) != dim_value(b, env):
+            wanted = str(b) if isinstance(b, int) else f"{b}, which is {dim_value(b, env)}"
+            raise ShapeError(f"{a} is {dim_value(a, env)}; it must be {wanted}",
+                             loc=node.loc, notes=[f"{v.tensor} of input {input_name(v)}" for v in graph.inputs
+                                                  if not v.tensor.is_static],
+                             help="the parts of this model fit together for other sizes")  # fmt: skip
 
 
 def declared_and_given(graph: Graph, arrays: Sequence[Array]) -> list[str]:

@@ -16,15 +16,17 @@ class ChainruleError(Exception):
     """The base of all errors of chainrule.
 
     cause: one sentence, "op: what is wrong". loc: the user's line, if known. notes: lines about the values that took
-    part ("x: f32[8,4]  from model.py:12"). help: what to do.
+    part ("x: f32[8,4]  from model.py:12"). help: what to do. apart: two sizes that had to be equal and may be.
     """
 
-    def __init__(self, cause: str, *, loc: Loc | None = None, notes: Sequence[str] = (), help: str = "") -> None:
+    def __init__(self, cause: str, *, loc: Loc | None = None, notes: Sequence[str] = (), help: str = "",
+                 apart: tuple[object, object] | None = None) -> None:  # fmt: skip
         super().__init__(cause)
         self.cause = cause
         self.loc = loc
         self.notes = tuple(notes)
         self.help = help
+        self.apart = apart
 
     def __str__(self) -> str:
         lines = [self.cause]

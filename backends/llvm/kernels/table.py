@@ -29,6 +29,7 @@ from chainrule.ir.graph import Get, Input, Value
 from chainrule.ir.op import Op
 from chainrule.ops.basic import Constant, Full, Fuse, SizeOf
 from chainrule.ops.cumulative import CumProd, CumSum
+from chainrule.ops.declared import SizedAs
 from chainrule.ops.elementwise import Elementwise
 from chainrule.ops.indexing import Gather, IndexAdd, Scatter, ScatterAdd, TakeAlongAxis
 from chainrule.ops.lowered import ChannelConv, PackKernel, PackPanels, PanelConv, PanelMatMul, PoolLast, WeightGradLast
@@ -67,7 +68,7 @@ _LINES: frozenset[type[Op]] = frozenset(
 )
 
 # Ops that need no code: a reshape is another view of the same bytes.
-VIEWS: tuple[type[Op], ...] = (Reshape,)
+VIEWS: tuple[type[Op], ...] = (Reshape, SizedAs)
 
 ANCHORS = Anchors(prologue=_FOLDS | _LINES | {PoolLast},
                   epilogue=_FOLDS | _LINES | {MatMul, PanelMatMul, PanelConv, ChannelConv, PoolLast},

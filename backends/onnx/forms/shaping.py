@@ -12,6 +12,7 @@ from chainrule.ir.types import as_dtype, i64
 from chainrule.ops import indexing as ix
 from chainrule.ops import shaping as sh
 from chainrule.ops.basic import Full, full
+from chainrule.ops.declared import SizedAs
 from chainrule.ops.indexing_nd import GatherND, ScatterND, gather_nd
 from chainrule.ops.ranges import Iota, Trilu, arange
 from chainrule.ops.repeating import PadBorder, Tile, pad
@@ -199,6 +200,7 @@ def _read_scatter_nd(given: Given) -> Value:
 FORMS: tuple[Form, ...] = (
     Form(Full, "ConstantOfShape", since=9, write=_write_full, read=_read_full),
     Form(Iota, "Range", since=11, when=_is_count, write=_write_iota, read=_read_range),
+    Form(SizedAs, "Identity", reads=False),
     Form(sh.Reshape, "Reshape", write=_write_reshape, read=_read_reshape),
     Form(sh.Transpose, "Transpose", (Attr("perm", "perm"),), read=_read_transpose),
     Form(sh.Expand, "Expand", since=8, write=_write_expand, read=_read_expand),

@@ -14,18 +14,20 @@ from chainrule.backends.onnx.dtypes import dtype_of
 from chainrule.backends.onnx.export import NEW, ROLES
 from chainrule.backends.onnx.importing.contents import LARGEST
 from chainrule.backends.onnx.importing.files import Tensors, read_model
+from chainrule.backends.onnx.importing.fitting import SameSize
 from chainrule.backends.onnx.importing.functions import Functions
 from chainrule.backends.onnx.importing.refusal import opset_of, refuse_unread
 from chainrule.backends.onnx.importing.scope import Scope
 from chainrule.backends.onnx.importing.walk import Walker
 from chainrule.backends.onnx.node import Entry, Store
 from chainrule.errors import ArgumentError, ChainruleError, ModelError, NotSupported
-from chainrule.ir.dims import Dim, dim_symbols, parse_dim, symbol
+from chainrule.ir.dims import Dim, dim_substitute, dim_symbols, parse_dim, symbol
 from chainrule.ir.graph import Graph, Role, Value, new_input
 from chainrule.ir.op import Array
 from chainrule.ir.types import TensorType, as_dtype, type_of
 from chainrule.ops.basic import constant
 
+UNNAMED = frozenset({"?", "-1", "None", "*"})  # what some exporters write for a size without a name
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
@@ -57,13 +59,22 @@ def import_model(source: object, known: Mapping[str, Array] | None = None) -> Im
     wrote, what they were. Raises ModelError for a broken file, NotSupported naming all ops that are not built.
     """
     model, folder, label = read_model(source)
-    return _Importer(model, folder, label, known or {}).imported()
+    same: dict[str, Dim] = {}
+    while True:
+        try:
+            return _Importer(model, folder, label, known or {}, same).imported()
+        except SameSize as found:
+            same[found.symbol] = found.other
 
 
 class _Importer:
-    """One import: the inputs, weights and outputs of the outermost graph. entries: its values by name."""
+    """One import: the inputs, weights and outputs of the outermost graph.
 
-    def __init__(self, model: ModelProto, folder: Path | None, label: str, known: Mapping[str, Array]) -> None:
+    same: free sizes that turned out to be others. entries: the graph's values by name.
+    """
+
+    def __init__(self, model: ModelProto, folder: Path | None, label: str, known: Mapping[str, Array],
+                 same: Mapping[str, Dim]) -> None:  # fmt: skip
         self.model = model
         self.graph = model.graph
         self.label = label
@@ -78,11 +89,13 @@ class _Importer:
         self.inputs: list[Value] = []
         self.weights: dict[str, Weight] = {}
         self.symbols: dict[str, str] = {}
+        self.same = same
 
     def imported(self) -> Imported:
         """The graph, its weights and the model's metadata."""
         refuse_unread(self.model, self.walker.functions, self.label)
         self._read_inputs()
+        self.walker.free = {s for v in self.inputs for d in v.shape for s in dim_symbols(d)}
         self.walker.read(self.graph.node, self.scope)
         outputs = self._outputs()
         kept, updates = self._split_updates(outputs)
@@ -155,17 +168,23 @@ class _Importer:
     def _dim(self, name: str, axis: int, dim: object) -> Dim:
         value, text = getattr(dim, "dim_value", 0), getattr(dim, "dim_param", "")
         if getattr(dim, "WhichOneof")("value") == "dim_value":  # noqa: B009
-            if value < 0:
+            if value < -1:  # -1 stands for a free size in what some exporters write
                 raise ModelError(f"{self.label}: axis {axis} of the input {name} has the size {value}")
-            return int(value)
+            return int(value) if value >= 0 else self._free(f"{name}_{axis}")
+        if text in UNNAMED:
+            return self._free(f"{name}_{axis}")
         if text:
             try:
                 found = parse_dim(text)
                 if all(_NAME.match(s) for s in dim_symbols(found)):
-                    return found
+                    return dim_substitute(found, self.same)
             except ChainruleError:
                 pass
-        return symbol(self._symbol(text or f"{name}_{axis}"))
+        return self._free(text or f"{name}_{axis}")
+
+    def _free(self, text: str) -> Dim:
+        name = self._symbol(text)
+        return self.same.get(name, symbol(name))
 
     def _symbol(self, text: str) -> str:
         """A size's name as an identifier, one for each text."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,12 +16,13 @@ from chainrule.backends.onnx.importing.attributes import attribute, plain_attrib
 from chainrule.backends.onnx.importing.contents import BOOLEAN, LARGEST, fold
 from chainrule.backends.onnx.importing.domains import OWN, READERS, domain_of
 from chainrule.backends.onnx.importing.files import Tensors
+from chainrule.backends.onnx.importing.fitting import MOST_CLAIMS, fitted
 from chainrule.backends.onnx.importing.functions import Functions
 from chainrule.backends.onnx.importing.readers_old import aligned
 from chainrule.backends.onnx.importing.refusal import MOST_NODES
 from chainrule.backends.onnx.importing.scope import MOST_NESTED, Arguments, Scope
 from chainrule.backends.onnx.node import Body, Entry, Given, Subgraph, Undecided
-from chainrule.errors import ChainruleError, ModelError, NotSupported
+from chainrule.errors import ChainruleError, ModelError, NotSupported, ShapeError
 from chainrule.ir.dims import DimExpr
 from chainrule.ir.graph import Graph, Value, results
 from chainrule.ir.op import Array, Op
@@ -45,12 +46,16 @@ class _Frame:
 
 @dataclass(eq=False)
 class Walker:
-    """Reads the nodes of one model, whatever scope they stand in. ours: chainrule wrote it, with source lines."""
+    """Reads the nodes of one model, whatever scope they stand in. ours: chainrule wrote it, with source lines.
+
+    free: the names of the sizes that the model's inputs introduce.
+    """
 
     label: str
     tensors: Tensors
     functions: Functions
     ours: bool = False
+    free: Collection[str] = ()
     count: int = 0
 
     def read(self, nodes: Sequence[NodeProto], scope: Scope) -> None:
@@ -79,7 +84,7 @@ class Walker:
         try:
             given = self._given(node, scope, max(named, default=0) + 1, place)
             with locations.using(place):
-                found = _results(given)
+                found = self._fitting_results(given)
         except ChainruleError as error:
             raise _placed(error, node, index, place) from error
         except (TypeError, ValueError, IndexError, OverflowError) as problem:
@@ -92,6 +97,18 @@ class Walker:
                 raise NotSupported(f"{node.op_type} {node.name or index}: the output {name!r} is not built",
                                    loc=place[0])  # fmt: skip
             self._define(name, entry, scope, place)
+
+    def _fitting_results(self, given: Given) -> Sequence[Entry | None]:
+        """The outputs of a node, its inputs declared to fit where sizes differ that may be equal."""
+        for _ in range(MOST_CLAIMS):
+            try:
+                return _results(given)
+            except ShapeError as error:
+                fit = fitted(given, error, self.free)
+                if fit is None:
+                    raise
+                given = fit
+        return _results(given)
 
     def _define(self, name: str, entry: Entry, scope: Scope, place: tuple[Loc, ...]) -> None:
         if name in scope.entries:

@@ -125,7 +125,7 @@ def explained(error: ChainruleError, op: Op, inputs: Sequence[Value]) -> Chainru
     places = locations.here()
     cause = error.cause if error.cause.startswith(op.mnemonic) else f"{op.mnemonic}: {error.cause}"
     notes = [_describe(name, value) for name, value in zip(op.argument_names(len(inputs)), inputs, strict=False)]
-    return type(error)(cause, loc=places[0] if places else None, notes=notes, help=error.help)
+    return type(error)(cause, loc=places[0] if places else None, notes=notes, help=error.help, apart=error.apart)
 
 
 def _describe(name: str, value: Value) -> str:
@@ -249,6 +249,12 @@ class Graph:
     def by_role(self, *roles: Role) -> tuple[Value, ...]:
         """The inputs with one of these roles, in order."""
         return tuple(v for v in self.inputs if isinstance(v.op, Input) and v.op.role in roles)
+
+    @lazy
+    def claims(self) -> tuple[tuple[Value, Dim, Dim], ...]:
+        """The sizes that must be equal for the graph to run, with the node that needs it."""
+        return tuple((node, a, b) for node in self.nodes for a, b in
+                     node.op.claims(*(v.tensor for v in node.inputs if isinstance(v.type, TensorType))))  # fmt: skip
 
     def replace(self, **changes: object) -> Graph:
         """A copy with some fields changed."""

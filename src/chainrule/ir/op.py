@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 import numpy as np
 
 from chainrule.errors import NotSupported
-from chainrule.ir.dims import DimExpr, dim_value
+from chainrule.ir.dims import Dim, DimExpr, dim_value
 from chainrule.ir.types import TensorType, Type
 
 if TYPE_CHECKING:
@@ -45,6 +45,10 @@ class Op:
     def infer(self, *types: TensorType) -> Type:
         """The result type for these input types. Raises ShapeError, DTypeError or ArgumentError."""
         raise NotSupported(f"{self.name} has no shape rule")
+
+    def claims(self, *types: TensorType) -> tuple[tuple[Dim, Dim], ...]:
+        """Pairs of sizes that must be equal once their symbols are bound; a call checks them before it runs."""
+        return ()
 
     def ref(self, *arrays: Array) -> Array | tuple[Array, ...]:
         """The meaning: results for these arrays, in the arrays' own precision."""

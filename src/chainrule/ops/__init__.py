@@ -14,6 +14,7 @@ from chainrule.ops import (
     control,
     conv,
     cumulative,
+    declared,
     einsum,
     elementwise,
     indexing,
@@ -40,8 +41,8 @@ from chainrule.ops import (
 )
 
 FAMILIES = (basic, elementwise, arithmetic, compare, transcendental, trigonometric, activations, activations_smooth,
-            reduce, statistics, cumulative, softmax, matmul, attention, einsum, conv, pool, norm, shaping, repeating,
-            ranges, indexing, indexing_nd, sorting, resize, keys, random, losses, losses_class, control, lowered,
-            lowered_pool)  # fmt: skip
+            reduce, statistics, cumulative, softmax, matmul, attention, einsum, conv, pool, norm, shaping, declared,
+            repeating, ranges, indexing, indexing_nd, sorting, resize, keys, random, losses, losses_class, control,
+            lowered, lowered_pool)  # fmt: skip
 ALL_OPS: tuple[type[Op], ...] = (Input, Get, *(op for family in FAMILIES for op in family.OPS))
 OP_BY_NAME = {op.name: op for op in ALL_OPS}

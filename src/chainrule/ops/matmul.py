@@ -50,7 +50,7 @@ class MatMul(Op):
         if k != inner:
             raise ShapeError(f"the inner sizes differ: a has {k}, b has {inner}",
                              help=f"a is {_layout('M', 'K', self.transpose_a)}, "
-                                  f"b is {_layout('K', 'N', self.transpose_b)}")  # fmt: skip
+                                  f"b is {_layout('K', 'N', self.transpose_b)}", apart=(k, inner))  # fmt: skip
         return TensorType(dtype, (*broadcast_shapes(a.shape[:-2], b.shape[:-2]), m, n))
 
     def ref(self, *arrays: Array) -> Array:

@@ -19,7 +19,8 @@ def broadcast_shapes(*shapes: Sequence[Dim]) -> tuple[Dim, ...]:
                 result[i] = dim
             elif dim != 1 and dim != result[i]:
                 listed = " and ".join("[" + ",".join(map(str, s)) + "]" for s in shapes)
-                raise ShapeError(f"shapes {listed} do not broadcast", help=f"axis {i - rank}: {result[i]} is not {dim}")
+                raise ShapeError(f"shapes {listed} do not broadcast", help=f"axis {i - rank}: {result[i]} is not {dim}",
+                                 apart=(result[i], dim))  # fmt: skip
     return tuple(result)
 
 

@@ -23,7 +23,7 @@ from chainrule.ops.shape_rules import axes_of, axis_of, same_dtype
 
 Position = int | DimExpr | None
 
-_FAR = 2**31 - 1  # positions from here on mean "to the end", as exporters of ONNX write it
+_FAR = 10**9  # positions from here on mean "to the end", as exporters of ONNX write it
 
 
 def listed(shape: Sequence[Dim]) -> str:
@@ -55,7 +55,8 @@ class Reshape(Op):
         (x,) = types
         if x.size != dim_product(self.shape):
             raise ShapeError(f"{listed(x.shape)} has {x.size} elements, {listed(self.shape)} {dim_product(self.shape)}",
-                             help="a reshape keeps the number of elements; -1 stands for one unknown axis")  # fmt: skip
+                             help="a reshape keeps the number of elements; -1 stands for one unknown axis",
+                             apart=(x.size, dim_product(self.shape)))  # fmt: skip
         return x.with_shape(self.shape)
 
     def ref(self, *arrays: Array) -> Array:
@@ -149,7 +150,8 @@ class Concat(Op):
             rest = [d for j, d in enumerate(x.shape) if j != axis]
             if x.rank != len(first) or rest != [d for j, d in enumerate(first) if j != axis]:
                 raise ShapeError(f"x{i} {listed(x.shape)} does not join x0 {listed(first)} along axis {axis}",
-                                 help=f"all axes but {axis} must be equal")  # fmt: skip
+                                 help=f"all axes but {axis} must be equal",
+                                 apart=_first_apart(x.shape, first, axis))  # fmt: skip
             total = total + x.shape[axis]
         return TensorType(dtype, (*first[:axis], total, *first[axis + 1 :]))
 
@@ -159,6 +161,10 @@ class Concat(Op):
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         axis = axis_of(self.axis, inputs[0].rank)
         return split(grads[0], [v.shape[axis] for v in inputs], axis)
+
+
+def _first_apart(shape: Sequence[Dim], other: Sequence[Dim], axis: int) -> tuple[Dim, Dim] | None:
+    return next(((a, b) for i, (a, b) in enumerate(zip(shape, other, strict=False)) if i != axis and a != b), None)
 
 
 @dataclass(frozen=True)

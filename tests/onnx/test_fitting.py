@@ -1,0 +1,66 @@
+"""Sizes that a model's author knew to be equal: one name for two, or a claim that each call checks."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+import chainrule as cr
+from chainrule.ir.text import text
+from tests.onnx.models import model, node, seeded
+from tests.onnx.test_import import assert_same
+
+
+def halved_and_doubled() -> onnx.ModelProto:
+    """x + resize(pool(x)): right for even images only."""
+    return model([
+        node("MaxPool", ["x"], ["small"], kernel_shape=[2, 2], strides=[2, 2]),
+        node("Resize", ["small", "", "scales"], ["large"], mode="nearest", nearest_mode="floor",
+             coordinate_transformation_mode="asymmetric"),
+        node("Add", ["large", "x"], ["y"]),
+    ], {"x": ["N", 3, "H", "W"]}, ["y"], {"scales": np.float32([1, 1, 2, 2])})  # fmt: skip
+
+
+def test_a_model_that_fits_for_some_sizes_loads_and_runs_on_those() -> None:
+    assert_same(halved_and_doubled(), seeded(2, 3, 4, 6))
+    net = cr.compile(cr.load_onnx(halved_and_doubled()))
+    x = seeded(1, 3, 8, 2)
+    assert np.array_equal(net(x), cr.compile(cr.load_onnx(halved_and_doubled()), backend="reference")(x))
+
+
+@pytest.mark.parametrize("backend", ["llvm", "reference"])
+def test_other_sizes_are_refused_by_the_call(backend: str) -> None:
+    net = cr.compile(cr.load_onnx(halved_and_doubled()), backend=backend)
+    with pytest.raises(cr.ShapeError, match="it must be"):
+        net(seeded(1, 3, 5, 4))
+
+
+def test_two_names_of_one_size_become_one() -> None:
+    proto = model([node("Concat", ["a", "b"], ["y"], axis=1)], {"a": ["N", 2], "b": ["M", 3]}, ["y"])
+    loaded = cr.load_onnx(proto)
+    assert [str(v.type) for v in loaded.graph.inputs] == ["f32[N,2]", "f32[N,3]"] or (
+        [str(v.type) for v in loaded.graph.inputs] == ["f32[M,2]", "f32[M,3]"])  # fmt: skip
+    assert "sized_as" not in text(loaded.graph)
+
+
+def test_a_free_size_that_can_only_be_one_number_is_checked() -> None:
+    proto = model([node("MatMul", ["x", "w"], ["y"])], {"x": ["N", "K"]}, ["y"], {"w": seeded(4, 2)})
+    assert_same(proto, seeded(3, 4))
+    with pytest.raises(cr.ShapeError, match="K is 5; it must be 4"):
+        cr.compile(cr.load_onnx(proto))(seeded(3, 5))
+
+
+def test_sizes_that_never_agree_are_refused_at_load() -> None:
+    proto = model([node("Concat", ["x", "z"], ["h"], axis=1), node("Add", ["h", "x"], ["y"])],
+                  {"x": ["N", "K"], "z": ["N", 1]}, ["y"])  # fmt: skip
+    with pytest.raises(cr.ModelError, match="do not broadcast"):
+        cr.load_onnx(proto)
+
+
+@pytest.mark.parametrize("dim", [-1, "?", "None"])
+def test_sizes_without_a_name_are_free_each_by_itself(dim: int | str) -> None:
+    proto = model([node("Relu", ["x"], ["y"])], {"x": ["N", 2]}, ["y"])
+    proto.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", TensorProto.FLOAT, [dim, dim]))
+    assert [str(v.type) for v in cr.load_onnx(proto).graph.inputs] == ["f32[x_0,x_1]"]
