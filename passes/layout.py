@@ -39,7 +39,7 @@ from chainrule.ops.reduce import AMax, AMin, Mean, Prod, Reduction, Sum
 from chainrule.ops.shape_rules import axes_of
 from chainrule.ops.shaping import Concat, Expand, Flip, Pad, Reshape, Slice, Transpose, flip, reshape, transpose
 from chainrule.passes.base import Notes, Pass
-from chainrule.passes.pack import TILES, Tiles, widest
+from chainrule.passes.pack import TILES, Tiles, even_width, widest
 from chainrule.passes.rewrite import fixed_values
 
 RAGGED = 0.03  # what a last panel of other vectors is taken to cost: it is a second body of the kernel
@@ -175,7 +175,7 @@ class _Walk:
             made = ChannelConv(kernel, op.stride, op.pad[:rank], op.dilation, sizes, ones)
             return build(made, self.last(x), panels, *biases)
         if way == "product":
-            width = panel_width(outs, widest(self.tiles, node.dtype), node.dtype)
+            width = even_width(outs, self.tiles, node.dtype)
             packed = build(PackKernel(width), weight)
             y = build(PanelMatMul(outs), self.last(x), reshape(packed, packed.shape[1:]))
             return add(y, biases[0]) if biases else y

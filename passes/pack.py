@@ -30,10 +30,19 @@ def widest(tiles: Tiles, dtype: DType) -> int:
     return tiles[0][1] * 4 // accumulated(dtype).itemsize
 
 
+def even_width(columns: Dim, tiles: Tiles, dtype: DType) -> int:
+    """The width of panels for so many columns: the widest that leaves no rest, down to half of the widest there is."""
+    most = widest(tiles, dtype)
+    if isinstance(columns, int) and columns > most:
+        widths = sorted((w * most // tiles[0][1] for _, w in tiles), reverse=True)
+        return next((w for w in widths if columns % w == 0 and 2 * w >= most), most)
+    return panel_width(columns, most, dtype)
+
+
 def packed(w: Value, tiles: Tiles, transposed: bool) -> tuple[Value, Dim]:
     """A weight [K, N] (transposed: [N, K]) in panels, and N."""
     columns = w.shape[0] if transposed else w.shape[1]
-    width = panel_width(columns, widest(tiles, w.dtype), w.dtype)
+    width = even_width(columns, tiles, w.dtype)
     return build(PackPanels(width, transposed), w), columns
 
 

@@ -1,8 +1,8 @@
 """Matrix products: packed panels or rows of B, rows of A as they lie, the epilogue on the register tile.
 
-The result is cut into blocks of row tiles times panels; one parallel iteration makes one block. A tile's rows are
-scalars of A read in place (8 rows at most: their addresses stay in registers, and lines 4 KB apart in the 8-way L1),
-its columns one panel of B. Where M is no multiple of the tile's rows the last tile reads its last row again instead of
+The result is cut into blocks of row tiles times panels; one parallel iteration makes one block, and asks for the next
+panel meanwhile. A tile's rows are scalars of A read in place (8 rows at most where they may lie 4 KB apart, in one set
+of the first-level cache), its columns one panel of B. Where M is no multiple of the tile's rows the last tile reads its last row again instead of
 rows that are not there, and does not store them; M known only at run time gets tiles of one row as well, for the batch
 of one.
 
@@ -17,9 +17,13 @@ from dataclasses import dataclass, replace
 
 from chainrule.backends.llvm.kernels.matmul_rows import with_merged_rows
 from chainrule.backends.llvm.kernels.matmul_tile import (
+    FAR_BYTES,
+    TOTALS_BYTES,
+    Ask,
     Depth,
     Multiplier,
     Tile,
+    ahead,
     balanced_rows,
     most_rows,
     split_lanes,
@@ -32,16 +36,22 @@ from chainrule.backends.llvm.target import Target
 from chainrule.backends.loops import Builder, Int, Reg, as_int, ceil_div, imin
 from chainrule.backends.loops import Value as LoopValue
 from chainrule.ir.dims import Dim
-from chainrule.ir.graph import Value
+from chainrule.ir.graph import Input, Value
 from chainrule.ir.types import DType, TensorType
 from chainrule.ops.lowered import PanelMatMul, accumulated, panel_count, panel_width
 from chainrule.ops.matmul import MatMul
 
-TILES = 8  # row tiles of one parallel iteration
+TILES = 8  # row tiles of one parallel iteration, where B stays in the caches
+NEAR_A = 400 * 1024  # bytes of A that stay in the second-level cache while large panels pass by
+FEW_ITERATIONS = 8  # of a product: fewer could not be shared out evenly
+MANY_ROWS = 16  # rows of a tile that do not lie in one set of the first-level cache
+SET_BYTES = 4096  # lines this far apart lie in one set
 SMALL_B = 256 * 1024  # bytes of B up to which it is read where it lies, when its rows are contiguous
 
 # (indices of the leading axes, step of the depth, first column, lanes, mask) -> a vector of B
 ReadB = Callable[[Sequence[Int], Int, Int, int, Int | None], LoopValue]
+# (panel, first step and steps of a block, number of the tile in use, how many use the block) -> prefetches what follows
+AskB = Callable[[Int, Int, Int, Int, int], Ask]
 
 
 @dataclass(frozen=True)
@@ -78,7 +88,12 @@ def panel_matmul(region: Region, target: Target) -> list[KernelCall]:
     def read(at: Sequence[Int], step: Int, column: Int, lanes: int, mask: Int | None) -> LoopValue:
         return kernel.read(panels, (column // width, step, column % width), lanes)
 
-    write_product(product, target, read, padded=True)
+    def following(panel: Int, low: Int, size: Int, tile: Int, tiles: int) -> Ask:
+        packed = kernel.input(region.body.inputs.index(panels))
+        return ahead(kernel.k, packed, (panel, low + size), size, tile, tiles)
+
+    far = isinstance(panels.op, Input) and _is_far(product)
+    write_product(product, target, read, padded=True, ask=following if far else None)
     return [kernel.built(f"packed, tile {_tile_text(product, target)}")]
 
 
@@ -149,18 +164,21 @@ def _tile_text(product: Product, target: Target) -> str:
     return f"{_rows(product, target, split_lanes(product.width, product.dtype))[0]}x{product.width}"
 
 
-def write_product(product: Product, target: Target, read: ReadB, padded: bool) -> None:
+def write_product(product: Product, target: Target, read: ReadB, padded: bool, ask: AskB | None = None) -> None:
     """The loops of a product. padded: B may be read beyond its last column, within the last panel."""
     k = product.kernel.k
     panels = ceil_div(product.n, product.width)
-    rows, _ = _rows(product, target, split_lanes(product.width, product.dtype))
-    blocks = ceil_div(product.m, rows * TILES)
+    rows, ragged = _rows(product, target, split_lanes(product.width, product.dtype))
+    tiles = block_tiles(product, rows)
+    blocks = ceil_div(product.m, rows * tiles)
     batch = product.lead
     k.flops = math.prod(batch, start=2 * product.m * product.n * product.depth)
     # Panels go round within a block of rows: these stay in the second-level cache, and a panel is read once for all.
     with spread_loop(k, (*batch, blocks, panels)) as (*at, block, panel):
         for lanes, tail in _panel_kinds(k, product, panel):
-            _write_panel(product, target, at, block, panel, lanes, tail, read, padded)
+            tile = Tile(product.dtype, rows, lanes)
+            maker = _Maker(product, tile, Multiplier(k, tile, tiles), at, panel * product.width, tail, read, padded, ask)
+            _write_block(maker, block, ragged)
 
 
 def _panel_kinds(k: Builder, product: Product, panel: Int) -> Iterator[tuple[tuple[int, ...], bool]]:
@@ -181,31 +199,51 @@ def _panel_kinds(k: Builder, product: Product, panel: Int) -> Iterator[tuple[tup
 
 def _rows(product: Product, target: Target, lanes: Sequence[int]) -> tuple[int, bool]:
     """Rows of a tile, and whether the last tile is ragged."""
-    most = most_rows(target, lanes, product.dtype)
+    stride = product.depth * product.dtype.itemsize
+    spread = product.transposed or (stride.is_const and stride.const % SET_BYTES != 0)
+    most = most_rows(target, lanes, product.dtype, MANY_ROWS if spread and product.m.is_const else 8)
     if not product.m.is_const:
         return most, True
     rows = balanced_rows(product.m.const, most)
     return rows, product.m.const % rows != 0
 
 
-def _write_panel(product: Product, target: Target, at: Sequence[Int], block: Int, panel: Int, lanes: tuple[int, ...],
-                 tail: bool, read: ReadB, padded: bool) -> None:  # fmt: skip
+def _is_far(product: Product) -> bool:
+    """True when the panels come from beyond the second-level cache at each run of a program."""
+    size = product.n * product.depth * product.dtype.itemsize
+    return size.is_const and size.const >= FAR_BYTES
+
+
+def block_tiles(product: Product, rows: int) -> int:
+    """Row tiles of one parallel iteration: as many as A's place in the cache allows where B has to be fetched."""
+    batch = math.prod(product.lead, start=as_int(1))
+    known = all(n.is_const for n in (batch, product.m, product.n, product.depth))
+    if not known or not _is_far(product):
+        return TILES
+    size, depth = product.dtype.itemsize, product.depth.const
+    total, most = -(-product.m.const // rows), NEAR_A // max(1, rows * depth * size)
+    if Depth(product.depth).blocks() is not None:
+        most = min(most, TOTALS_BYTES // (rows * product.width * size))
+    columns = batch.const * -(-product.n.const // product.width)
+    blocks = max(-(-total // max(TILES, most)), -(-FEW_ITERATIONS // max(1, columns)))
+    return max(1, -(-total // max(1, blocks)))
+
+
+def _write_block(maker: _Maker, block: Int, ragged: bool) -> None:
     """All row tiles of a block for one panel."""
+    product, rows, tiles = maker.product, maker.tile.rows, maker.multiplier.tiles
     k = product.kernel.k
-    rows, ragged = _rows(product, target, split_lanes(product.width, product.dtype))
-    tile = Tile(product.dtype, rows, lanes)
-    maker = _Maker(product, tile, Multiplier(k, tile, TILES), at, panel * product.width, tail, read, padded)
     if product.m.is_const:
-        first = block * TILES
-        maker.sweep(first * rows, imin(TILES, ceil_div(product.m, rows) - first), ragged)
+        first = block * tiles
+        maker.sweep(first * rows, imin(tiles, ceil_div(product.m, rows) - first), ragged)
         return
-    first = block * (rows * TILES)
-    count = imin(rows * TILES, product.m - first)
+    first = block * (rows * tiles)
+    count = imin(rows * tiles, product.m - first)
     maker.sweep(first, count // rows, False)
     rest = count // rows * rows
     with k.when(k.cmp("gt", count - rest, 1)):
-        replace(maker, multiplier=Multiplier(k, tile)).sweep(first + rest, as_int(1), True)
-    one = Tile(product.dtype, 1, lanes)
+        replace(maker, multiplier=Multiplier(k, maker.tile)).sweep(first + rest, as_int(1), True)
+    one = Tile(product.dtype, 1, maker.tile.lanes)
     with k.when(k.cmp("eq", count - rest, 1)):
         replace(maker, tile=one, multiplier=Multiplier(k, one)).sweep(first + rest, as_int(1), False)
 
@@ -222,6 +260,7 @@ class _Maker:
     tail: bool
     read: ReadB
     padded: bool
+    ask: AskB | None
 
     def sweep(self, first: Int, count: Int, ragged: bool) -> None:
         """`count` tiles from row `first` on; ragged: rows beyond the last are not there.
@@ -232,18 +271,19 @@ class _Maker:
         blocks = depth.blocks()
         if blocks is None:
             with k.loop("i", 0, count) as i:
-                sums = self._sums(first + i * rows, ragged, as_int(0), depth.count)
+                sums = self._sums(i, first + i * rows, ragged, as_int(0), depth.count)
                 self._store(first + i * rows, ragged, [[k.get(register) for register in row] for row in sums])
             return
         self.multiplier.clear(count)
         size = depth.block_size()
         with k.loop("kb", 0, blocks) as block, k.loop("i", 0, count) as i:
             low = block * size
-            self.multiplier.collect(i, self._sums(first + i * rows, ragged, low, imin(low + size, depth.count)))
+            self.multiplier.collect(i, self._sums(i, first + i * rows, ragged, low, imin(low + size, depth.count)))
         with k.loop("i", 0, count) as i:
             self._store(first + i * rows, ragged, self.multiplier.collected(i))
 
-    def _sums(self, row: Int, ragged: bool, lo: Int, hi: Int) -> list[list[Reg]]:
+    def _sums(self, i: Int, row: Int, ragged: bool, lo: Int, hi: Int) -> list[list[Reg]]:
+        """The sums of tile i, whose first row is `row`, over a range of the depth."""
         product = self.product
         last = product.m - 1
         places = [imin(row + r, last) if ragged and r else row + r for r in range(self.tile.rows)]
@@ -257,7 +297,10 @@ class _Maker:
             mask = None if self.padded else self._mask(start, lanes)
             return self.read(self.at, step, self.column + start, lanes, mask)
 
-        return self.multiplier.summed(lo, hi, left, right)
+        asks: Ask | None = None
+        if self.ask is not None and self.multiplier.tiles > 1:
+            asks = self.ask(self.column // product.width, lo, hi - lo, i, self.multiplier.tiles)
+        return self.multiplier.summed(lo, hi, left, right, asks)
 
     def _store(self, row: Int, ragged: bool, sums: Sequence[Sequence[LoopValue]]) -> None:
         k = self.product.kernel.k
