@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from chainrule.backends.llvm.kernels.conv_copy import copy_row, padded_copy, rooms
 from chainrule.backends.llvm.kernels.conv_shape import Geometry, Phase, Plan, geometry, phases, plan
-from chainrule.backends.llvm.kernels.matmul_tile import BLOCK, Multiplier, Tile, split_lanes
+from chainrule.backends.llvm.kernels.matmul_tile import BLOCK, Ask, Multiplier, Tile, ahead, split_lanes
 from chainrule.backends.llvm.kernels.pack import spread_loop
 from chainrule.backends.llvm.kernels.pool import larger
 from chainrule.backends.llvm.kernels.region import Kernel, KernelCall, Region, Temp
@@ -244,9 +244,9 @@ class _Conv:
         multiplier = Multiplier(k, tile)
         with k.loop("y", 0, area.count) as y, k.loop("i", 0, area.tiles) as i:
             spot = self._spot(area, y, i)
-            sums = multiplier.zeros()
+            sums, turn = multiplier.zeros(), y * area.tiles + i
             with self._depth() as depth:
-                self._accumulate(multiplier, sums, area, at, spot, depth)
+                self._accumulate(multiplier, sums, area, at, spot, depth, turn)
             self._store(area, at, spot, [[k.get(r) for r in row] for row in sums])
 
     def _tiles_in_turns(self, area: _Area, at: _At, tile: Tile) -> None:
@@ -258,7 +258,7 @@ class _Conv:
         multiplier.clear(area.count * span)
         with self._depth() as depth, k.loop("y", 0, area.count) as y, k.loop("i", 0, area.tiles) as i:
             sums = multiplier.zeros()
-            self._accumulate(multiplier, sums, area, at, self._spot(area, y, i), depth)
+            self._accumulate(multiplier, sums, area, at, self._spot(area, y, i), depth, y * span + i)
             multiplier.collect(y * span + i, sums)
         with k.loop("y", 0, area.count) as y, k.loop("i", 0, area.tiles) as i:
             self._store(area, at, self._spot(area, y, i), multiplier.collected(y * span + i))
@@ -309,8 +309,8 @@ class _Conv:
         return row * self.g.inner
 
     def _accumulate(self, multiplier: Multiplier, sums: Sequence[Sequence[Reg]], area: _Area, at: _At, spot: _Spot,
-                    depth: _Depth) -> None:  # fmt: skip
-        """The steps of one run."""
+                    depth: _Depth, turn: Int) -> None:  # fmt: skip
+        """The steps of one run for the tile whose turn it is."""
         g, k = self.g, self.k
         pixels = [(spot.reads[j], offset) for j, offset in self._pixels()]
         panels = self.anchor.inputs[1]
@@ -332,9 +332,26 @@ class _Conv:
             index = (at.group, at.panel, depth.row + step, start)
             return self.kernel.fit(self.kernel.read(panels, index, lanes), lanes)
 
+        ask = self._ask(at, depth, turn)
         few = depth.high.is_const and depth.low.is_const and depth.high.const - depth.low.const <= UNROLLED_STEPS
         with k.loop("j", depth.low, depth.high, unroll=few) as step:
+            if ask is not None:
+                ask(step)
             multiplier.step(sums, step, left, right)
+
+    def _ask(self, at: _At, depth: _Depth, turn: Int) -> Ask | None:
+        """What fetches the block of the weight that comes next; steps are those of the run."""
+        panels, tiles = self.anchor.inputs[1], self.cut.rows * self.cut.span
+        if not self.cut.far or tiles < 2 or not isinstance(panels.op, Input) or self.phase.op is not self.anchor.op:
+            return None
+        buffer = self.kernel.input(self.kernel.region.body.inputs.index(panels))
+        if self.cut.blocked:
+            first, size = depth.row + depth.low, depth.high - depth.low
+            ask = ahead(self.k, buffer, (at.group, at.panel, first + size), size, turn, tiles)
+            return lambda step: ask(step - depth.low)
+        size = buffer.shape[2]
+        ask = ahead(self.k, buffer, (at.group, at.panel, size), size, turn, tiles)
+        return lambda step: ask(depth.row + step)
 
     def _pixels(self) -> list[tuple[int, tuple[int, int, int]]]:
         """(pooled column, offset in its window) of each row of the tile."""

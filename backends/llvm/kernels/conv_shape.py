@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from chainrule.backends.llvm.kernels.matmul_tile import BLOCK, most_rows, split_lanes
+from chainrule.backends.llvm.kernels.matmul_tile import BLOCK, TOTALS_BYTES, most_rows, split_lanes
 from chainrule.backends.llvm.kernels.region import Kernel
 from chainrule.backends.llvm.target import Target
 from chainrule.backends.loops import Int, as_int
@@ -22,7 +22,7 @@ from chainrule.ir.types import DType
 from chainrule.ops.lowered import ChannelConv, PanelConv, WeightGradLast, accumulated
 
 STRIP_BYTES = 96 * 1024  # of a padded strip on the stack: it stays in the second-level cache next to a panel
-TOTALS_BYTES = 32 * 1024  # of sums that wait for the next block of depth
+FAR_WEIGHTS = 1024 * 1024  # bytes of a weight that is fetched anew each time an iteration goes through it
 NEAR_BYTES = 512  # pixels closer than this do not meet in one set of the 8-way first-level cache
 FLOPS_PER_ITERATION = 2_000_000  # a parallel iteration is worth about 20 microseconds
 MOST_ITERATIONS = 16
@@ -145,7 +145,7 @@ class Plan:
 
     across: pooled columns of a tile; rows: pooled rows of a parallel iteration; span: tiles of a row in an iteration,
     whole: all of them; split: panels are split over iterations, too; reading: where A comes from; blocked: the depth
-    has several blocks, whose sums wait in totals.
+    has several blocks, whose sums wait in totals; far: the weight is fetched while it is used.
     """
 
     across: int
@@ -155,6 +155,7 @@ class Plan:
     split: bool
     reading: Reading
     blocked: bool
+    far: bool
 
     def strip(self, g: Geometry) -> tuple[int, int, int]:
         """Planes, rows and columns of the strip that an iteration reads."""
@@ -184,7 +185,8 @@ def plan(g: Geometry, target: Target, dtype: DType, width: int, outs: Int, wide_
     across = _across(g.pooled[2], max(1, most // per_tile))
     depth = g.inner * math.prod(g.kernel)
     blocked = not (depth.is_const and depth.const <= BLOCK)
-    reading: Reading = "strip" if g.touches_border or wide_sums else "in place"
+    far = depth.is_const and outs.is_const and depth.const * outs.const * size * g.groups >= FAR_WEIGHTS
+    reading: Reading = ("copy" if far else "strip") if g.touches_border or wide_sums else "in place"
     pixel = g.channels.const * size if g.channels.is_const else 2 * STRIP_BYTES
 
     def fits(rows: int, span: int) -> bool:
@@ -202,16 +204,16 @@ def plan(g: Geometry, target: Target, dtype: DType, width: int, outs: Int, wide_
     high = g.pooled[1].const if g.pooled[1].is_const else SPAN
     rows = max([r for r in range(1, high + 1) if fits(r, span)], default=1)
     wanted = _wanted_iterations(g, outs)
-    if g.pooled[1].is_const:
+    if g.pooled[1].is_const and not far:
         rows = min(rows, max(1, -(-high // wanted)))
-    if tiles is not None:
+    if tiles is not None and not far:
         blocks = -(-high // rows) * (g.pooled[0].const if g.pooled[0].is_const else 1)
         span = min(span, max(1, -(-tiles * blocks // wanted)))
     whole = tiles is not None and span >= tiles
     iterations = -(-high // rows) * (1 if tiles is None else -(-max(1, tiles) // span))
     few = iterations * (g.batch.const if g.batch.is_const else 1) < min(8, wanted)
-    split = few and not (outs.is_const and outs.const <= width and g.groups == 1)
-    return Plan(across, rows, span, whole, split, reading, blocked)
+    split = (few or far) and not (outs.is_const and outs.const <= width and g.groups == 1)
+    return Plan(across, rows, span, whole, split, reading, blocked, far)
 
 
 def _across(count: Int, most: int) -> int:
