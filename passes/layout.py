@@ -43,6 +43,8 @@ from chainrule.passes.pack import TILES, Tiles, even_width, widest
 from chainrule.passes.rewrite import fixed_values
 
 RAGGED = 0.03  # what a last panel of other vectors is taken to cost: it is a second body of the kernel
+TILE_COST = 0.3  # pixels' worth of reading B and of the loop: what more pixels of a tile share
+SHALLOW = 256  # steps of depth below which storing and reading pixels count for more than the tile's rows
 CHANNEL_WIDTH = 16  # f32 channels that a depthwise kernel takes at a time
 
 
@@ -212,17 +214,22 @@ class _Walk:
     def _width(self, groups: int, outs: Dim, across: Dim, node: Value) -> int:
         """Columns of the panels of a convolution's weight.
 
-        The widest tile reads the fewest scalars, but has few rows: narrower ones with more rows fit maps of 7 or 14
-        pixels better.
+        The widest tile reads the fewest scalars, but has few rows: narrower ones have more, which share what is read of
+        the panels and fit maps of 7 or 13 pixels better.
         """
         part = outs // groups
         scale = 4 / accumulated(node.dtype).itemsize
-        if not isinstance(part, int) or part <= 32 * scale or len(self.tiles) < 3:
+        depth = dim_product(node.inputs[1].shape[1:])
+        shallow = isinstance(depth, int) and depth < SHALLOW
+        if not isinstance(part, int) or part <= 32 * scale or len(self.tiles) < 3 or shallow:
             return panel_width(part, widest(self.tiles, node.dtype), node.dtype)
         if not isinstance(across, int):
             return widest(self.tiles, node.dtype)
-        best = min(self.tiles, key=lambda tile: (
-            _waste(across, tile[0]) + RAGGED * (part % int(tile[1] * scale) != 0), -tile[1]))  # fmt: skip
+        room = max((rows + 1) * width for rows, width in self.tiles)
+        vector = min(width for _, width in self.tiles)  # one alone takes a broadcast for each multiplication
+        wide = [tile for tile in self.tiles if tile[1] >= 2 * vector]
+        best = min(wide, key=lambda tile: (
+            _cost(across, room // tile[1] - 1) + RAGGED * (part % int(tile[1] * scale) != 0), -tile[1]))  # fmt: skip
         return panel_width(part, int(best[1] * scale), node.dtype)
 
     # -- ways out ------------------------------------------------------------------------------------------------------
@@ -266,9 +273,9 @@ def algorithm(node: Value, op: Conv) -> tuple[Literal["channels", "product", "pa
     return "panels", "the taps of a kernel row are neighbours, so it is a product without copies"
 
 
-def _waste(count: int, tile: int) -> float:
-    """The part of the work of tiles over a row of pixels that is in vain, with the best number up to the tile's."""
-    return min(-(-count // n) * n / count - 1 for n in range(max(1, (tile + 1) // 2), tile + 1)) if count else 0.0
+def _cost(across: int, most: int) -> float:
+    """What the best tiles of at most so many pixels cost over a row: the pixels beyond its end, and each tile's own."""
+    return min(-(-across // n) * (n + TILE_COST) / across for n in range(1, most + 1)) if across else 0.0
 
 
 def channel_width(type: TensorType) -> int:

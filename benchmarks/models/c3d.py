@@ -1,4 +1,4 @@
-"""A small C3D for clips of 16 frames. Source: Tran et al., "Learning spatiotemporal features with 3D conv. networks"."""
+"""A small C3D for clips of 16 frames. Source: Tran et al., "Learning spatiotemporal features with 3D convolutions"."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SqueezeNet 1.1. Source: Iandola et al., "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters", and its 1.1."""
+"""SqueezeNet 1.1. Source: Iandola et al., "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters"."""
 
 from __future__ import annotations
 

@@ -12,7 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from chainrule.backends.llvm.kernels.matmul_tile import BLOCK, TOTALS_BYTES, most_rows, split_lanes
+from chainrule.backends.llvm.kernels.matmul_tile import (
+    BLOCK,
+    TOTALS_BYTES,
+    balanced_rows,
+    most_rows,
+    rows_apart,
+    split_lanes,
+)
 from chainrule.backends.llvm.kernels.region import Kernel
 from chainrule.backends.llvm.target import Target
 from chainrule.backends.loops import Int, as_int
@@ -23,7 +30,6 @@ from chainrule.ops.lowered import ChannelConv, PanelConv, WeightGradLast, accumu
 
 STRIP_BYTES = 96 * 1024  # of a padded strip on the stack: it stays in the second-level cache next to a panel
 FAR_WEIGHTS = 1024 * 1024  # bytes of a weight that is fetched anew each time an iteration goes through it
-NEAR_BYTES = 512  # pixels closer than this do not meet in one set of the 8-way first-level cache
 FLOPS_PER_ITERATION = 2_000_000  # a parallel iteration is worth about 20 microseconds
 MOST_ITERATIONS = 16
 SPAN = 8  # tiles of a row, and rows, of an iteration where the image's size is not known
@@ -180,9 +186,10 @@ def plan(g: Geometry, target: Target, dtype: DType, width: int, outs: Int, wide_
     outs: output channels of a group. wide_sums: x is of another type than the sums, so it is copied for conversion.
     """
     size, per_tile = accumulated(dtype).itemsize, math.prod(g.window)
-    near = g.is_static and g.channels.const * g.stride[2] * size <= NEAR_BYTES
-    most = most_rows(target, split_lanes(width, dtype), dtype, limit=28 if near else 8)
-    across = _across(g.pooled[2], max(1, most // per_tile))
+    apart = rows_apart(g.channels * (g.stride[2] * size)) if g.is_static else 8
+    most = most_rows(target, split_lanes(width, dtype), dtype, limit=apart)
+    most = max(1, most // per_tile)
+    across = balanced_rows(g.pooled[2].const, most) if g.pooled[2].is_const else most
     depth = g.inner * math.prod(g.kernel)
     blocked = not (depth.is_const and depth.const <= BLOCK)
     far = depth.is_const and outs.is_const and depth.const * outs.const * size * g.groups >= FAR_WEIGHTS
@@ -214,15 +221,6 @@ def plan(g: Geometry, target: Target, dtype: DType, width: int, outs: Int, wide_
     few = iterations * (g.batch.const if g.batch.is_const else 1) < min(8, wanted)
     split = (few or far) and not (outs.is_const and outs.const <= width and g.groups == 1)
     return Plan(across, rows, span, whole, split, reading, blocked, far)
-
-
-def _across(count: Int, most: int) -> int:
-    """Pooled columns of a tile: at most `most`, with the least overlap of the last tile; of equals the largest."""
-    if not count.is_const:
-        return most
-    if count.const <= most:
-        return max(1, count.const)
-    return min(range(max(1, (most + 1) // 2), most + 1), key=lambda n: (-(-count.const // n) * n, -n))
 
 
 def _wanted_iterations(g: Geometry, outs: Int) -> int:

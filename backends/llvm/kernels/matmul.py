@@ -1,10 +1,10 @@
 """Matrix products: packed panels or rows of B, rows of A as they lie, the epilogue on the register tile.
 
 The result is cut into blocks of row tiles times panels; one parallel iteration makes one block, and asks for the next
-panel meanwhile. A tile's rows are scalars of A read in place (8 rows at most where they may lie 4 KB apart, in one set
-of the first-level cache), its columns one panel of B. Where M is no multiple of the tile's rows the last tile reads its last row again instead of
-rows that are not there, and does not store them; M known only at run time gets tiles of one row as well, for the batch
-of one.
+panel meanwhile. A tile's rows are scalars of A read in place (few rows where they lie 4 KB apart, in one set of the
+first-level cache), its columns one panel of B. Where M is no multiple of the tile's rows the last tile reads its last
+row again instead of rows that are not there, and does not store them; M known only at run time gets tiles of one row as
+well, for the batch of one.
 
 Measured, one Zen 4 core, f32: see benchmarks/gemm.py; 97-99 % of the multiplier's peak from 256 to 1024.
 """
@@ -26,6 +26,7 @@ from chainrule.backends.llvm.kernels.matmul_tile import (
     ahead,
     balanced_rows,
     most_rows,
+    rows_apart,
     split_lanes,
     vector_lanes,
     widest_panel,
@@ -44,8 +45,6 @@ from chainrule.ops.matmul import MatMul
 TILES = 8  # row tiles of one parallel iteration, where B stays in the caches
 NEAR_A = 400 * 1024  # bytes of A that stay in the second-level cache while large panels pass by
 FEW_ITERATIONS = 8  # of a product: fewer could not be shared out evenly
-MANY_ROWS = 16  # rows of a tile that do not lie in one set of the first-level cache
-SET_BYTES = 4096  # lines this far apart lie in one set
 SMALL_B = 256 * 1024  # bytes of B up to which it is read where it lies, when its rows are contiguous
 
 # (indices of the leading axes, step of the depth, first column, lanes, mask) -> a vector of B
@@ -177,7 +176,9 @@ def write_product(product: Product, target: Target, read: ReadB, padded: bool, a
     with spread_loop(k, (*batch, blocks, panels)) as (*at, block, panel):
         for lanes, tail in _panel_kinds(k, product, panel):
             tile = Tile(product.dtype, rows, lanes)
-            maker = _Maker(product, tile, Multiplier(k, tile, tiles), at, panel * product.width, tail, read, padded, ask)
+            maker = _Maker(
+                product, tile, Multiplier(k, tile, tiles), at, panel * product.width, tail, read, padded, ask
+            )
             _write_block(maker, block, ragged)
 
 
@@ -199,9 +200,8 @@ def _panel_kinds(k: Builder, product: Product, panel: Int) -> Iterator[tuple[tup
 
 def _rows(product: Product, target: Target, lanes: Sequence[int]) -> tuple[int, bool]:
     """Rows of a tile, and whether the last tile is ragged."""
-    stride = product.depth * product.dtype.itemsize
-    spread = product.transposed or (stride.is_const and stride.const % SET_BYTES != 0)
-    most = most_rows(target, lanes, product.dtype, MANY_ROWS if spread and product.m.is_const else 8)
+    apart = as_int(1) if product.transposed else product.depth
+    most = most_rows(target, lanes, product.dtype, rows_apart(apart * product.dtype.itemsize))
     if not product.m.is_const:
         return most, True
     rows = balanced_rows(product.m.const, most)
@@ -327,4 +327,3 @@ class _Maker:
             mask = self._mask(start, value.lanes)
             value = kernel.k.cast(value, product.anchor.tensor.dtype)
             kernel.write((*self.at, row, self.column + start), {product.anchor: value}, value.lanes, mask)
-

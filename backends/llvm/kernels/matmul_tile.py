@@ -11,6 +11,7 @@ the depth alone, so results are equal on every target and for every number of ro
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ from chainrule.ir.types import DType
 from chainrule.ops.lowered import accumulated
 
 BLOCK = 640  # steps of depth summed in one chain of roundings
+MOST_ROWS = 28  # of a tile: one vector of sums each, and B and a broadcast beside them
+WAYS, SET_BYTES = 8, 4096  # lines SET_BYTES apart share the WAYS places of one set of the first-level cache
 LINE = 64  # bytes of a cache line
 FAR_BYTES = 128 * 1024  # of panels that are not in the caches near the core when a program comes back to them
 TOTALS_BYTES = 64 * 1024  # of sums that wait for the next block of depth
@@ -74,6 +77,16 @@ def most_rows(target: Target, lanes: Sequence[int], dtype: DType, limit: int = 8
     bits = accumulated(dtype).bits
     registers = sum(max(1, n * bits // target.vector_bits) for n in lanes)
     return max(1, min(limit, (target.vector_registers - 1 - registers) // registers))
+
+
+def rows_apart(stride: Int) -> int:
+    """The most rows of a tile whose scalars, so many bytes apart, do not drive each other out of an 8-way L1 cache.
+
+    Measured at 4 KB: 14x32 falls to three quarters of the speed of 7x32.
+    """
+    if not stride.is_const:
+        return WAYS
+    return min(MOST_ROWS, WAYS * (SET_BYTES // math.gcd(SET_BYTES, max(1, stride.const))))
 
 
 def balanced_rows(total: int, most: int) -> int:
