@@ -66,7 +66,7 @@ def load(path: PathLike, into: Module | HasState | None = None, strict: bool = T
     """
     arrays, _ = load_with_metadata(path)
     if isinstance(into, Module):
-        into.load_state_dict(_module_names(arrays), strict)
+        into.load_state_dict(module_names(arrays), strict)
     elif into is not None:
         restore(into, arrays, strict)
     return arrays
@@ -130,7 +130,7 @@ def _arrays_of(obj: object) -> Mapping[str, Array]:
                 help="give a module, a training step or a dict of arrays: cr.save(model, path)")  # fmt: skip
 
 
-def _module_names(arrays: Mapping[str, Array]) -> dict[str, Array]:
+def module_names(arrays: Mapping[str, Array]) -> dict[str, Array]:
     """The names as a module has them: those of a training step's file without their first part."""
     if not any(name.startswith("params.") for name in arrays):
         return dict(arrays)

@@ -9,6 +9,7 @@ from typing import Any, cast
 from chainrule.errors import ArgumentError, ShapeError
 from chainrule.frontend import scope as scopes
 from chainrule.frontend.functions.random import KEY_NAME, new_key_buffer
+from chainrule.frontend.mixed import cast_products, with_cast_products
 from chainrule.frontend.optim.base import Optimizer
 from chainrule.frontend.optim.scaling import LossScale
 from chainrule.frontend.places import error, located
@@ -60,7 +61,8 @@ class StepGraph:
 def build_step(model: Callable[..., Any], loss: Loss, optimizer: Optimizer | Mapping[str, Optimizer], specs: object, *,
                metrics: Sequence[Metric] | Mapping[str, Metric] = (), clip_norm: float | None = None,
                accumulate: int = 1, ema: float | None = None, loss_scale: float | str | LossScale = 1.0,
-               nonfinite: str = "keep", seed: int | None = None, name: str | None = None) -> StepGraph:  # fmt: skip
+               nonfinite: str = "keep", seed: int | None = None, mixed: str | None = None,
+               name: str | None = None) -> StepGraph:  # fmt: skip
     """The graph of one training step of a model.
 
     loss: either loss(output, *targets) -> scalar, and then specs is a pair (inputs, targets), each one spec or a tuple
@@ -71,7 +73,7 @@ def build_step(model: Callable[..., Any], loss: Loss, optimizer: Optimizer | Map
     optimiser follows the gradients of its own loss, all computed from the weights before the update; no parameter is
     trained by two. The step's loss is their sum, and each is a metric; other entries of the dict are metrics too.
     metrics: "accuracy", or functions like the loss; a dict names them.
-    clip_norm, accumulate, ema, loss_scale, nonfinite: see Update. seed: of the random key.
+    clip_norm, accumulate, ema, loss_scale, nonfinite: see Update. seed: of the random key. mixed: of products.
     Raises ArgumentError, ShapeError or NotSupported (what has no gradient), with the user's line.
     """
     several = isinstance(optimizer, Mapping)
@@ -85,6 +87,8 @@ def build_step(model: Callable[..., Any], loss: Loss, optimizer: Optimizer | Map
     declared = declare(scope, problem, problem.specs)
     with scopes.entered(scope), located():
         results = problem(**declared.keywords)
+        if mixed is not None:
+            results = with_cast_products(scope, results, mixed)
         own, sound = updated(scope, {name: results[name] for name in optimizers}, update)
         guards = (sound,) if sound is not None and nonfinite == "raise" else ()
         names = tuple(scope.take_name(key) for key in (*results, *("gradients_are_finite" for _ in guards)))
@@ -94,6 +98,8 @@ def build_step(model: Callable[..., Any], loss: Loss, optimizer: Optimizer | Map
                   for value, stored in scope.bound())  # fmt: skip
     sources = bound + tuple(source for source, _ in own)
     evaluation = build_evaluation(problem, label)
+    if mixed is not None:
+        evaluation = cast_products(evaluation, mixed)
     return StepGraph(graph, declared.arguments, sources, tuple(results), evaluation, bool(guards))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chainrule.ir.graph import Graph, Input, Value, new_input, rebuild, remapped
-from chainrule.ir.types import TensorType
+from chainrule.ir.types import TensorType, TupleType
 from chainrule.ops.basic import Constant, Full, SizeOf
 
 
@@ -28,14 +28,15 @@ class Split:
 def hoist(graph: Graph) -> Split:
     """The split of a graph at the border between what depends on call inputs and what does not.
 
-    State that an update changes counts as a call input. Only values of static type are hoisted, and none that is a bare
-    param or cheap to make again (constants, filled arrays).
+    State that an update changes counts as a call input. Only values of static type that are made of such values are
+    hoisted (sizes are those of call inputs), and none that is a bare param or cheap to make again (constants, filled
+    arrays).
     """
     changing = {state for state, _ in graph.updates}
     fixed: set[Value] = {v for v in graph.by_role("param", "state") if v not in changing}
     depends_on_weights: set[Value] = set(fixed)
     for node in graph.nodes:
-        if isinstance(node.op, Input):
+        if isinstance(node.op, Input) or not _is_static(node):
             continue
         if node.inputs and all(v in fixed for v in node.inputs):
             fixed.add(node)
@@ -62,7 +63,12 @@ def _border(graph: Graph, fixed: set[Value]) -> list[Value]:
 def _worth_keeping(node: Value, depends_on_weights: set[Value]) -> bool:
     if isinstance(node.op, Input | Constant | Full | SizeOf):
         return False
-    return node.tensor.is_static and (node in depends_on_weights or bool(node.inputs))
+    return node in depends_on_weights or bool(node.inputs)
+
+
+def _is_static(node: Value) -> bool:
+    types = node.type.items if isinstance(node.type, TupleType) else (node.type,)
+    return all(type.is_static for type in types)
 
 
 def _cut(graph: Graph, replaced: dict[Value, Value]) -> Graph:

@@ -56,12 +56,12 @@ def _operands(value: Value) -> tuple[Value, ...]:
 def _error(value: Value, count: int, forward: bool) -> NumericsError:
     if isinstance(value.op, Input):
         role = {"input": "input", "param": "parameter", "state": "state"}[value.op.role]
-        return NumericsError(f"{role} {input_name(value)}: {count} elements are NaN or infinite",
+        return NumericsError(f"{role} {input_name(value)}: {count} of its elements are NaN or infinite",
                              notes=[f"{input_name(value)}: {value.type}"],
                              help="clean the data before the call")  # fmt: skip
     node = value.inputs[0] if isinstance(value.op, Get) else value
     names = node.op.argument_names(len(node.inputs))
     where = "" if forward else ", in the gradients or the update"
-    return NumericsError(f"{node.op.mnemonic}: {count} elements are NaN or infinite{where}", loc=value.loc,
+    return NumericsError(f"{node.op.mnemonic}: {count} of its elements are NaN or infinite{where}", loc=value.loc,
                          notes=[f"{name}: {v.type}" for name, v in zip(names, node.inputs, strict=False)],
                          help="its inputs are finite: hold them where the op is defined")  # fmt: skip

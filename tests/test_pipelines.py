@@ -196,3 +196,10 @@ def test_types_are_kept_through_the_pipeline() -> None:
     graph = trace(lambda x, y: (x * 2, x.astype(f64) + y, cr.exp(y) > 1), (cr.spec(3), cr.spec(3, dtype=f64))).graph
     lowered, _ = pipeline().run(graph)
     assert [v.dtype for v in lowered.outputs] == [f32, f64, graph.outputs[2].dtype]
+
+
+def test_sums_over_sizes_of_call_inputs_are_not_computed_ahead_of_the_call():
+    def f(x):
+        return x + cr.sum(cr.ones(x.shape))
+
+    np.testing.assert_array_equal(cr.compile(f, cr.spec("N"))(np.float32([1, 2, 3])), np.float32([4, 5, 6]))

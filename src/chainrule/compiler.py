@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
 from chainrule.errors import ArgumentError, ChainruleError, DTypeError, NotSupported, NumericsError, ShapeError
+from chainrule.frontend.mixed import cast_products
 from chainrule.frontend.places import located
 from chainrule.frontend.trace import Traced, require_function, trace
 from chainrule.ir.graph import Graph, Input, Value, input_name
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 BACKENDS = ("llvm", "reference", "onnxruntime")
+MIXED = (None, "bf16", "f16")
 
 
 class Program(Protocol):
@@ -42,19 +44,26 @@ class Program(Protocol):
 
 @dataclass(frozen=True)
 class Options:
-    """How to compile. threads: None for all that this process may use. verify: check every pass on the reference."""
+    """How to compile. threads: None for all that this process may use. verify: check every pass on the reference.
+
+    check_numerics: every call looks for NaN and infinity. mixed: the float type of products, None for their own.
+    """
 
     backend: str = "llvm"
     threads: int | None = None
     verify: bool = False
     target: str | None = None
     pipeline: str = "default"
+    check_numerics: bool = False
+    mixed: str | None = None
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
             raise ArgumentError(f"there is no backend {self.backend!r}", help="use one of " + ", ".join(BACKENDS))
         if self.threads is not None and self.threads < 1:
             raise ArgumentError(f"threads is {self.threads}", help="give 1 or more, or None for all cores")
+        if self.mixed not in MIXED:
+            raise ArgumentError(f"mixed is {self.mixed!r}", help='"bf16", "f16" or None')
 
 
 class Executable:
@@ -160,6 +169,18 @@ class Executable:
     def refresh(self) -> None:
         """Takes over weights that were changed outside of a training step (loaded, or edited in place)."""
         self.program.refresh()
+
+    def load_weights(self, weights: Mapping[str, object], strict: bool = True) -> None:
+        """Takes over arrays by their state_dict names, without compiling again; the model itself holds them then.
+
+        Raises ArgumentError for missing or unknown names, ShapeError or DTypeError where an array does not fit; nothing
+        is changed then. strict=False takes what fits.
+        """
+        from chainrule.frontend.weights import load_weights
+
+        with located():
+            load_weights(self.traced, weights, strict)
+            self.refresh()
 
     def memory(self, dims: Mapping[str, int] | None = None) -> dict[str, int]:
         """Bytes: the arena for temporaries, its lower bound, and the weights."""
@@ -318,6 +339,11 @@ def _converted(given: object, name: str, type: TensorType) -> Array:
 
 def make_program(graph: Graph, weights: Sequence[Array], options: Options) -> Program:
     """The graph as a program of the backend that the options name."""
+    if options.check_numerics:
+        from chainrule.watched import WatchedProgram
+
+        plain = replace(options, check_numerics=False)
+        return WatchedProgram(graph, weights, lambda watched: make_program(watched, weights, plain))
     match options.backend:
         case "reference":
             from chainrule.backends.reference import ReferenceExecutable
@@ -348,7 +374,8 @@ def _check() -> Check:
 
 
 def compile(model: Any, *specs: Any, backend: str = "llvm", threads: int | None = None, verify: bool = False,
-            target: str | None = None, pipeline: str = "default", name: str | None = None,
+            target: str | None = None, pipeline: str = "default", check_numerics: bool = False,
+            mixed: str | None = None, name: str | None = None,
             **named_specs: Any) -> Executable:  # fmt: skip
     """A compiled model: forward only, as in evaluation (no dropout, batch norm by its running statistics).
 
@@ -357,10 +384,13 @@ def compile(model: Any, *specs: Any, backend: str = "llvm", threads: int | None 
     threads: how many may work on one call; the result does not depend on it. verify: run the reference after every
     pass and name the first that changes a result. target: "x86-64-v2", "x86-64-v3", "x86-64-v4", or this machine's.
     pipeline: "default"; "strict" makes only rewrites that keep every bit; "plain" fuses nothing, to find faults.
+    check_numerics: calls raise NumericsError with the user's line at the first NaN or infinity that they make; slow.
+    mixed: "bf16" or "f16" rounds the operands of matrix products and convolutions to that type.
     """
     with located():
-        options = Options(backend, threads, verify, target, pipeline)
-        return Executable(traced_of(model, specs, named_specs, name), options)
+        options = Options(backend, threads, verify, target, pipeline, check_numerics, mixed)
+        traced = traced_of(model, specs, named_specs, name)
+        return Executable(traced if mixed is None else cast_products(traced, mixed), options)
 
 
 def traced_of(model: Any, specs: Sequence[Any], named_specs: Mapping[str, Any], name: str | None = None) -> Traced:
@@ -496,7 +526,8 @@ def training_step(model: Callable[..., Any], loss: Callable[..., Any], optimizer
                   metrics: Any = (), clip_norm: float | None = None, accumulate: int = 1, ema: float | None = None,
                   loss_scale: Any = 1.0, nonfinite: str = "keep", seed: int | None = None,
                   backend: str = "llvm", threads: int | None = None, verify: bool = False, target: str | None = None,
-                  pipeline: str = "default", name: str | None = None) -> Step:  # fmt: skip
+                  pipeline: str = "default", check_numerics: bool = False, mixed: str | None = None,
+                  name: str | None = None) -> Step:  # fmt: skip
     """Forward, backward and optimiser update compiled to one call: step(x, y) -> loss.
 
     model: an nn.Module or function. loss: loss(output, *targets) -> scalar, or loss(model, *batch) -> scalar, told
@@ -507,16 +538,17 @@ def training_step(model: Callable[..., Any], loss: Callable[..., Any], optimizer
     decay of a running mean of the weights. loss_scale: factor on the loss whose gradients are divided by it again, a
     number, "dynamic" or an optim.LossScale. nonfinite: what happens to gradients that are not finite: "keep" them,
     "skip" the call, which then changes no state, or "raise" NumericsError besides. seed: of dropout. backend,
-    threads, verify, target, pipeline: as in compile.
+    threads, verify, target, pipeline, check_numerics: as in compile. mixed: "bf16" or "f16" computes the products of
+    forward and backward pass in that type; weights, norms, losses and the update stay in their own.
     Raises ShapeError, ArgumentError or NotSupported (an op without gradient) with the user's line.
     """
     from chainrule.frontend.training import build_step
 
     with located():
-        options = Options(backend, threads, verify, target, pipeline)
+        options = Options(backend, threads, verify, target, pipeline, check_numerics, mixed)
         made = build_step(model, loss, optimizer, specs, metrics=metrics, clip_norm=clip_norm,
                           accumulate=accumulate, ema=ema, loss_scale=loss_scale, nonfinite=nonfinite,
-                          seed=seed, name=name)  # fmt: skip
+                          seed=seed, mixed=mixed, name=name)  # fmt: skip
         return Step(made, options)
 
 
