@@ -17,11 +17,12 @@ from chainrule.errors import ArgumentError, ChainruleError, NumericsError, Shape
 from chainrule.frontend.checkpoint import PathLike, write_atomically
 from chainrule.frontend.places import located
 from chainrule.frontend.trace import Traced
-from chainrule.ir.graph import Graph, input_name
+from chainrule.ir.graph import Graph, Input, inline, input_name, new_input
 from chainrule.loaded import GraphModule
 
 if TYPE_CHECKING:
     from chainrule.backends.onnx.export import ModelProto
+    from chainrule.frontend.training import StepGraph
 
 TRIED_SIZES = (2, 5, 16, 32, 64, 224)  # of symbolic axes, until the model takes them: small ones may be below a window
 LARGE = 64  # a size above this is tried only when the model took no smaller one
@@ -37,7 +38,8 @@ def export_onnx(model: Any, path: PathLike | None = None, *specs: Any, opset: in
 
     model: an nn.Module or function (then specs as for cr.compile), a loaded or traced model, an Executable, or a
     training Step. Of a step, all of it is exported: each parameter, optimiser slot, counter and key is an input with
-    its present value as default, and an output "<name>.new" to feed back at the next call. Symbolic sizes stay
+    its present value as default, named as in the step's checkpoints, and an output "<name>.new" to feed back at the
+    next call. Symbolic sizes stay
     symbolic. opset: 17 to the newest known; default 18. ir_version: default, the lowest that has the opset. verify:
     run the result in onnxruntime and compare with the reference on seeded inputs. external_data: put large weights
     into "<file>.data" beside the model; None does so when one file cannot hold them.
@@ -100,11 +102,24 @@ def load_onnx(source: PathLike | bytes | ModelProto, known: Mapping[str, Array] 
 def stored_graph(model: Any, specs: Sequence[Any] = (), name: str | None = None) -> tuple[Graph, list[Array]]:
     """The graph of a model, executable or training step, with one array for each of its param and state inputs."""
     if isinstance(model, Step):
-        arrays = {source.value: source.array for source in model.made.sources}
-        return model.graph, [arrays[v] for v in model.graph.by_role("param", "state")]
+        graph = _under_checkpoint_names(model.made)
+        arrays = {source.name: source.array for source in model.made.sources}
+        return graph, [arrays[input_name(v)] for v in graph.by_role("param", "state")]
     traced: Traced = model.traced if isinstance(model, Executable) else traced_of(model, specs, {}, name)
     sources = {value: stored.data for value, stored in traced.sources}
     return traced.graph, [sources[v] for v in traced.graph.by_role("param", "state")]
+
+
+def _under_checkpoint_names(made: StepGraph) -> Graph:
+    """A step's graph whose state is called as in its checkpoints, so that one file serves both."""
+    names = {source.value: source.name for source in made.sources}
+    graph = made.graph
+    renamed = {v: new_input(names[v], v.tensor, v.op.role) if v in names and isinstance(v.op, Input) else v
+               for v in graph.inputs}  # fmt: skip
+    results = inline(graph.replace(outputs=graph.results, updates=()), tuple(renamed.values()))
+    count = len(graph.outputs)
+    updates = tuple((renamed[state], new) for (state, _), new in zip(graph.updates, results[count:], strict=True))
+    return graph.replace(inputs=tuple(renamed.values()), outputs=results[:count], updates=updates)
 
 
 def _checked_path(path: PathLike) -> Path:
