@@ -20,9 +20,10 @@ def cast_products(traced: Traced, dtype: str) -> Traced:
 
 def with_cast_products(scope: Scope, results: Mapping[str, Tensor], dtype: str) -> dict[str, Tensor]:
     """The results of a running trace, and what it has assigned so far, with their products in this type."""
-    values = [tensor.value for tensor in results.values()] + list(scope.root.current.values())
+    assigned = scope.home.current
+    values = [tensor.value for tensor in results.values()] + list(assigned.values())
     inputs = tuple(v for v in reachable(values) if isinstance(v.op, Input))
     after = CastProducts(dtype).run(Graph(scope.name, inputs, tuple(values)), Notes())
     new: dict[Value, Value] = dict(zip(values, after.outputs, strict=True))
-    scope.substitute(lambda value: new[value])
+    assigned.update({key: new[value] for key, value in assigned.items()})
     return {name: Tensor(new[tensor.value], scope) for name, tensor in results.items()}
