@@ -29,6 +29,8 @@ from chainrule.ops import (
     pool,
     random,
     ranges,
+    recurrent,
+    recurrent_steps,
     reduce,
     repeating,
     resize,
@@ -43,6 +45,6 @@ from chainrule.ops import (
 FAMILIES = (basic, elementwise, arithmetic, compare, transcendental, trigonometric, activations, activations_smooth,
             reduce, statistics, cumulative, softmax, matmul, attention, einsum, conv, pool, norm, shaping, declared,
             repeating, ranges, indexing, indexing_nd, sorting, resize, keys, random, losses, losses_class, control,
-            lowered, lowered_pool)  # fmt: skip
+            recurrent, recurrent_steps, lowered, lowered_pool)  # fmt: skip
 ALL_OPS: tuple[type[Op], ...] = (Input, Get, *(op for family in FAMILIES for op in family.OPS))
 OP_BY_NAME = {op.name: op for op in ALL_OPS}

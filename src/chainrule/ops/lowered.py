@@ -63,7 +63,7 @@ def _in_panels(matrix: Array, width: int) -> Array:
     return np.swapaxes(full.reshape(*lead, depth, panels, width), -2, -3)
 
 
-def _from_panels(panels: Array, columns: int) -> Array:
+def from_panels(panels: Array, columns: int) -> Array:
     """[..., P, K, width] -> [..., K, columns]."""
     *lead, count, depth, width = panels.shape
     return np.swapaxes(panels, -2, -3).reshape(*lead, depth, count * width)[..., :columns]
@@ -133,7 +133,7 @@ class PanelMatMul(Op):
     def ref(self, *arrays: Array) -> Array:
         a, panels = arrays[0].astype(accumulator(arrays[0].dtype), copy=False), arrays[1]
         with np.errstate(all="ignore"):
-            y = np.matmul(np.swapaxes(a, -1, -2) if self.transpose_a else a, _from_panels(panels, int(self.columns)))
+            y = np.matmul(np.swapaxes(a, -1, -2) if self.transpose_a else a, from_panels(panels, int(self.columns)))
             return y.astype(arrays[0].dtype, copy=False)
 
 
@@ -233,7 +233,7 @@ class PanelConv(Op):
         x, panels = arrays[0].astype(accumulator(arrays[0].dtype), copy=False), arrays[1]
         room, sizes = _room(x, self.kernel, self.stride, self.pad, self.dilation, self.sizes, self.spread)
         ins, outs = x.shape[-1] // self.groups, int(self.channels) // self.groups
-        weight = _from_panels(panels, outs).reshape(self.groups, *self.kernel, ins, outs)
+        weight = from_panels(panels, outs).reshape(self.groups, *self.kernel, ins, outs)
         y = np.zeros((x.shape[0], *sizes, self.groups, outs), x.dtype)
         with np.errstate(all="ignore"):
             for tap, window in taps(self.kernel, sizes, self.stride, self.dilation):
@@ -304,7 +304,7 @@ class ChannelConv(Op):
     def ref(self, *arrays: Array) -> Array:
         x, panels = arrays[0].astype(accumulator(arrays[0].dtype), copy=False), arrays[1]
         room, sizes = _room(x, self.kernel, self.stride, self.pad, self.dilation, self.sizes, self.spread)
-        weight = _from_panels(panels, x.shape[-1])[0].reshape(*self.kernel, x.shape[-1])
+        weight = from_panels(panels, x.shape[-1])[0].reshape(*self.kernel, x.shape[-1])
         y = np.zeros((x.shape[0], *sizes, x.shape[-1]), x.dtype)
         with np.errstate(all="ignore"):
             for tap, window in taps(self.kernel, sizes, self.stride, self.dilation):
