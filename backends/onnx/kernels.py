@@ -26,7 +26,7 @@ _TABLE: Mapping[str, str] = {
                      "IsNaN", "Softmax", "LogSoftmax", "LpNormalization", "Gemm",
                      "BatchNormalization", "LayerNormalization", "RMSNormalization"), _REAL),
     "IsInf": "f32 f64", "Relu": "f32 f64 f16 i8 i32 i64", "Celu": "f32", "PRelu": "f32 f64 f16 i32 i64 u32",
-    "Pow": _SUMS,
+    "Pow": _SUMS, **dict.fromkeys(("LSTM", "GRU", "RNN"), "f32"),
     **dict.fromkeys(("Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Asinh", "Acosh", "Atanh", "Erf", "Conv",
                      "ConvTranspose", "AveragePool", "InstanceNormalization", "Softsign", "Selu", "Mish",
                      "HardSwish", "LeakyRelu", "Elu", "HardSigmoid", "Softplus", "Gelu"), _SINGLE),

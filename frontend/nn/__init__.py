@@ -81,6 +81,7 @@ from chainrule.frontend.nn.pooling import (
     MaxPool2d,
     MaxPool3d,
 )
+from chainrule.frontend.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from chainrule.frontend.nn.shaping import (
     ChannelShuffle,
     CircularPad1d,
@@ -188,6 +189,12 @@ __all__ = [
     "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
     "AdaptiveMaxPool3d",
+    "RNN",
+    "LSTM",
+    "GRU",
+    "RNNCell",
+    "LSTMCell",
+    "GRUCell",
     "Flatten",
     "Unflatten",
     "PixelShuffle",

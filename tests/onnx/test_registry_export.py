@@ -41,12 +41,16 @@ ABSOLUTE = {
 }  # fmt: skip
 # onnxruntime's Where makes 0 of -0.
 LOSES_SIGN_OF_ZERO = frozenset({"trunc", "floor_divide", "remainder"})
+# Written out step by step: the number of steps is known. (Layers stay layers, but for those of unknown size.)
+FIXED_STEPS = frozenset({"lstm_steps", "lstm_steps_grad", "gru_steps", "gru_steps_grad", "rnn_steps", "rnn_steps_grad",
+                         "rnn"})  # fmt: skip
 DIFFERS = {
     ("max_pool", "NaN wins, infinities"): "its MaxPool looks past NaN",
     ("max_pool_grad", "NaN wins, infinities"): "its MaxPool looks past NaN",
     ("max_pool_take", "NaN wins, infinities"): "its MaxPool looks past NaN",
     ("max_pool", "-inf beats padding"): "its MaxPool starts from the smallest finite number",
     ("top_k", "NaN after numbers"): "its TopK puts NaN first",
+    ("lstm_steps", "beyond the range of exp"): "the tails of its Sigmoid are cut off",
     ("prod", "uint8"): "its ReduceProd of integers does not wrap",
 }
 
@@ -112,7 +116,7 @@ SAMPLED = [op for op in ALL_OPS if op.name not in NEEDS_OPSET and op not in NATI
 @pytest.mark.parametrize("free", [pytest.param(False, id="fixed"), pytest.param(True, id="symbolic")])
 @pytest.mark.parametrize("op", SAMPLED, ids=lambda op: op.__name__)
 def test_onnxruntime_gives_what_the_reference_gives(op: type[Op], free: bool) -> None:
-    graph, samples = joined(named(op), free)
+    graph, samples = joined([] if free and op.name in FIXED_STEPS else named(op), free)
     if not samples:
         pytest.skip("none of its samples has a size to free")
     session = session_of(export_graph(graph, []).SerializeToString(), 1, ["CPUExecutionProvider"])

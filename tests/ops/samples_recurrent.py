@@ -7,7 +7,6 @@ import numpy as np
 from chainrule.errors import ArgumentError, DTypeError, ShapeError
 from chainrule.ir.op import Op
 from chainrule.ir.types import tensor
-
 from chainrule.ops.recurrent import Gru, Lstm, Rnn
 from chainrule.ops.recurrent_steps import (
     GruSteps,
@@ -44,10 +43,12 @@ def steps(op: LstmSteps | GruSteps | RnnSteps, t: int, n: int, h: int, label: st
     return Sample(op, tuple(arrays), label or f"{t} steps of {n}, {h} units", grad)
 
 
-def slopes(op: LstmSteps | GruSteps | RnnSteps, t: int, n: int, h: int, label: str = "", seeded: bool = False) -> Sample:
+def slopes(
+    op: LstmSteps | GruSteps | RnnSteps, t: int, n: int, h: int, label: str = "", seeded: bool = False
+) -> Sample:
     """A call of the op that is the gradient of a call of an op on steps."""
     sample = steps(op, t, n, h)
-    x, r, *rest = sample.inputs
+    _, r, *rest = sample.inputs
     found = op.ref(*sample.inputs)
     tail = [sample.inputs[-1]] if op.ragged else []
     grad = () if op.limit or h > 5 else None  # a bound is a kink; of many units a difference quotient errs
@@ -84,7 +85,7 @@ def layer(op: Lstm | Gru | Rnn, t: int, n: int, inner: int, h: int, label: str =
     return Sample(op, tuple(arrays), label or f"{t} steps of {n}, {inner} to {h} units", grad)
 
 
-SMOOTH = dict(functions=("hard_sigmoid", "softsign", "scaled_tanh"), alphas=(0.2, 0.0, 1.5), betas=(0.5, 0.0, 0.5))
+SMOOTH = LstmSteps(functions=("hard_sigmoid", "softsign", "scaled_tanh"), alphas=(0.2, 0.0, 1.5), betas=(0.5, 0.0, 0.5))
 ALL_SAVE = [LstmSteps(saves=True), LstmSteps(saves=True, ragged=True, reverse=True, peepholes=True),
             LstmSteps("iofg", saves=True, coupled=True, limit=0.7), GruSteps(saves=True),
             GruSteps("zrn", saves=True, ragged=True, reverse=True, biased=True),
@@ -107,11 +108,13 @@ def forward_samples() -> list[Sample]:
     ]
     found += [steps(op, 2, 2, 3, f"half precision {dtype}", dtype=dtype) for op in kinds for dtype in ("float16",)]
     found += [steps(op, 2, 2, 3, "beyond the range of exp", scale=300.0, grad=()) for op in kinds]
-    found += [steps(LstmSteps(**SMOOTH), 3, 2, 3, "other activations")]  # type: ignore[arg-type]
-    found += [steps(GruSteps(functions=("sigmoid", "leaky_relu"), alphas=(0.0, 0.25)), 2, 2, 3, "leaky"),
-              steps(GruSteps(functions=("affine", "elu"), alphas=(0.5, 1.0), betas=(0.25, 0.0)), 2, 2, 3, "elu, affine"),
-              steps(RnnSteps(functions=("relu",)), 2, 2, 3, "relu"),
-              steps(RnnSteps(functions=("thresholded_relu",), alphas=(0.25,)), 2, 2, 3, "thresholded", grad=())]  # fmt: skip
+    found += [steps(SMOOTH, 3, 2, 3, "other activations")]
+    found += [
+        steps(GruSteps(functions=("sigmoid", "leaky_relu"), alphas=(0.0, 0.25)), 2, 2, 3, "leaky"),
+        steps(GruSteps(functions=("affine", "elu"), alphas=(0.5, 1.0), betas=(0.25, 0.0)), 2, 2, 3, "elu, affine"),
+        steps(RnnSteps(functions=("relu",)), 2, 2, 3, "relu"),
+        steps(RnnSteps(functions=("thresholded_relu",), alphas=(0.25,)), 2, 2, 3, "thresholded", grad=()),
+    ]
     return found
 
 
@@ -133,10 +136,13 @@ SAMPLES = [
     layer(Lstm(), 3, 2, 4, 3),
     layer(Lstm("iofg", bias=True, initial=True, peepholes=True), 3, 2, 4, 3, "ONNX's order, all inputs"),
     layer(Lstm(direction="bidirectional", bias=True, ragged=True, initial=True), 3, 3, 2, 3, "both directions, ragged"),
-    layer(Lstm(direction="bidirectional", functions=("sigmoid", "tanh", "tanh", "sigmoid", "softsign", "tanh")), 2, 1, 2,
-          2, "activations of each direction"),
+    layer(Lstm(direction="bidirectional", functions=("sigmoid", "tanh", "tanh", "sigmoid", "softsign", "tanh")),
+          2, 1, 2, 2, "activations of each direction"),
+    layer(Gru(limit=0.5, bias=True), 3, 2, 3, 2, "bounded"),
+    layer(Gru(limit=0.5, bias=True, reset_after=False), 3, 2, 3, 2, "bounded, reset before"),
+    layer(Rnn(limit=0.5, functions=("affine",), alphas=(0.75,), betas=(0.25,)), 3, 2, 3, 2, "bounded, affine"),
     layer(Lstm(direction="reverse", coupled=True, limit=0.5, bias=True), 2, 2, 3, 2, "coupled, bounded"),
-    layer(Lstm(bias=True), 2, 2, 3, 2, "f64", "float64"),
+    layer(Lstm(bias=True), 1, 2, 3, 2, "f64", "float64"),
     layer(Lstm(bias=True), 2, 2, 3, 2, "f16", "float16"),
     layer(Gru(), 3, 2, 4, 3),
     layer(Gru("zrn", bias=True, initial=True, reset_after=False), 3, 2, 4, 3, "ONNX's order, reset before"),

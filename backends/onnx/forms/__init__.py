@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from chainrule.backends.onnx.forms import elementwise, reduce, shaping, windows
+from chainrule.backends.onnx.forms import elementwise, recurrent, reduce, shaping, windows
 from chainrule.backends.onnx.forms.form import Form
 from chainrule.ir.op import Op
 
-ALL_FORMS: tuple[Form, ...] = (*elementwise.FORMS, *reduce.FORMS, *shaping.FORMS, *windows.FORMS)
+ALL_FORMS: tuple[Form, ...] = (*elementwise.FORMS, *reduce.FORMS, *shaping.FORMS, *windows.FORMS, *recurrent.FORMS)
 
 
 def _grouped_by_op() -> Mapping[type[Op], Sequence[Form]]:

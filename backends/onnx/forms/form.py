@@ -22,7 +22,7 @@ from chainrule.ir.graph import Value, build
 from chainrule.ir.op import Array, Op
 from chainrule.ir.types import DType
 
-Attribute = int | float | str | tuple[int, ...] | tuple[float, ...] | DType | Array
+Attribute = int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | DType | Array
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from chainrule.backends.onnx.dtypes import dtype_of
 from chainrule.backends.onnx.forms import FORMS_NAMED
-from chainrule.backends.onnx.importing import readers_attention, readers_images
+from chainrule.backends.onnx.importing import readers_attention, readers_images, readers_recurrent
 from chainrule.backends.onnx.importing.readers_images import Read, Reader
 from chainrule.backends.onnx.node import Given
 from chainrule.errors import ModelError, NotSupported
@@ -262,7 +262,7 @@ def unordered_top_k(given: Given) -> Read:
 
 
 READERS: Mapping[str, Reader] = {
-    **readers_images.READERS, **readers_attention.READERS,
+    **readers_images.READERS, **readers_attention.READERS, **readers_recurrent.READERS,
     "Constant": known_constant, "Identity": identity, "Dropout": dropout, "Flatten": flatten,
     "Squeeze": squeeze, "Unsqueeze": unsqueeze, "Shape": shape, "Size": shape, "Gemm": gemm, "Split": split,
     "Sum": variadic(el.add), "Max": variadic(el.maximum), "Min": variadic(el.minimum), "Mean": mean,

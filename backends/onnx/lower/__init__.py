@@ -13,7 +13,7 @@ from chainrule import loc as locations
 from chainrule.backends.onnx.forms import FORMS_OF
 from chainrule.backends.onnx.forms.form import Form
 from chainrule.backends.onnx.kernels import has_kernel, wider
-from chainrule.backends.onnx.lower import arithmetic, tensors, windows
+from chainrule.backends.onnx.lower import arithmetic, recurrent, tensors, windows
 from chainrule.errors import ChainruleError, NotSupported
 from chainrule.ir.dims import Dim
 from chainrule.ir.graph import Get, Graph, Input, Value, build, rebuild, remapped, results
@@ -24,7 +24,8 @@ from chainrule.ops.elementwise import Elementwise, cast
 from chainrule.ops.shape_rules import broadcast_shapes
 
 Lowering = Callable[[Value], "Value | tuple[Value, ...] | None"]
-LOWERINGS: Mapping[type[Op], Lowering] = {**arithmetic.LOWERINGS, **windows.LOWERINGS, **tensors.LOWERINGS}
+LOWERINGS: Mapping[type[Op], Lowering] = {**arithmetic.LOWERINGS, **windows.LOWERINGS, **tensors.LOWERINGS,
+                                           **recurrent.LOWERINGS}  # fmt: skip
 
 
 def form_of(node: Value, opset: int) -> Form | None:

@@ -63,9 +63,9 @@ class Layer(Op):
 
     def split(self, inputs: Sequence[Item]) -> dict[str, Item]:
         """The inputs that are there, by name."""
-        names = ["x", "w", "r", *(["b"] if self.bias else []), *(["lengths"] if self.ragged else []),
-                 *(["h", "c"][: self.STATES] if self.initial else []), *(["p"] if self.has_peepholes else [])]  # fmt: skip
-        return dict(zip(names, inputs, strict=True))
+        there = {"x": True, "w": True, "r": True, "b": self.bias, "lengths": self.ragged, "h": self.initial,
+                 "c": self.initial and self.STATES == 2, "p": self.has_peepholes}  # fmt: skip
+        return dict(zip((name for name, given in there.items() if given), inputs, strict=True))
 
     def steps(self, side: int) -> Forward:
         """The op that runs the steps of one direction."""
@@ -82,7 +82,7 @@ class Layer(Op):
         count = 3 + self.bias + self.ragged + self.initial * self.STATES + self.has_peepholes
         expect_inputs(count, types)
         given = self.split(types)
-        x, w, r = given["x"], given["w"], given["r"]
+        x, r = given["x"], given["r"]
         floats = [t for name, t in given.items() if name != "lengths"]
         require("f", *floats)
         dtype = same_dtype(*floats)
@@ -131,7 +131,7 @@ class Layer(Op):
         n, h = given["x"].shape[1], own["r"].shape[1]
         states = [own.get(name) or full(0.0, (n, h), projected.dtype) for name in "hc"[: self.STATES]]
         extra = [v for v in (inside, own.get("p"), given.get("lengths")) if v is not None]
-        return build(self.steps(side), projected, own["r"], *states, *extra)
+        return build(self.steps(side), projected, own["r"], states[0], *extra)
 
     def biases(self, b: Value) -> tuple[Value | None, Value]:
         """What stays in the steps of b = [of the input, of the state], and what is added to the projection."""
@@ -209,9 +209,10 @@ class Lstm(Layer):
 
     def walked(self, cell: Cell, x: Array, error: Array | None, own: dict[str, Array], states: Sequence[Array],
                inside: Array | None, lengths: Array | None) -> tuple[Array, ...]:  # fmt: skip
+        h, c = states
         if error is None:
-            return cells.lstm_forward(cell, x, own["r"], *states, own.get("p"), lengths)[:3]
-        return lstm_scale(cell, x, error, own["r"], *states, own.get("p"), lengths)[:3]
+            return cells.lstm_forward(cell, x, own["r"], h, c, own.get("p"), lengths)[:3]
+        return lstm_scale(cell, x, error, own["r"], h, c, own.get("p"), lengths)[:3]
 
 
 @dataclass(frozen=True)
@@ -261,8 +262,8 @@ class Gru(Layer):
     def walked(self, cell: Cell, x: Array, error: Array | None, own: dict[str, Array], states: Sequence[Array],
                inside: Array | None, lengths: Array | None) -> tuple[Array, ...]:  # fmt: skip
         if error is None:
-            return cells.gru_forward(cell, x, own["r"], *states, inside, lengths)[:2]
-        return gru_scale(cell, x, error, own["r"], *states, inside, lengths)[:2]
+            return cells.gru_forward(cell, x, own["r"], states[0], inside, lengths)[:2]
+        return gru_scale(cell, x, error, own["r"], states[0], inside, lengths)[:2]
 
 
 @dataclass(frozen=True)
@@ -288,8 +289,8 @@ class Rnn(Layer):
     def walked(self, cell: Cell, x: Array, error: Array | None, own: dict[str, Array], states: Sequence[Array],
                inside: Array | None, lengths: Array | None) -> tuple[Array, ...]:  # fmt: skip
         if error is None:
-            return cells.rnn_forward(cell, x, own["r"], *states, lengths)
-        return rnn_scale(cell, x, error, own["r"], *states, lengths)
+            return cells.rnn_forward(cell, x, own["r"], states[0], lengths)
+        return rnn_scale(cell, x, error, own["r"], states[0], lengths)
 
 
 OPS: tuple[type[Op], ...] = (Lstm, Gru, Rnn)

@@ -53,7 +53,8 @@ def lstm_scale(cell: Cell, x: Array, x_error: Array, r: Array, h: Array, c: Arra
         h_next = o * out
         eh_next = eo * np.abs(out) + np.abs(o) * _through(y, out, ec_next) + np.abs(h_next)
         live = live_at(lengths, t)
-        h, c, eh, ec = (chosen(live, new_, old) for new_, old in ((h_next, h), (c_next, c), (eh_next, eh), (ec_next, ec)))
+        h, c = chosen(live, h_next, h), chosen(live, c_next, c)
+        eh, ec = chosen(live, eh_next, eh), chosen(live, ec_next, ec)
         ys[t], states[t] = chosen(live, eh_next, 0.0), ec
         gates[t] = chosen(live, cell.lined_up({"i": ei, "f": ef, "g": eg, "o": eo}), 0.0)
     return ys, eh, ec, gates, states

@@ -127,7 +127,8 @@ def lstm_backward(cell: Cell, r: Quantity, c0: Quantity, gates: Quantity, states
                   ) -> tuple[Quantity, ...]:  # fmt: skip
     """The gradients of x, h0 and c0, given what lstm_forward kept and the gradients of its results.
 
-    dgates, dstates: gradients of what it kept, None for none. size_of: abs, for the scale of the rounding errors: every term as large as it may be.
+    dgates, dstates: gradients of what it kept, None for none. size_of: abs, for the scale of the rounding errors: every
+    term as large as it may be.
     """
     size = widths(r)
     f, g, y = cell.functions

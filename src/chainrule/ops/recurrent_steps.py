@@ -31,7 +31,7 @@ from chainrule.ops.recurrent_math import Cell
 from chainrule.ops.recurrent_quantities import FORMULAS, Function, Symbol
 from chainrule.ops.reduce import sum
 from chainrule.ops.shape_rules import require, same_dtype
-from chainrule.ops.shaping import concat, expand, narrow, reshape, unsqueeze
+from chainrule.ops.shaping import concat, narrow, reshape, unsqueeze
 
 Item = TypeVar("Item", Value, Array, TensorType)
 
@@ -57,6 +57,11 @@ class Recurrence(Op):
     panel: int = 0
 
     @property
+    def fixed(self) -> int:
+        """The number of inputs that are always there."""
+        return self.FIXED
+
+    @property
     def has_extra(self) -> bool:
         """True when peepholes or a recurrent bias stand among the inputs."""
         return False
@@ -75,16 +80,16 @@ class Recurrence(Op):
 
     def split(self, inputs: Sequence[Item]) -> tuple[tuple[Item, ...], Item | None, Item | None]:
         """The inputs that are always there, peepholes or recurrent bias, and lengths."""
-        rest = list(inputs[self.FIXED :])
+        rest = list(inputs[self.fixed :])
         extra = rest.pop(0) if self.has_extra else None
-        return tuple(inputs[: self.FIXED]), extra, rest.pop(0) if self.ragged else None
+        return tuple(inputs[: self.fixed]), extra, rest.pop(0) if self.ragged else None
 
     def check(self, types: Sequence[TensorType]) -> None:
         """The attributes are sound and the number and kinds of the inputs fit. Raises ArgumentError or DTypeError."""
-        expect_inputs(self.FIXED + self.has_extra + self.ragged, types)
+        expect_inputs(self.fixed + self.has_extra + self.ragged, types)
         if sorted(self.order) != sorted(self.LETTERS):
             raise ArgumentError(f'order "{self.order}" does not name the gates', help=f'arrange "{self.LETTERS}"')
-        if len(self.functions) != self.COUNT or any(n not in (0, self.COUNT) for n in map(len, (self.alphas, self.betas))):
+        if len(self.functions) != self.COUNT or not {len(self.alphas), len(self.betas)} <= {0, self.COUNT}:
             raise ArgumentError(f"{len(self.functions)} activations are given, the cell has {self.COUNT}")
         for name in self.functions:
             if name not in FORMULAS:
@@ -274,7 +279,7 @@ class LstmSteps(Forward):
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         self.slope_is_known()
-        (x, r, h, c), p, lengths = self.split(inputs)
+        (_, r, h, c), p, lengths = self.split(inputs)
         kept = build(replace(self, saves=True), *inputs)
         gates, states = get(kept, 3), get(kept, 4)
         op = LstmStepsGrad(self.order, self.functions, self.alphas, self.betas, self.limit, self.reverse, self.ragged,
@@ -310,6 +315,7 @@ class LstmStepsGrad(Backward):
     gradient: ClassVar[str] = "decompose"
     LETTERS: ClassVar[str] = "ifgo"
     COUNT: ClassVar[int] = 3
+    FIXED: ClassVar[int] = 7
     order: str = "ifgo"
     functions: tuple[str, ...] = ("sigmoid", "tanh", "tanh")
     peepholes: bool = False
@@ -317,8 +323,8 @@ class LstmStepsGrad(Backward):
     seeded: bool = False
 
     @property
-    def FIXED(self) -> int:  # noqa: N802
-        return 9 if self.seeded else 7
+    def fixed(self) -> int:
+        return self.FIXED + 2 * self.seeded
 
     @property
     def has_extra(self) -> bool:
@@ -428,7 +434,7 @@ class GruSteps(Forward):
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         self.slope_is_known()
-        (x, r, h), b, lengths = self.split(inputs)
+        (_, r, h), _, lengths = self.split(inputs)
         kept = build(replace(self, saves=True), *inputs)
         gates, inner = get(kept, 2), get(kept, 3)
         starts = starts_of(get(kept, 0), h, self.reverse, lengths)
@@ -464,14 +470,15 @@ class GruStepsGrad(Backward):
     gradient: ClassVar[str] = "decompose"
     LETTERS: ClassVar[str] = "rzn"
     COUNT: ClassVar[int] = 2
+    FIXED: ClassVar[int] = 6
     order: str = "rzn"
     functions: tuple[str, ...] = ("sigmoid", "tanh")
     reset_after: bool = True
     seeded: bool = False
 
     @property
-    def FIXED(self) -> int:  # noqa: N802
-        return 8 if self.seeded else 6
+    def fixed(self) -> int:
+        return self.FIXED + 2 * self.seeded
 
     @property
     def cell(self) -> Cell:
@@ -591,15 +598,15 @@ class RnnStepsGrad(Backward):
         return TupleType((ys, dh))
 
     def ref(self, *arrays: Array) -> tuple[Array, ...]:
-        (r, *rest), _, lengths = self.split(_wide(arrays))
-        found = cells.rnn_backward(self.cell, self.weights(r, rest[0].shape[-1]), *rest, lengths)
+        (r, ys, dys, dh), _, lengths = self.split(_wide(arrays))
+        found = cells.rnn_backward(self.cell, self.weights(r, ys.shape[-1]), ys, dys, dh, lengths)
         return _rounded(found, arrays[0])
 
     def magnitude(self, *arrays: Array) -> tuple[Array, ...]:
         """Every term as large as it may be, once for each step that rounds it."""
-        (r, ys, *grads), _, lengths = self.split(arrays)
+        (r, ys, dys, dh), _, lengths = self.split(arrays)
         r = np.abs(self.weights(r, ys.shape[-1]))
-        found = cells.rnn_backward(self.cell.for_errors, r, ys, *(np.abs(g) for g in grads), lengths)
+        found = cells.rnn_backward(self.cell.for_errors, r, ys, np.abs(dys), np.abs(dh), lengths)
         return tuple((1 + len(ys)) * np.abs(y) for y in found)
 
     def decompose(self, *inputs: Value) -> tuple[Value, ...]:
