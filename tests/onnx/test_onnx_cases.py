@@ -17,7 +17,9 @@ from tests.onnx.conformance import BACKENDS, Case, cases, outcome
 NUMERIC_CASES = 1718  # that the set must hold at least; onnx may add some
 
 # Cases that give something else here, and always will; each by a name or a pattern of names.
-DIFFERS: Mapping[str, str] = {}
+DIFFERS: Mapping[str, str] = {
+    **dict.fromkeys(("test_dft_inverse", "test_dft_inverse_opset19"), "zeros are stated as 1.9e-7, by rounding in f32"),
+}
 
 # Ops that are not built yet; a pattern goes when its cases pass.
 NOT_BUILT: Mapping[str, str] = {

@@ -9,13 +9,19 @@ from chainrule.errors import ArgumentError, DTypeError, ShapeError
 from chainrule.ir.types import tensor
 from chainrule.ops.indexing import Embedding, Gather, IndexAdd, Scatter, ScatterAdd, TakeAlongAxis
 from chainrule.ops.indexing_nd import GatherND, ScatterND
-from tests.ops.sample import BadSample, Sample, integers, normal
+from chainrule.ops.indexing_reduce import ScatterReduce
+from tests.ops.sample import BadSample, Sample, distinct, integers, normal
 
 rows = np.array([2, 0, 2, -1])
 pairs = np.array([[0, 1], [2, -1], [0, 1]])
 none = np.zeros((0,), np.int64)
 along = np.array([[0, 2, 1], [-1, 0, 0]])  # on axis 0 of a matrix of 3 rows; (0, 1) and (0, 2) come once each
 again = np.array([[1, 1, 1], [1, 0, 1]])  # position (1, 0) and others come twice
+
+
+def half(*shape: int) -> np.ndarray:
+    return normal(*shape, dtype="float16")
+
 
 SAMPLES = [
     Sample(Gather(0), (normal(3, 2), rows), "rows, some twice, one from the end"),
@@ -50,12 +56,26 @@ SAMPLES = [
     Sample(ScatterAdd(-1), (normal(2, 3), np.array([[2, 2, 2, 0]]), normal(1, 4, seed=1)), "longer than x"),
     Sample(ScatterAdd(0), (normal(3), none, normal(0)), "nothing to add"),
     Sample(ScatterAdd(0), (integers(0, 9, 3), np.array([1, 1]), integers(0, 9, 2)), "i64"),
-    Sample(ScatterAdd(0), (normal(2, dtype="float16"), np.array([1] * 9), np.full((9,), 1e-3, np.float16)), "f16"),
+    Sample(ScatterAdd(0), (half(2), np.array([1] * 9), np.full((9,), 1e-3, np.float16)), "f16"),
     Sample(Scatter(0), (normal(3, 3), along, normal(2, 3, seed=1)), "rows"),
     Sample(Scatter(0), (normal(2, 3), again, normal(2, 3, seed=1)), "of repeated positions the last counts"),
     Sample(Scatter(1), (normal(2, 4), np.array([[-1], [0]]), normal(2, 1, seed=1)), "one of each row"),
     Sample(Scatter(0), (normal(3), none, normal(0)), "nothing to put"),
     Sample(Scatter(0), (integers(0, 2, 3, dtype="bool"), np.array([1]), np.array([True])), "bool"),
+    *[Sample(ScatterReduce(0, m), (distinct(3, 3), along, distinct(2, 3, seed=1) + 0.1), f"{m}, rows")
+      for m in ("mul", "max", "min")],
+    *[Sample(ScatterReduce(1, m), (distinct(2, 3), again, distinct(2, 3, seed=1) + 0.1), f"{m}, positions twice")
+      for m in ("mul", "max", "min")],
+    Sample(ScatterReduce(0, "mul"), (np.float32([0, 2, 0, 3]), np.array([0, 1, 1, 2, 2, -1]),
+                                     np.float32([5, 0, 4, 0, 7, 2])), "one zero, two zeros, none"),
+    Sample(ScatterReduce(-1, "max"), (normal(2, 3), np.array([[2, 2, 2, 0]]), distinct(1, 4)), "longer than x"),
+    Sample(ScatterReduce(0, "max"), (np.float32([1, 1]), np.array([0, 0]), np.float32([1, 1])), "ties share", grad=()),
+    Sample(ScatterReduce(0, "min"), (np.float32([np.nan, 1, np.inf]), np.array([0, 1, 2]),
+                                     np.float32([1, np.nan, -np.inf])), "NaN is the smallest", grad=()),
+    Sample(ScatterReduce(0, "mul"), (normal(3), none, normal(0)), "nothing to multiply"),
+    Sample(ScatterReduce(0, "mul"), (integers(1, 9, 3, dtype="int8"), np.array([1] * 5), np.int8([9] * 5)), "i8 wraps"),
+    Sample(ScatterReduce(0, "max"), (integers(0, 9, 3, dtype="uint8"), np.array([1, 2]), np.uint8([200, 3])), "u8"),
+    Sample(ScatterReduce(0, "mul"), (half(2), np.array([1] * 9), np.full(9, 1.01, np.float16)), "f16"),
     Sample(GatherND(), (normal(3, 4), pairs), "elements, one twice"),
     Sample(GatherND(), (normal(3, 4, 2), pairs.reshape(3, 1, 2)), "slices"),
     Sample(GatherND(), (normal(3, 4), np.array([[2], [-3]])), "rows"),
@@ -69,6 +89,8 @@ SAMPLES = [
     Sample(ScatterND("assign"), (normal(3, 2, 2), pairs % 2, normal(3, 2, seed=1)), "slices"),
     Sample(ScatterND("add"), (normal(3, 4), np.zeros((0, 2), np.int64), normal(0)), "nothing to add"),
     Sample(ScatterND("assign"), (integers(0, 9, 3), np.array([[1]]), integers(0, 9, 1)), "i64"),
+    *[Sample(ScatterND(m), (distinct(3, 4), pairs, distinct(3, seed=1) + 0.1), f"elements, {m}")
+      for m in ("mul", "max", "min")],
 ]
 
 f32x34, i64x2 = tensor("f32", (3, 4)), tensor("i64", (2,))
@@ -91,6 +113,8 @@ BAD = [
     BadSample(GatherND(), (f32x34, tensor("i64", (2, 3))), ShapeError, "do not fit the 2 axes of x"),
     BadSample(GatherND(), (f32x34, tensor("i64", (2, "N"))), ShapeError, "do not fit the 2 axes of x"),
     BadSample(GatherND(), (f32x34, tensor("i64", ())), ShapeError, "the last axis of indices"),
-    BadSample(ScatterND("mul"), (f32x34, tensor("i64", (2, 2)), tensor("f32", (2,))), ArgumentError, "'mul'"),
+    BadSample(ScatterND("sub"), (f32x34, tensor("i64", (2, 2)), tensor("f32", (2,))), ArgumentError, "'sub'"),
+    BadSample(ScatterReduce(0, "add"), (f32x34, tensor("i64", (2, 4)), tensor("f32", (2, 4))), ArgumentError, "'add'"),
+    BadSample(ScatterReduce(0, "max"), (tensor("bool", (3,)), i64x2, tensor("bool", (2,))), DTypeError, "bool"),
     BadSample(ScatterND("add"), (f32x34, tensor("i64", (2, 1)), tensor("f32", (2,))), ShapeError, "not [2,4]"),
 ]

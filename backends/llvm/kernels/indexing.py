@@ -1,4 +1,4 @@
-"""Reading and writing at positions given by data: gather, index_add, take_along_axis, scatter_add and scatter.
+"""Reading and writing at positions given by data: gather, index_add, take_along_axis, scatter and its kin.
 
 An index is checked before it is used: out of range it sets the kernel's status, and what it addresses is left out, so
 that execution is safe whatever the data are. Gathers move whole rows. Additions happen in row-major order of the
@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from chainrule.backends.llvm.failures import INDEX_OUT_OF_RANGE
 from chainrule.backends.llvm.kernels.region import Kernel, KernelCall, Region, Temp, is_half
+from chainrule.backends.llvm.kernels.scalar_ops import maximum, minimum
 from chainrule.backends.llvm.kernels.shaping_rows import (
     apart_sweep,
     blocks,
@@ -24,8 +25,10 @@ from chainrule.backends.llvm.target import Target
 from chainrule.backends.loops import Buffer, Builder, Int, as_int, ceil_div, imin
 from chainrule.backends.loops import Value as LoopValue
 from chainrule.ir.dims import Dim, dim_product
+from chainrule.ir.op import Op
 from chainrule.ir.types import DType, TensorType, f32, i64, u64
 from chainrule.ops.indexing import Gather, IndexAdd, Scatter, ScatterAdd, TakeAlongAxis
+from chainrule.ops.indexing_reduce import ScatterReduce
 
 LANES = 16
 ROWS = 16  # rows that share a vector of checked indices, and that one parallel iteration takes
@@ -221,14 +224,14 @@ def take_along_axis(region: Region, target: Target) -> list[KernelCall]:
 
 
 def scatter(region: Region, target: Target) -> list[KernelCall]:
-    """ScatterAdd and Scatter: a copy of x, then each update added or put at its index."""
-    assert region.anchor is not None and isinstance(region.anchor.op, ScatterAdd | Scatter)
+    """Scatter, ScatterAdd, ScatterReduce: a copy of x, then each update put, added and so on at its index."""
+    assert region.anchor is not None and isinstance(region.anchor.op, ScatterAdd | Scatter | ScatterReduce)
     op, x = region.anchor.op, region.anchor.inputs[0]
-    adds = isinstance(op, ScatterAdd)
-    total = _total(x.dtype, x.shape) if adds else None
+    total = None if isinstance(op, Scatter) else _total(x.dtype, x.shape)
     calls = [_copied(region, target, total)]
-    kernel = Kernel(region, target, "scatter_add" if adds else "scatter", scalar=True)
+    kernel = Kernel(region, target, op.name, scalar=True)
     k = kernel.k
+    combined = _combination(k, op)
     chosen, added = kernel.input(1), kernel.input(2)
     into = _total_buffer(kernel, total, x.shape)
     axis = op.axis % x.rank
@@ -237,12 +240,26 @@ def scatter(region: Region, target: Target) -> list[KernelCall]:
         def put(at: Int) -> None:
             place = (*index[:axis], at, *index[axis + 1 :])
             value = k.cast(k.load(added, index), into.dtype)
-            k.store(into, place, k.add(k.load(into, place), value) if adds else value)
+            k.store(into, place, value if combined is None else combined(k.load(into, place), value))
 
         at_index(k, k.load(chosen, index), into.shape[axis], put)
 
     _scatter_loops(k, chosen.shape, axis, element)
     return [*calls, kernel.built(), *_rounded(region, target, total)]
+
+
+def _combination(k: Builder, op: Op) -> Callable[[LoopValue, LoopValue], LoopValue] | None:
+    """What becomes of an element and an update of it; None where the update takes its place."""
+    match op:
+        case ScatterAdd():
+            return k.add
+        case ScatterReduce(mode="mul"):
+            return k.mul
+        case ScatterReduce(mode=mode):
+            keep = maximum if mode == "max" else minimum
+            return lambda a, b: keep(k, a, b)
+        case _:
+            return None
 
 
 def _scatter_loops(k: Builder, sizes: Sequence[Int], axis: int, element: Callable[[tuple[Int, ...]], None]) -> None:

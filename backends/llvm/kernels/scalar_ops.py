@@ -61,14 +61,15 @@ def _bitcast(k: Builder, op: Op, v: Sequence[V], t: Sequence[DType]) -> V:
     return k.bitcast(k.cast(v[0], t[0]), op.dtype)
 
 
-def _maximum(k: Builder, a: V, b: V) -> V:
+def maximum(k: Builder, a: V, b: V) -> V:
     """NaN if either is NaN; a where equal, as numpy gives."""
     if not a.dtype.is_float:
         return k.max(a, b)
     return k.select(k.or_(k.cmp("ge", a, b), k.cmp("ne", a, a)), a, b)
 
 
-def _minimum(k: Builder, a: V, b: V) -> V:
+def minimum(k: Builder, a: V, b: V) -> V:
+    """NaN if either is NaN; a where equal, as numpy gives."""
     if not a.dtype.is_float:
         return k.min(a, b)
     return k.select(k.or_(k.cmp("le", a, b), k.cmp("ne", a, a)), a, b)
@@ -187,7 +188,7 @@ E, A, C, T, G, S = elementwise, arithmetic, compare, transcendental, trigonometr
 SCALAR_OPS: Mapping[type[Op], Emit] = {
     E.Add: _binary(Builder.add), E.Sub: _binary(Builder.sub), E.Mul: _binary(Builder.mul), E.Div: _binary(Builder.div),
     E.Neg: _unary(Builder.neg), E.Abs: _unary(lambda k, x: k.abs(x) if x.dtype.is_signed else x),
-    E.Maximum: _binary(_maximum), E.Minimum: _binary(_minimum),
+    E.Maximum: _binary(maximum), E.Minimum: _binary(minimum),
     E.Cast: _cast, E.BitCast: _bitcast, E.Where: lambda k, op, v, t: k.select(v[0], v[1], v[2]),
     A.Sign: _unary(_sign), A.Reciprocal: _unary(_reciprocal), A.Square: _unary(_square),
     A.FloorDivide: _binary(_floor_divide), A.Remainder: _binary(_remainder), A.FMod: _binary(Builder.rem),

@@ -32,6 +32,7 @@ from chainrule.ops.cumulative import CumProd, CumSum
 from chainrule.ops.declared import SizedAs
 from chainrule.ops.elementwise import Elementwise
 from chainrule.ops.indexing import Gather, IndexAdd, Scatter, ScatterAdd, TakeAlongAxis
+from chainrule.ops.indexing_reduce import ScatterReduce
 from chainrule.ops.lowered import ChannelConv, PackKernel, PackPanels, PanelConv, PanelMatMul, PoolLast, WeightGradLast
 from chainrule.ops.lowered_pool import AvgPoolGradLast, MaxPoolGradLast
 from chainrule.ops.matmul import MatMul
@@ -57,6 +58,7 @@ TEMPLATES: Mapping[type[Op], Template] = {
     WeightGradLast: weight_grad_last,
     Slice: slice_copy, Concat: concat_copy, Pad: pad_copy, Flip: flip_copy, Transpose: transpose,
     Gather: gather, IndexAdd: index_add, TakeAlongAxis: take_along_axis, ScatterAdd: scatter, Scatter: scatter,
+    ScatterReduce: scatter,
     MaxPool: max_pool, MaxPoolGrad: max_pool_grad, MaxPoolTake: max_pool_take,
     AvgPool: avg_pool, AvgPoolGrad: avg_pool_grad,
     MaxPoolGradLast: max_pool_grad_last, AvgPoolGradLast: avg_pool_grad_last,

@@ -14,6 +14,7 @@ from chainrule.ops import shaping as sh
 from chainrule.ops.basic import Full, full
 from chainrule.ops.declared import SizedAs
 from chainrule.ops.indexing_nd import GatherND, ScatterND, gather_nd
+from chainrule.ops.indexing_reduce import ScatterReduce
 from chainrule.ops.ranges import Iota, Trilu, arange
 from chainrule.ops.repeating import PadBorder, Tile, pad
 from chainrule.ops.shape_rules import broadcast_shapes
@@ -192,9 +193,26 @@ def _adds(node: Value) -> bool:
     return getattr(node.op, "mode", "") == "add"
 
 
+def _multiplies(node: Value) -> bool:
+    return getattr(node.op, "mode", "") == "mul"
+
+
+def _compares(node: Value) -> bool:
+    return getattr(node.op, "mode", "") in ("max", "min")
+
+
+def _is_wide(node: Value) -> bool:
+    """onnxruntime has no such kernel for half precision."""
+    return node.dtype.bits != 16 or not node.dtype.is_float
+
+
+def _read_scatter_reduce(given: Given) -> Value:
+    return build(ScatterReduce(given.whole("axis", 0), given.word("reduction", "none")), *given.values())
+
+
 def _read_scatter_nd(given: Given) -> Value:
-    mode = "assign" if given.attribute("reduction", "none") == "none" else "add"
-    return build(ScatterND(mode), *given.values())
+    mode = given.word("reduction", "none")
+    return build(ScatterND("assign" if mode == "none" else mode), *given.values())
 
 
 FORMS: tuple[Form, ...] = (
@@ -216,11 +234,17 @@ FORMS: tuple[Form, ...] = (
     Form(ix.TakeAlongAxis, "GatherElements", (Attr("axis", "axis", 0),), since=11),
     Form(ix.ScatterAdd, "ScatterElements", (Fixed("reduction", "add", "none"), Attr("axis", "axis", 0)), since=16),
     Form(ix.Scatter, "ScatterElements", (Fixed("reduction", "none", "none"), Attr("axis", "axis", 0)), since=11),
+    Form(ScatterReduce, "ScatterElements", (Fixed("reduction", "mul"), Attr("axis", "axis", 0)), since=16,
+         when=lambda node: _multiplies(node) and _is_wide(node), read=_read_scatter_reduce),
+    Form(ScatterReduce, "ScatterElements", (Attr("mode", "reduction"), Attr("axis", "axis", 0)), since=18,
+         when=_is_wide),
     Form(GatherND, "GatherND", since=11, read=_read_gather_nd),
     Form(ScatterND, "ScatterND", (Fixed("reduction", "none", "none"),), since=11,
          when=_assigns, read=_read_scatter_nd),
     Form(ScatterND, "ScatterND", (Fixed("reduction", "add", "none"),), since=16,
          when=_adds, read=_read_scatter_nd),
+    Form(ScatterND, "ScatterND", (Fixed("reduction", "mul"),), since=16, when=_multiplies, read=_read_scatter_nd),
+    Form(ScatterND, "ScatterND", (Attr("mode", "reduction"),), since=18, when=_compares, read=_read_scatter_nd),
     Form(TopK, "TopK", since=10, results=2, write=_write_top_k, read=_read_top_k),
 )  # fmt: skip
 

@@ -123,6 +123,11 @@ def _less(a: Dim, b: Dim) -> bool | None:
     return True if low is not None and low > 0 else False if high is not None and high >= 0 else None
 
 
+def _not(node: Node) -> Array | None:
+    known = _known(node, 0)
+    return None if known is None else _objects(np.logical_not(known[0]))
+
+
 def _gather(node: Node) -> Array | None:
     known, at = _known(node, 0), node.known(1)
     axis = node.attribute("axis", 0)
@@ -256,9 +261,10 @@ RULES: Mapping[str, Rule] = {
     "ConstantOfShape": _constant_of_shape, "Reshape": _reshape, "Where": _where, "ReduceProd": _reduce_prod,
     "Add": _each(lambda a, b: a + b), "Sub": _each(lambda a, b: a - b), "Mul": _each(lambda a, b: a * b),
     "Div": _each(_quotient), "Mod": _each(_remainder), "Min": _each(dim_min), "Max": _each(dim_max),
-    "Equal": _each(_equal), "Less": _each(_less), "Greater": _each(lambda a, b: _less(b, a)),
+    "Equal": _each(_equal), "Less": _each(_less), "Greater": _each(lambda a, b: _less(b, a)), "Not": _not,
+    "And": _each(lambda a, b: a and b), "Or": _each(lambda a, b: a or b), "Xor": _each(lambda a, b: a != b),
 }  # fmt: skip
 
 # Their results are bools: known ones stay contents, but as data they are bool, not i64.
-BOOLEAN = frozenset({"Equal", "Less", "Greater"})
+BOOLEAN = frozenset({"Equal", "Less", "Greater", "Not", "And", "Or", "Xor"})
 

@@ -11,7 +11,15 @@ import numpy as np
 
 from chainrule.backends.onnx.dtypes import dtype_of
 from chainrule.backends.onnx.forms import FORMS_NAMED
-from chainrule.backends.onnx.importing import readers_attention, readers_images, readers_recurrent
+from chainrule.backends.onnx.importing import (
+    readers_attention,
+    readers_images,
+    readers_positions,
+    readers_quantised,
+    readers_recurrent,
+    readers_signal,
+    readers_windows,
+)
 from chainrule.backends.onnx.importing.readers_images import Read, Reader
 from chainrule.backends.onnx.node import Given
 from chainrule.errors import ModelError, NotSupported
@@ -26,6 +34,7 @@ from chainrule.ops.activations_smooth import elu, silu
 from chainrule.ops.arithmetic import clip, isinf
 from chainrule.ops.basic import constant, full, scalar_like
 from chainrule.ops.compare import gt, logical_and, lt
+from chainrule.ops.determinant import determinant
 from chainrule.ops.einsum import Einsum
 from chainrule.ops.matmul import product
 from chainrule.ops.ranges import eye, one_hot
@@ -244,6 +253,24 @@ def hardmax(given: Given) -> Read:
     return one_hot(red.argmax(x, at), x.shape[at], at, x.dtype)
 
 
+def cross_entropy_with_logs(given: Given) -> Read:
+    """The loss, and the logarithms of the probabilities."""
+    (form,) = FORMS_NAMED["SoftmaxCrossEntropyLoss"]
+    return form.value(given), log_softmax(given.value(0), 1)
+
+
+def gated_swish(given: Given) -> Read:
+    """The swish of a gate times a value."""
+    gate = swish(given)
+    assert isinstance(gate, Value)
+    return el.mul(gate, given.value(1))
+
+
+def determinants(given: Given) -> Read:
+    """The determinants of square matrices."""
+    return determinant(given.value(0))
+
+
 def known_constant(given: Given) -> Read:
     """The array of an attribute, whichever kind it is."""
     for name in ("value", "value_float", "value_int", "value_floats", "value_ints"):
@@ -262,7 +289,13 @@ def unordered_top_k(given: Given) -> Read:
 
 
 READERS: Mapping[str, Reader] = {
-    **readers_images.READERS, **readers_attention.READERS, **readers_recurrent.READERS,
+    **readers_attention.READERS,
+    **readers_images.READERS,
+    **readers_positions.READERS,
+    **readers_quantised.READERS,
+    **readers_recurrent.READERS,
+    **readers_signal.READERS,
+    **readers_windows.READERS,
     "Constant": known_constant, "Identity": identity, "Dropout": dropout, "Flatten": flatten,
     "Squeeze": squeeze, "Unsqueeze": unsqueeze, "Shape": shape, "Size": shape, "Gemm": gemm, "Split": split,
     "Sum": variadic(el.add), "Max": variadic(el.maximum), "Min": variadic(el.minimum), "Mean": mean,
@@ -271,4 +304,5 @@ READERS: Mapping[str, Reader] = {
     "CastLike": cast_like, "IsInf": infinite, "ReduceLogSum": log_of_sum, "ReduceMax": extremum_of_bools(red.any_),
     "ReduceMin": extremum_of_bools(red.all_), "ArgMax": last_position(red.argmax), "ArgMin": last_position(red.argmin),
     "Einsum": einsum, "OneHot": encoded, "EyeLike": diagonal_ones, "Hardmax": hardmax, "TopK": unordered_top_k,
+    "SoftmaxCrossEntropyLoss": cross_entropy_with_logs, "SwiGLU": gated_swish, "Det": determinants,
 }  # fmt: skip

@@ -14,12 +14,11 @@ from chainrule.ops import elementwise as el
 from chainrule.ops import reduce as red
 from chainrule.ops import shaping as sh
 from chainrule.ops.activations import number
-from chainrule.ops.basic import scalar_like, zeros_like
+from chainrule.ops.basic import zeros_like
 from chainrule.ops.compare import eq
 from chainrule.ops.conv import conv, conv_transpose, same_pads
-from chainrule.ops.norm import batch_norm, group_norm, lp_normalize, standardised
-from chainrule.ops.pool import avg_pool, lp_pool, max_pool, max_pool_with_indices
-from chainrule.ops.ranges import iota
+from chainrule.ops.norm import batch_norm, batch_norm_training, group_norm, lp_normalize, standardised
+from chainrule.ops.pool import avg_pool
 from chainrule.ops.resize import resize
 from chainrule.ops.transcendental import pow
 
@@ -59,7 +58,8 @@ def pads_of(given: Given, kernel: tuple[int, ...], stride: tuple[int, ...], dila
     return (*small, *large) if mode == "SAME_UPPER" else (*large, *small)
 
 
-def _window(given: Given, kernel: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def window_of(given: Given, kernel: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The strides and dilations."""
     ones = (1,) * len(kernel)
     return given.vector("strides") or ones, given.vector("dilations") or ones
 
@@ -68,7 +68,7 @@ def convolution(given: Given) -> Read:
     """With pads that follow from the image."""
     x, w, *bias = given.values()
     kernel = tuple(int(k) for k in w.shape[2:])  # type: ignore[arg-type]
-    stride, dilation = _window(given, kernel)
+    stride, dilation = window_of(given, kernel)
     pads = pads_of(given, kernel, stride, dilation, x.shape[2:])
     return conv(x, w, bias[0] if bias else None, stride, pads, dilation, given.whole("group", 1))
 
@@ -77,7 +77,7 @@ def transposed_convolution(given: Given) -> Read:
     """With pads or an output shape of its own."""
     x, w, *bias = given.values()
     kernel = tuple(int(k) for k in w.shape[2:])  # type: ignore[arg-type]
-    stride, dilation = _window(given, kernel)
+    stride, dilation = window_of(given, kernel)
     rank, mode = len(kernel), given.word("auto_pad", "NOTSET")
     extra = given.vector("output_padding") or (0,) * rank
     pads = given.vector("pads") or (0,) * (2 * rank)
@@ -86,62 +86,33 @@ def transposed_convolution(given: Given) -> Read:
         wanted = tuple(d * s for d, s in zip(x.shape[2:], stride, strict=True))
     if wanted is not None:
         whole = [(x.shape[2 + i] - 1) * stride[i] + extra[i] + (kernel[i] - 1) * dilation[i] + 1 for i in range(rank)]
-        total = [w - d for w, d in zip(whole, wanted[-rank:], strict=True)]
-        if any(isinstance(t, DimExpr) or t < 0 for t in total):
+        excess = [w - d for w, d in zip(whole, wanted[-rank:], strict=True)]
+        if any(isinstance(t, DimExpr) for t in excess):
             raise NotSupported(f"ConvTranspose: the output shape {wanted} is not one that pads make")
-        half = [int(t) // 2 for t in total]  # type: ignore[arg-type]
-        rest = [int(t) - h for t, h in zip(total, half, strict=True)]  # type: ignore[arg-type]
+        total = [max(0, int(t)) for t in excess]  # type: ignore[arg-type]
+        extra = tuple(e + max(0, -int(t)) for e, t in zip(extra, excess, strict=True))  # type: ignore[arg-type]
+        half = [t // 2 for t in total]
+        rest = [t - h for t, h in zip(total, half, strict=True)]
         pads = (*half, *rest) if mode == "SAME_UPPER" else (*rest, *half)
     return conv_transpose(x, w, bias[0] if bias else None, stride, pads, dilation, given.whole("group", 1), extra)
 
 
-def max_pooling(given: Given) -> Read:
-    """With pads that follow from the image, or with the places of the maxima in the whole of x."""
-    x, kernel = given.value(0), given.vector("kernel_shape") or ()
-    stride, dilation = _window(given, kernel)
-    pads, ceil = pads_of(given, kernel, stride, dilation, x.shape[2:]), bool(given.whole("ceil_mode", 0))
-    if given.outputs < 2:
-        return max_pool(x, kernel, stride, pads, dilation, ceil)
-    if given.whole("storage_order", 0):
-        raise NotSupported("MaxPool: indices in column-major order are not built")
-    y, places = max_pool_with_indices(x, kernel, stride, pads, dilation, ceil)
-    images = iota((x.shape[0] * x.shape[1],))
-    first = sh.reshape(el.mul(images, scalar_like(dim_product(x.shape[2:]), images)),
-                       (*x.shape[:2], *(1,) * (x.rank - 2)))  # fmt: skip
-    return y, el.add(places, first)
-
-
-def average_pooling(given: Given) -> Read:
-    """With pads that follow from the image."""
-    x, kernel = given.value(0), given.vector("kernel_shape") or ()
-    stride, dilation = _window(given, kernel)
-    if any(d != 1 for d in dilation):
-        raise NotSupported("AveragePool: dilations are not built")
-    pads = pads_of(given, kernel, stride, dilation, x.shape[2:])
-    return avg_pool(x, kernel, stride, pads, bool(given.whole("ceil_mode", 0)),
-                    bool(given.whole("count_include_pad", 0)))  # fmt: skip
-
-
-def lp_pooling(given: Given) -> Read:
-    """The norm of each window."""
-    x, kernel = given.value(0), given.vector("kernel_shape") or ()
-    stride, dilation = _window(given, kernel)
-    pads = pads_of(given, kernel, stride, dilation, x.shape[2:])
-    if any(d != 1 for d in dilation) or any(pads):
-        raise NotSupported("LpPool: dilations and pads are not built")
-    return lp_pool(x, float(given.whole("p", 2)), kernel, stride, pads, bool(given.whole("ceil_mode", 0)))
-
-
 def normalisation(given: Given) -> Read:
-    """Of old versions, with outputs that only training used; or in training mode."""
-    if given.whole("training_mode", 0):
-        raise NotSupported("BatchNormalization: training_mode is on", help="export the model in evaluation mode")
+    """Of old versions; or in training mode, where the statistics are the batch's and the running ones follow them."""
     if not given.whole("spatial", 1):
         raise NotSupported("BatchNormalization: one mean for each element (spatial=0) is not built")
     x, gamma, beta = (given.value(i) for i in range(3))
-    found = batch_norm(x, gamma, beta, given.value(3, "state"), given.value(4, "state"),
-                       given.fraction("epsilon", 1e-5))  # fmt: skip
-    return (found, *(None,) * (given.outputs - 1))
+    mean, var, eps = given.value(3, "state"), given.value(4, "state"), given.fraction("epsilon", 1e-5)
+    trains = given.whole("training_mode", 0) if given.opset >= 14 else given.outputs > 1
+    if given.opset < 7:
+        trains = not given.whole("is_test", 0)
+    if not trains:
+        return batch_norm(x, gamma, beta, mean, var, eps)
+    y, own_mean, own_var = batch_norm_training(x, gamma, beta, eps)
+    kept = given.fraction("momentum", 0.9)
+    running = [el.add(el.mul(old, number(kept, old)), el.mul(el.cast(new, old.dtype), number(1.0 - kept, old)))
+               for old, new in ((mean, own_mean), (var, own_var))]  # fmt: skip
+    return (y, *running, own_mean, own_var)[: given.outputs]
 
 
 def grouped_normalisation(given: Given) -> Read:
@@ -233,8 +204,8 @@ def resized(given: Given) -> Read:
 
 READERS: Mapping[str, Reader] = {
     "GlobalAveragePool": global_pool(red.mean), "GlobalMaxPool": global_pool(red.amax), "Conv": convolution,
-    "ConvTranspose": transposed_convolution, "MaxPool": max_pooling, "AveragePool": average_pooling,
-    "LpPool": lp_pooling, "BatchNormalization": normalisation, "GroupNormalization": grouped_normalisation,
+    "ConvTranspose": transposed_convolution, "BatchNormalization": normalisation,
+    "GroupNormalization": grouped_normalisation,
     "LRN": local_response, "LayerNormalization": layer_normalisation, "MeanVarianceNormalization": mean_variance,
     "LpNormalization": lp_normalisation, "DepthToSpace": depth_to_space, "SpaceToDepth": space_to_depth,
     "Resize": resized, "Upsample": resized,

@@ -17,8 +17,11 @@ from chainrule.ops import (
     declared,
     einsum,
     elementwise,
+    fft,
     indexing,
     indexing_nd,
+    indexing_reduce,
+    integer_products,
     keys,
     losses,
     losses_class,
@@ -43,8 +46,8 @@ from chainrule.ops import (
 )
 
 FAMILIES = (basic, elementwise, arithmetic, compare, transcendental, trigonometric, activations, activations_smooth,
-            reduce, statistics, cumulative, softmax, matmul, attention, einsum, conv, pool, norm, shaping, declared,
-            repeating, ranges, indexing, indexing_nd, sorting, resize, keys, random, losses, losses_class, control,
-            recurrent, recurrent_steps, lowered, lowered_pool)  # fmt: skip
+            reduce, statistics, cumulative, softmax, matmul, attention, einsum, conv, integer_products, fft, pool,
+            norm, shaping, declared, repeating, ranges, indexing, indexing_nd, indexing_reduce, sorting, resize,
+            keys, random, losses, losses_class, control, recurrent, recurrent_steps, lowered, lowered_pool)  # fmt: skip
 ALL_OPS: tuple[type[Op], ...] = (Input, Get, *(op for family in FAMILIES for op in family.OPS))
 OP_BY_NAME = {op.name: op for op in ALL_OPS}

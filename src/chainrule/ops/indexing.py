@@ -172,7 +172,7 @@ def _check_elements(x: TensorType, indices: TensorType, axis: int) -> None:
                              help=f"only axis {axis} of indices may be larger")  # fmt: skip
 
 
-def _flat_positions(indices: Array, shape: tuple[int, ...], axis: int) -> Array:
+def flat_positions(indices: Array, shape: tuple[int, ...], axis: int) -> Array:
     """The row-major position in `shape` that each element of indices stands for, flat, in row-major order."""
     total: Array = np.zeros(indices.shape, np.int64)
     for i, size in enumerate(indices.shape):
@@ -202,7 +202,7 @@ class TakeAlongAxis(Op):
 
     def ref(self, *arrays: Array) -> Array:
         x, indices = arrays
-        at = _flat_positions(indices, x.shape, axis_of(self.axis, x.ndim))
+        at = flat_positions(indices, x.shape, axis_of(self.axis, x.ndim))
         return x.reshape(-1)[at].reshape(indices.shape)
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
@@ -210,7 +210,8 @@ class TakeAlongAxis(Op):
         return (scatter_add(zeros_like(x), indices, grads[0], self.axis), None)
 
 
-def _check_scatter(types: Sequence[TensorType], axis: int) -> TensorType:
+def check_scatter(types: Sequence[TensorType], axis: int) -> TensorType:
+    """The result type of a scatter of updates at indices into x."""
     expect_inputs(3, types)
     x, indices, updates = types
     same_dtype(x, updates)
@@ -239,11 +240,11 @@ class ScatterAdd(Op):
     def infer(self, *types: TensorType) -> TensorType:
         if types and types[0].dtype.is_bool:
             raise DTypeError("bool cannot be added", help="scatter assigns; cast to add")
-        return _check_scatter(types, self.axis)
+        return check_scatter(types, self.axis)
 
     def ref(self, *arrays: Array) -> Array:
         x, indices, updates = arrays
-        at = _flat_positions(indices, x.shape, axis_of(self.axis, x.ndim))
+        at = flat_positions(indices, x.shape, axis_of(self.axis, x.ndim))
         total: Array = x.astype(sums_in(x.dtype)).reshape(-1)
         with np.errstate(all="ignore"):
             np.add.at(total, at, updates.reshape(-1).astype(total.dtype))
@@ -268,11 +269,11 @@ class Scatter(Op):
     axis: int
 
     def infer(self, *types: TensorType) -> TensorType:
-        return _check_scatter(types, self.axis)
+        return check_scatter(types, self.axis)
 
     def ref(self, *arrays: Array) -> Array:
         x, indices, updates = arrays
-        at = _flat_positions(indices, x.shape, axis_of(self.axis, x.ndim))
+        at = flat_positions(indices, x.shape, axis_of(self.axis, x.ndim))
         result: Array = x.reshape(-1).copy()
         result[at] = updates.reshape(-1)
         return result.reshape(x.shape)

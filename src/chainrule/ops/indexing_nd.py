@@ -18,9 +18,13 @@ from chainrule.ops.basic import constant, scalar_like
 from chainrule.ops.compare import ge, logical_or, lt
 from chainrule.ops.elementwise import add, cast, expect_inputs, mul, where
 from chainrule.ops.indexing import from_front, gather, in_range, scatter, scatter_add, sums_in
+from chainrule.ops.indexing_reduce import scatter_reduce
 from chainrule.ops.ranges import iota
 from chainrule.ops.shape_rules import require, same_dtype
 from chainrule.ops.shaping import concat, expand, listed, narrow, reshape
+
+_FUNCTIONS = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
+MODES = ("assign", *_FUNCTIONS)
 
 
 @dataclass(frozen=True)
@@ -57,9 +61,9 @@ class GatherND(Op):
 class ScatterND(Op):
     """x with slices put or added at x[indices[i.., :]]. x: [n0, .., nk, rest..], indices: [i.., k + 1] -> x's shape.
 
-    updates: [i.., rest..]. mode "assign" (of repeated positions the last in row-major order counts) or "add" (they add
-    up in that order). Raises ShapeError when they do not fit, ArgumentError for another mode and, when run, for an
-    index out of range. Source: ONNX ScatterND-18, reductions none and add.
+    updates: [i.., rest..]. mode "assign" (of repeated positions the last in row-major order counts), "add" (they add
+    up in that order), "mul", "max" or "min" (as ScatterReduce has them). Raises ShapeError when they do not fit,
+    ArgumentError for another mode and, when run, for an index out of range. Source: ONNX ScatterND-18.
     """
 
     name: ClassVar[str] = "scatter_nd"
@@ -71,10 +75,10 @@ class ScatterND(Op):
     def infer(self, *types: TensorType) -> TensorType:
         expect_inputs(3, types)
         x, indices, updates = types
-        if self.mode not in ("assign", "add"):
-            raise ArgumentError(f"{self.mode!r} is not a way to scatter", help="modes: assign, add")
-        if same_dtype(x, updates).is_bool and self.mode == "add":
-            raise DTypeError("bool cannot be added", help='mode "assign" takes it; cast to add')
+        if self.mode not in MODES:
+            raise ArgumentError(f"{self.mode!r} is not a way to scatter", help="modes: " + ", ".join(MODES))
+        if same_dtype(x, updates).is_bool and self.mode != "assign":
+            raise DTypeError(f"bool has no {self.mode}", help='mode "assign" takes it; cast to add')
         wanted = (*indices.shape[:-1], *x.shape[_depth_of(x, indices) :])
         if updates.shape != wanted:
             raise ShapeError(f"updates are {listed(updates.shape)}, not {listed(wanted)}",
@@ -88,13 +92,14 @@ class ScatterND(Op):
         for k in range(depth):
             at = at * int(x.shape[k]) + in_range(indices[..., k], int(x.shape[k]), k)
         rest = math.prod(x.shape[depth:])
-        total: Array = x.astype(sums_in(x.dtype) if self.mode == "add" else x.dtype).reshape(-1, rest) if x.size else x
+        held = x.dtype if self.mode == "assign" else sums_in(x.dtype)
+        total: Array = x.astype(held).reshape(-1, rest) if x.size else x
         rows = updates.reshape(at.size, rest).astype(total.dtype)
-        if rows.size and self.mode == "add":
-            with np.errstate(all="ignore"):
-                np.add.at(total, at.reshape(-1), rows)
-        elif rows.size:
+        if rows.size and self.mode == "assign":
             total[at.reshape(-1)] = rows
+        elif rows.size:
+            with np.errstate(all="ignore"):
+                _FUNCTIONS[self.mode].at(total, at.reshape(-1), rows)
         return total.reshape(x.shape).astype(x.dtype)
 
     def decompose(self, *inputs: Value) -> Value:
@@ -103,8 +108,15 @@ class ScatterND(Op):
         count, rest = dim_product(indices.shape[:-1]), dim_product(x.shape[depth:])
         at = expand(reshape(_flat_rows(x.shape[:depth], indices), [count, 1]), [count, rest])
         rows = reshape(x, [dim_product(x.shape[:depth]), rest])
-        put = scatter if self.mode == "assign" else scatter_add
-        return reshape(put(rows, at, reshape(updates, [count, rest]), 0), x.shape)
+        more = reshape(updates, [count, rest])
+        match self.mode:
+            case "assign":
+                found = scatter(rows, at, more, 0)
+            case "add":
+                found = scatter_add(rows, at, more, 0)
+            case mode:
+                found = scatter_reduce(rows, at, more, 0, mode)
+        return reshape(found, x.shape)
 
 
 def _depth_of(x: TensorType, indices: TensorType) -> int:
@@ -145,7 +157,7 @@ def gather_nd(x: Value, indices: Value, batch_dims: int = 0) -> Value:
 
 
 def scatter_nd(x: Value, indices: Value, updates: Value, mode: str = "assign") -> Value:
-    """x with slices put ("assign") or added ("add") at index tuples."""
+    """x with slices put ("assign"), added ("add"), multiplied in or compared ("mul", "max", "min") at index tuples."""
     return build(ScatterND(mode), x, indices, updates)
 
 

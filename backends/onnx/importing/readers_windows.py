@@ -1,0 +1,172 @@
+"""ONNX ops that slide windows in ways chainrule has no op for: dilated sums, blocks put back, maxima put back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from chainrule.backends.onnx.importing.readers_images import Read, Reader, pads_of, window_of
+from chainrule.backends.onnx.node import Given
+from chainrule.errors import ModelError, NotSupported
+from chainrule.ir.dims import Dim, dim_max, dim_product
+from chainrule.ir.graph import Value
+from chainrule.ops import elementwise as el
+from chainrule.ops import shaping as sh
+from chainrule.ops.activations import number
+from chainrule.ops.activations_smooth import silu
+from chainrule.ops.basic import constant, full, scalar_like, zeros_like
+from chainrule.ops.conv import conv, conv_transpose, counts, reach
+from chainrule.ops.indexing import scatter
+from chainrule.ops.pool import avg_pool, lp_pool, max_pool, max_pool_with_indices, pooled
+from chainrule.ops.ranges import iota
+from chainrule.ops.transcendental import pow, sqrt
+
+
+def _kernel(given: Given) -> tuple[int, ...]:
+    found = given.vector("kernel_shape")
+    if not found:
+        raise ModelError(f"{given.op_type}: the attribute kernel_shape is missing")
+    return found
+
+
+def window_sums(x: Value, kernel: Sequence[int], stride: Sequence[int], pads: Sequence[int], dilation: Sequence[int],
+                ceil_mode: bool, border: float = 0.0) -> Value:  # fmt: skip
+    """The sum over each window of x [N, C, *S]; the padding counts as `border`, what lies beyond it as 0."""
+    rank, spans = len(kernel), reach(kernel, dilation)
+    places = pooled(x.tensor, kernel, stride, pads, dilation, ceil_mode)
+    image = sh.pad_constant(x, (0, 0, *pads[:rank]), (0, 0, *pads[rank:]), border) if any(pads) else x
+    beyond = [dim_max(0, (count - 1) * step + span - size)
+              for count, step, span, size in zip(places, stride, spans, image.shape[2:], strict=True)]  # fmt: skip
+    if any(d != 0 for d in beyond):
+        image = sh.pad_constant(image, (0,) * (rank + 2), (0, 0, *beyond))
+    flat = sh.reshape(image, (dim_product(x.shape[:2]), 1, *image.shape[2:]))
+    found = conv(flat, full(1.0, (1, 1, *kernel), x.dtype), None, stride, 0, dilation)
+    return sh.reshape(found, (*x.shape[:2], *places))
+
+
+def max_pooling(given: Given) -> Read:
+    """With pads that follow from the image, or with the places of the maxima in the whole of x."""
+    x, kernel = given.value(0), _kernel(given)
+    stride, dilation = window_of(given, kernel)
+    pads, ceil = pads_of(given, kernel, stride, dilation, x.shape[2:]), bool(given.whole("ceil_mode", 0))
+    if given.outputs < 2:
+        return max_pool(x, kernel, stride, pads, dilation, ceil)
+    y, places = max_pool_with_indices(x, kernel, stride, pads, dilation, ceil)
+    if given.whole("storage_order", 0):
+        places = _column_major(places, x.shape[2:])
+    images = iota((x.shape[0] * x.shape[1],))
+    first = sh.reshape(el.mul(images, scalar_like(dim_product(x.shape[2:]), images)),
+                       (*x.shape[:2], *(1,) * (x.rank - 2)))  # fmt: skip
+    return y, el.add(places, first)
+
+
+def _column_major(places: Value, image: Sequence[Dim]) -> Value:
+    """Positions counted with the last axis fastest, counted with the first axis fastest."""
+    found, step = zeros_like(places), 1
+    for axis, size in enumerate(image):
+        inner = scalar_like(dim_product(image[axis + 1 :]), places)
+        line = el.div(places, inner)
+        places = el.sub(places, el.mul(line, inner))
+        found = el.add(found, el.mul(line, scalar_like(step, found)))
+        step = step * size
+    return found
+
+
+def average_pooling(given: Given) -> Read:
+    """With pads that follow from the image, or with gaps between the elements of a window."""
+    x, kernel = given.value(0), _kernel(given)
+    stride, dilation = window_of(given, kernel)
+    pads, ceil = pads_of(given, kernel, stride, dilation, x.shape[2:]), bool(given.whole("ceil_mode", 0))
+    counted = bool(given.whole("count_include_pad", 0))
+    if all(d == 1 for d in dilation):
+        return avg_pool(x, kernel, stride, pads, ceil, counted)
+    ones = full(1.0, (1, 1, *x.shape[2:]), x.dtype)
+    count = window_sums(ones, kernel, stride, pads, dilation, ceil, 1.0 if counted else 0.0)
+    return el.div(window_sums(x, kernel, stride, pads, dilation, ceil), count)
+
+
+def lp_pooling(given: Given) -> Read:
+    """The norm of each window; the padding counts as 0."""
+    x, kernel = given.value(0), _kernel(given)
+    stride, dilation = window_of(given, kernel)
+    pads, ceil = pads_of(given, kernel, stride, dilation, x.shape[2:]), bool(given.whole("ceil_mode", 0))
+    p = given.fraction("p", 2)
+    if all(d == 1 for d in dilation) and not any(pads):
+        return lp_pool(x, p, kernel, stride, 0, ceil)
+    powers = el.mul(x, x) if p == 2 else pow(el.abs(x), number(p, x))
+    total = window_sums(powers, kernel, stride, pads, dilation, ceil)
+    return sqrt(total) if p == 2 else pow(total, number(1.0 / p, x))
+
+
+def blocks_to_image(given: Given) -> Read:
+    """The columns of x added up where their blocks lie: a transposed convolution that copies."""
+    x, image, block = given.value(0), given.dims(1), given.ints(2)
+    rank = len(block)
+    ones = (1,) * rank
+    stride, dilation = given.vector("strides") or ones, given.vector("dilations") or ones
+    pads = given.vector("pads") or (0,) * (2 * rank)
+    size = int(np.prod(block))
+    channels = x.shape[1] // size
+    if not isinstance(channels, int):
+        raise NotSupported(f"Col2Im: a symbolic number of channels {channels} is not built", help="give it a number")
+    places = counts(image, block, stride, pads, dilation)
+    blocks = sh.reshape(x, (x.shape[0], channels * size, *places))
+    unit = np.eye(size).reshape(size, 1, *block)
+    weight = constant(np.tile(unit, (channels, *(1,) * (rank + 1))), x.dtype)
+    return conv_transpose(blocks, weight, None, stride, pads, dilation, channels, 0, image)
+
+
+def max_unpooling(given: Given) -> Read:
+    """Zeros with the maxima at their places, which count in the smallest image that they can come from."""
+    x, places, kernel = given.value(0), given.value(1), _kernel(given)
+    rank = len(kernel)
+    stride, pads = given.vector("strides") or (1,) * rank, given.vector("pads") or (0,) * (2 * rank)
+    image = [(x.shape[2 + i] - 1) * stride[i] - pads[i] - pads[i + rank] + kernel[i] for i in range(rank)]
+    shape = (*x.shape[:2], *image)
+    flat = full(0.0, (dim_product(shape),), x.dtype)
+    count = (dim_product(x.shape),)
+    found = sh.reshape(scatter(flat, sh.reshape(places, count), sh.reshape(x, count), 0), shape)
+    if not given.has(2):
+        return found
+    wanted = given.dims(2)
+    return sh.pad_constant(found, (0,) * x.rank, [w - d for w, d in zip(wanted, shape, strict=True)])
+
+
+def centred(given: Given) -> Read:
+    """Cut or padded with zeros to a size, evenly on both sides; the odd element is cut in front, or added behind."""
+    x, wanted = given.value(0), given.dims(1)
+    axes = given.vector("axes")
+    before: list[Dim] = [0] * x.rank
+    after: list[Dim] = [0] * x.rank
+    for axis, size in zip(range(x.rank) if axes is None else axes, wanted, strict=True):
+        missing, dim = size - x.shape[axis], x.shape[axis]
+        grown, cut = dim_max(0, missing), dim_max(0, dim - size)
+        before[axis] = grown // 2 - cut // 2
+        after[axis] = missing - before[axis] if isinstance(missing, int) else grown - grown // 2 - (cut - cut // 2)
+    return sh.pad_constant(x, before, after)
+
+
+def causal_convolution(given: Given) -> Read:
+    """Each channel convolved with its own past, which the last k - 1 elements carry to the next call."""
+    x, weight = given.value(0), given.value(1)
+    bias = given.value(2) if given.has(2) else None
+    length = weight.shape[-1] - 1
+    past = given.value(3, "state") if given.has(3) else full(0.0, (x.shape[0], x.shape[1], length), x.dtype)
+    whole = sh.concat([past, x], 2)
+    channels = weight.shape[0]
+    if not isinstance(channels, int):
+        raise NotSupported("CausalConvWithState: a symbolic number of channels is not built", help="give it a number")
+    y = conv(whole, weight, bias, 1, 0, 1, channels)
+    activation = given.word("activation", "none")
+    if activation not in ("none", "silu", "swish"):
+        raise ModelError(f"{given.op_type}: the activation {activation!r} is unknown")
+    y = y if activation == "none" else silu(y)
+    state = sh.narrow(whole, 2, whole.shape[2] - length, length)
+    return (y, state)[: max(1, given.outputs)]
+
+
+READERS: Mapping[str, Reader] = {
+    "MaxPool": max_pooling, "AveragePool": average_pooling, "LpPool": lp_pooling, "Col2Im": blocks_to_image,
+    "MaxUnpool": max_unpooling, "CenterCropPad": centred, "CausalConvWithState": causal_convolution,
+}  # fmt: skip
