@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-<<<<<<< HEAD
-from chainrule.backends.onnx.forms import elementwise, recurrent, reduce, shaping, windows
+from chainrule.backends.onnx.forms import elementwise, losses, recurrent, reduce, shaping, windows
 from chainrule.backends.onnx.forms.form import Form
 from chainrule.ir.op import Op
 
-ALL_FORMS: tuple[Form, ...] = (*elementwise.FORMS, *reduce.FORMS, *shaping.FORMS, *windows.FORMS, *recurrent.FORMS)
-=======
-from chainrule.backends.onnx.forms import elementwise, losses, reduce, shaping, windows
-from chainrule.backends.onnx.forms.form import Form
-from chainrule.ir.op import Op
-
-ALL_FORMS: tuple[Form, ...] = (*elementwise.FORMS, *reduce.FORMS, *shaping.FORMS, *windows.FORMS, *losses.FORMS)
->>>>>>> 4eb42f2 (Read losses, quantised numbers, signals, dilated pools, n-grams and more of ONNX: 1,500 of 1,738 cases pass)
+ALL_FORMS: tuple[Form, ...] = (
+    *elementwise.FORMS,
+    *reduce.FORMS,
+    *shaping.FORMS,
+    *windows.FORMS,
+    *recurrent.FORMS,
+    *losses.FORMS,
+)
 
 
 def _grouped_by_op() -> Mapping[type[Op], Sequence[Form]]:
