@@ -7,12 +7,14 @@ that is stopped and resumed at a position sees the same batches.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from chainrule.errors import ArgumentError, ShapeError
 from chainrule.frontend.augment import Augmentation, Batch, Chain
+from chainrule.frontend.background import computed_ahead, drawn_ahead
 from chainrule.frontend.places import error
 from chainrule.ir.op import Array
 
@@ -22,7 +24,9 @@ class ArrayData:
 
     arrays: numpy arrays (memory-mapped ones are read batch by batch). shuffle: each epoch has an order of its own.
     drop_last leaves out a last batch that is not full. augment: one function or several (see `augment`), called with
-    each batch and a generator. epoch and position (batches served in this epoch) tell where it is and may be set.
+    each batch and a generator. workers: threads that cut and augment the next batches while one is trained on; the
+    batches are the same for any number. epoch and position (batches served in this epoch) tell where it is and may be
+    set.
     """
 
     def __init__(
@@ -33,6 +37,7 @@ class ArrayData:
         seed: int = 0,
         drop_last: bool = False,
         augment: Augmentation | Sequence[Augmentation] | None = None,
+        workers: int = 0,
     ) -> None:
         if not arrays:
             raise error(ArgumentError, "ArrayData: no array was given", help="ArrayData(x, y, batch_size=32)")
@@ -48,7 +53,9 @@ class ArrayData:
         if not isinstance(batch_size, int) or batch_size < 1:
             raise error(ArgumentError, f"ArrayData: batch_size={batch_size!r}", help="it is an int of 1 or more")
         self.arrays, self.batch_size, self.shuffle = arrays, batch_size, shuffle
-        self.seed, self.drop_last = seed, drop_last
+        if not isinstance(workers, int) or workers < 0:
+            raise error(ArgumentError, f"ArrayData: workers={workers!r}", help="it is a non-negative int")
+        self.seed, self.drop_last, self.workers = seed, drop_last, workers
         self.augment = augment if augment is None or callable(augment) else Chain(tuple(augment))
         self.epoch = 0
         self.position = 0
@@ -80,8 +87,8 @@ class ArrayData:
         """The batches from the position on; at the end the next epoch begins."""
         epoch = self.epoch
         order = self.order(epoch)
-        while self.position < len(self):
-            batch = self.batch(epoch, self.position, order)
+        places = range(self.position, len(self))
+        for batch in computed_ahead(lambda index: self.batch(epoch, index, order), places, self.workers):
             self.position += 1  # before the batch is used: what is saved after the step on it resumes behind it
             yield batch
         self.epoch, self.position = epoch + 1, 0
@@ -101,21 +108,22 @@ class ArrayData:
 class StreamData:
     """Batches from a function that gives an iterator of tuples of arrays for each epoch; it is called with the epoch.
 
-    Resuming inside an epoch draws and drops the batches that were served.
+    Resuming inside an epoch draws and drops the batches that were served. ahead: so many batches are drawn by a thread
+    before they are asked for.
     """
 
-    def __init__(self, batches: Callable[[int], Iterator[tuple[Any, ...]]]) -> None:
-        self.batches = batches
+    def __init__(self, batches: Callable[[int], Iterator[tuple[Any, ...]]], ahead: int = 0) -> None:
+        if not isinstance(ahead, int) or ahead < 0:
+            raise error(ArgumentError, f"StreamData: ahead={ahead!r}", help="it is a non-negative int")
+        self.batches, self.ahead = batches, ahead
         self.epoch = 0
         self.position = 0
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         """The batches from the position on; at the end the next epoch begins."""
         epoch, skipped = self.epoch, self.position
-        for index, batch in enumerate(self.batches(epoch)):
-            if index < skipped:
-                continue
-            self.position = index + 1
+        for index, batch in enumerate(drawn_ahead(islice(self.batches(epoch), skipped, None), self.ahead)):
+            self.position = skipped + index + 1
             yield batch
         self.epoch, self.position = epoch + 1, 0
 

@@ -17,13 +17,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from chainrule.errors import ArgumentError
 from chainrule.frontend.checkpoint import PathLike, load_with_metadata, restore, save
 from chainrule.frontend.fit_log import RowLog
+from chainrule.frontend.fit_picture import draw_curves, require_svg
 from chainrule.frontend.fit_progress import Progress, make_progress
 from chainrule.frontend.places import error
 from chainrule.ir.op import Array
@@ -38,6 +39,15 @@ class TrainingStep(Protocol):
     def __call__(self, *batch: Any) -> float: ...
 
     def eval(self, *batch: Any) -> float: ...
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    """A callback with state of its own, which a checkpoint keeps."""
+
+    def state(self) -> dict[str, Any]: ...
+
+    def load_state(self, state: Mapping[str, Any]) -> None: ...
 
 
 Row = dict[str, float]
@@ -128,23 +138,27 @@ def fit(
     checkpoint: Checkpoints | PathLike | None = None,
     resume: bool = True,
     log: PathLike | None = None,
+    picture: PathLike | None = None,
     progress: bool | None = None,
 ) -> History:
     """Trains until `epochs` epochs are done, counting those of the checkpoint it resumes from; returns the history.
 
     data, validation: iterables of batches (tuples of arrays, as the step takes them), iterated once for each epoch; an
     ArrayData resumes inside an epoch. Losses and metrics of a row are means over examples. callbacks: functions of a
-    Report, called after each epoch. checkpoint: a path or Checkpoints; with resume an existing file is taken up.
-    log: a .csv or .jsonl file that gets one row for each epoch. progress: a bar on the terminal; None shows it when
+    Report, called after each epoch; one that has state() and load_state(state) keeps its state, which must be what JSON
+    holds, in the checkpoint. checkpoint: a path or Checkpoints; with resume an existing file is taken up.
+    log: a .csv or .jsonl file that gets one row for each epoch. picture: an .svg file of the curves, drawn anew after
+    each epoch. progress: a bar on the terminal; None shows it when
     the output is one. Raises ArgumentError for bad arguments before anything is trained.
     """
     if not isinstance(epochs, int) or epochs < 0:
         raise error(ArgumentError, f"fit: epochs={epochs!r}", help="it is a non-negative int")
     places = checkpoint if isinstance(checkpoint, Checkpoints) or checkpoint is None else Checkpoints(checkpoint)
-    loop = Loop(step, data, places, early_stopping, validation is not None)
+    loop = Loop(step, data, places, early_stopping, validation is not None, callbacks)
+    require_svg(picture)
     if resume and places is not None and Path(places.path).exists():
         loop.take_up()
-    with _interruptible() as interrupted, make_progress(progress) as bar, RowLog(log) as rows:
+    with _interruptible() as interrupted, make_progress(progress) as bar, RowLog(log, loop.epoch) as rows:
         while loop.epoch < epochs and not loop.history_ended():
             bar.begin(loop.epoch + 1, epochs, _length(data))
             row = loop.train_epoch(bar, interrupted)
@@ -163,6 +177,7 @@ def fit(
             if report.stop:
                 loop.history.stopped = "callback"
             loop.save(row)
+            draw_curves(loop.history.rows, picture)
     loop.restore_best()
     return loop.history
 
@@ -203,11 +218,13 @@ class Loop:
         places: Checkpoints | None,
         stopping: EarlyStopping | None,
         validates: bool,
+        callbacks: Sequence[Callable[[Report], object]] = (),
     ) -> None:
         if stopping is not None and stopping.monitor.startswith("val_") and not validates:
             raise error(ArgumentError, f"EarlyStopping: {stopping.monitor} needs validation data",
                         help="fit(..., validation=data), or monitor=\"loss\"")  # fmt: skip
         self.step, self.data, self.places, self.stopping = step, data, places, stopping
+        self.remembering = [callback for callback in callbacks if isinstance(callback, Remembers)]
         self.sign = stopping.sign() if stopping is not None else 1
         self.history = History()
         self.epoch = 0
@@ -289,7 +306,8 @@ class Loop:
     def _contents(self) -> tuple[dict[str, Array], dict[str, str]]:
         position = self.data.state() if hasattr(self.data, "state") else {}  # type: ignore[attr-defined]
         progress = {"epoch": self.epoch, "sums": self.means.sums, "count": self.means.count, "seconds": self.seconds,
-                    "data": position, "rows": self.history.rows, "best_epoch": self.history.best_epoch}  # fmt: skip
+                    "data": position, "rows": self.history.rows, "best_epoch": self.history.best_epoch,
+                    "callbacks": [callback.state() for callback in self.remembering]}  # fmt: skip
         arrays = dict(self.step.state)
         if self.best is not None:
             arrays |= {f"data.best.{name}": array for name, array in self.best.items()}
@@ -311,6 +329,12 @@ class Loop:
         self.epoch, self.seconds = progress["epoch"], progress["seconds"]
         self.means.sums, self.means.count = progress["sums"], progress["count"]
         self.history.rows, self.history.best_epoch = progress["rows"], progress["best_epoch"]
+        kept = progress.get("callbacks", [])
+        if len(kept) != len(self.remembering):
+            raise error(ArgumentError, f"fit: {self.places.path} holds the state of {len(kept)} callbacks",
+                        help=f"{len(self.remembering)} that keep state were given: give those of the run that wrote it")
+        for callback, state in zip(self.remembering, kept, strict=True):
+            callback.load_state(state)
 
 
 def _length(data: Iterable[tuple[Any, ...]]) -> int | None:

@@ -53,6 +53,15 @@ class Plateau:
             return self.scale * (self.lr(about) if callable(self.lr) else self.lr)
         return self.observe(about)
 
+    def state(self) -> dict[str, Any]:
+        """What it has seen, for a checkpoint; the scale itself is state of the step."""
+        return {"best": self.best if math.isfinite(self.best) else None, "waited": self.waited}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Goes to where a checkpoint was."""
+        self.best = math.inf if state["best"] is None else float(state["best"])
+        self.waited = int(state["waited"])
+
     def observe(self, report: EpochReport) -> None:
         """Looks at an epoch's row."""
         value = report.row.get(self.monitor, report.row["loss"])

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from chainrule.frontend import datasets as datasets
     from chainrule.frontend import nn as nn
     from chainrule.frontend import optim as optim
+    from chainrule.frontend import readers as readers
     from chainrule.frontend.checkpoint import load as load
     from chainrule.frontend.checkpoint import save as save
     from chainrule.frontend.data import ArrayData as ArrayData
@@ -577,6 +578,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "chainrule.frontend.datasets": (),
     "chainrule.frontend.nn": (),
     "chainrule.frontend.optim": (),
+    "chainrule.frontend.readers": (),
 }
 _HOME_OF: dict[str, str] = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES: dict[str, str] = {home.rpartition(".")[2]: home for home, names in _HOMES.items() if not names}

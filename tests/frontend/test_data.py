@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -146,3 +147,70 @@ def test_bad_data_is_refused(index: int) -> None:
     with pytest.raises(kind) as caught:
         call()
     assert caught.value.cause == cause  # type: ignore[attr-defined]
+
+
+def test_the_batches_are_the_same_for_any_number_of_workers() -> None:
+    x, y = np.arange(200, dtype=np.float32).reshape(50, 1, 2, 2), np.arange(50)
+    change = (augment.Flip(), augment.Noise(0.1), augment.Shift(1))
+    found = []
+    for workers in (0, 1, 3):
+        data = ArrayData(x, y, batch_size=8, shuffle=True, seed=3, augment=change, workers=workers)
+        found.append([[a.tobytes() for a in batch] for _ in range(2) for batch in data])
+    assert found[0] == found[1] == found[2] and len(found[0]) == 14
+
+
+def test_a_run_with_workers_resumes_behind_the_batch_it_used_not_behind_those_it_made_ahead() -> None:
+    x = np.arange(40)
+    data, twin = (ArrayData(x, batch_size=4, shuffle=True, workers=2) for _ in range(2))
+    served = iter(data)
+    first = [next(served)[0] for _ in range(3)]
+    assert data.state()["position"] == 3
+    served.close()  # type: ignore[attr-defined]
+    twin.load_state(data.state())
+    rest = [batch[0] for batch in twin]
+    assert sorted(np.concatenate(first + rest).tolist()) == x.tolist()
+
+
+def test_what_a_worker_or_stream_raises_arrives_where_the_batch_was_wanted() -> None:
+    def broken(batch: augment.Batch, rng: np.random.Generator) -> augment.Batch:
+        if 8 in batch[0]:
+            raise ValueError("bad example")
+        return batch
+
+    data = iter(ArrayData(np.arange(16), batch_size=4, augment=broken, workers=2))
+    assert [len(next(data)[0]) for _ in range(2)] == [4, 4]
+    with pytest.raises(ValueError, match="bad example"):
+        next(data)
+
+    def batches(epoch: int) -> Any:
+        yield (np.zeros(1),)
+        raise OSError("unplugged")
+
+    stream = iter(StreamData(batches, ahead=3))
+    next(stream)
+    with pytest.raises(OSError, match="unplugged"):
+        next(stream)
+
+
+def test_a_stream_drawn_ahead_serves_the_same_batches_and_ends_with_its_reader() -> None:
+    drawn: list[int] = []
+
+    def batches(epoch: int) -> Any:
+        for i in range(1000):
+            drawn.append(i)
+            yield (np.array([epoch, i]),)
+
+    stream = StreamData(batches, ahead=2)
+    served = iter(stream)
+    assert [int(next(served)[0][1]) for _ in range(5)] == [0, 1, 2, 3, 4]
+    assert stream.state() == {"epoch": 0, "position": 5}
+    served.close()  # type: ignore[attr-defined]
+    assert len(drawn) <= 5 + 2 + 2
+
+
+def test_memory_mapped_arrays_are_served_like_others(tmp_path: Path) -> None:
+    x = np.arange(24, dtype=np.float32).reshape(12, 2)
+    np.save(tmp_path / "x.npy", x)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    found = np.concatenate([batch[0] for batch in ArrayData(mapped, batch_size=5, workers=1)])
+    np.testing.assert_array_equal(found, x)

@@ -211,3 +211,44 @@ def test_another_file_is_not_taken_for_a_checkpoint(tmp_path: Path) -> None:
     checkpoint.save({"a": np.ones(1)}, path)
     with pytest.raises(ArgumentError, match="is not a checkpoint of a training run"):
         fit(make_step(), make_data(), 1, checkpoint=path)
+
+
+def test_the_curves_are_drawn_after_each_epoch(tmp_path: Path) -> None:
+    path = tmp_path / "curves.svg"
+    fit(make_step(), make_data(), 2, validation=ArrayData(X, Y, batch_size=16), picture=path)
+    drawn = path.read_text()
+    assert drawn.startswith("<svg") and all(name in drawn for name in ("loss", "val_loss", "accuracy"))
+    with pytest.raises(ArgumentError, match=r"picture: a\.png is no \.svg"):
+        fit(make_step(), make_data(), 1, picture="a.png")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_rows_of_epochs_that_a_resumed_run_repeats_are_not_logged_twice(tmp_path: Path, suffix: str) -> None:
+    log, path = tmp_path / f"log.{suffix}", tmp_path / "run.safetensors"
+    fit(make_step(), make_data(), 2, log=log, checkpoint=path)
+    kept = path.read_bytes()
+    fit(make_step(), make_data(), 4, log=log, checkpoint=path)
+    path.write_bytes(kept)  # as if the process had been killed before its next checkpoint
+    fit(make_step(), make_data(), 4, log=log, checkpoint=path)
+    if suffix == "csv":
+        epochs = [int(row["epoch"]) for row in csv.DictReader(log.open())]
+    else:
+        epochs = [json.loads(line)["epoch"] for line in log.read_text().splitlines()]
+    assert epochs == [1, 2, 3, 4]
+
+
+def test_a_schedule_that_waits_for_better_epochs_resumes_where_it_was(tmp_path: Path) -> None:
+    def run(path: Path, *epochs: int, forgets: bool = False) -> list[dict[str, float]]:
+        history = History()
+        for count in epochs:
+            manual_seed(1)
+            lr = optim.schedules.Plateau(0.5, monitor="loss", factor=0.5, patience=0, threshold=0.2)
+            specs = (spec("N", 4), spec("N", dtype="i64"))
+            step = ReferenceStep(build_step(nn.Linear(4, 2), nn.CrossEntropyLoss(), optim.SGD(lr), specs))
+            history = fit(step, make_data(), count, checkpoint=path, callbacks=[] if forgets else [lr])
+            assert count < 6 or step.state["buffers.lr_scale"] < 1
+        return comparable(history)
+
+    assert run(tmp_path / "a.safetensors", 2, 3, 6) == run(tmp_path / "b.safetensors", 6)
+    with pytest.raises(ArgumentError, match="holds the state of 1 callbacks"):
+        run(tmp_path / "b.safetensors", 7, forgets=True)
