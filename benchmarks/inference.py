@@ -1,0 +1,226 @@
+"""Whole models against the runtimes of others, all in one run, on the same weights and inputs.
+
+    python benchmarks/inference.py [--only vgg,resnet18] [--batch 1,8] [--threads 1,2] [--peers onnxruntime,openvino]
+                                   [--python openvino=ENV/bin/python] [--rounds 15] [--json FILE]
+
+The models are the files in benchmarks/models: each has build(batch) -> (model, specs). They reach the peers by way of
+our own ONNX export. Every runtime is a process of its own (benchmarks/peers.py), in an environment of its own where
+--python says so; one runs at a time, and the others are stopped meanwhile, since idle thread pools spin. Candidates
+take turns, and medians are compared; outputs are compared with ours before anything is timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import chainrule as cr
+
+HERE = Path(__file__).resolve().parent
+PEERS = ("onnxruntime", "openvino", "ncnn", "mnn", "torch", "inductor")
+RTOL = 1e-4  # of the largest value: peers differ by rounding, Winograd and fused forms, not by more
+TURN_SECONDS = 0.15
+# The best peer's time over ours that each model is to reach at batch 1.
+GOALS = {
+    "vgg16": 1.45, "resnet18": 1.45, "resnet50": 1.3, "unet": 1.3, "yolo": 1.35, "c3d": 1.7, "alexnet": 1.25,
+    "mobilenet": 1.25, "squeezenet": 1.15, "tdnn": 1.25, "dqn": 1.5, "lenet": 2.5, "mlp": 1.1, "lstm_lm": 1.15,
+    "encoder_decoder": 2.0, "bert": 1.12, "gpt_prefill": 1.12, "gpt_decode": 1.05,
+}  # fmt: skip
+
+
+@dataclass
+class Candidate:
+    """A runtime that has loaded the model. calls: in one turn; times: seconds of one call, turn by turn."""
+
+    name: str
+    process: subprocess.Popen[str]
+    ready: float
+    calls: int = 1
+    times: list[float] = field(default_factory=list)
+
+    def ask(self, line: str) -> dict[str, Any]:
+        """Lets the process run until it has answered."""
+        assert self.process.stdin is not None
+        self.process.send_signal(signal.SIGCONT)
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        answer = _answer(self.process)
+        self.process.send_signal(signal.SIGSTOP)
+        return answer
+
+    def turn(self) -> float:
+        """Seconds of one call, as the mean of a turn."""
+        return float(self.ask(f"run {self.calls}")["seconds"]) / self.calls
+
+
+def _answer(process: subprocess.Popen[str]) -> dict[str, Any]:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise RuntimeError(f"the process ended with {process.wait()}")
+    return json.loads(line)
+
+
+@contextmanager
+def candidates(names: Sequence[str], model: Path, source: Path, inputs: Path, threads: int,
+               pythons: dict[str, str], options: str) -> Iterator[tuple[list[Candidate], dict[str, str]]]:  # fmt: skip
+    """The runtimes that could load the model, stopped, and why the others could not."""
+    made: list[Candidate] = []
+    failed: dict[str, str] = {}
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "BENCH_OPTIONS": options}
+    for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
+        environment.pop(name, None)
+    try:
+        for name in names:
+            file = source if name == "chainrule" else model
+            python = pythons.get(name, sys.executable)
+            command = [python, str(HERE / "peers.py"), name, str(file), str(inputs), str(threads)]
+            with tempfile.TemporaryFile("w+") as errors:
+                process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
+                                           text=True, env=environment)  # fmt: skip
+                try:
+                    made.append(Candidate(name, process, float(_answer(process)["ready"])))
+                    process.send_signal(signal.SIGSTOP)
+                except RuntimeError as problem:
+                    errors.seek(0)
+                    lines = errors.read().strip().splitlines()
+                    failed[name] = lines[-1] if lines else str(problem)
+        yield made, failed
+    finally:
+        for candidate in made:
+            candidate.process.kill()
+            candidate.process.wait()
+
+
+def measure(
+    name: str, batch: int, threads: int, arguments: argparse.Namespace, pythons: dict[str, str]
+) -> dict[str, Any]:
+    """One row: medians of all candidates, and the best peer's time over ours."""
+    source = HERE / "models" / f"{name}.py"
+    options = json.dumps({"batch": batch})
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        arrays = _exported(source, batch, place)
+        names = ["chainrule", *arguments.peers]
+        files = (place / "net.onnx", source, place / "inputs.npz")
+        with candidates(names, *files, threads, pythons, options) as (found, failed):
+            wrong = _disagreements(found, place)
+            failed |= wrong
+            running = [c for c in found if c.name not in wrong]
+            for candidate in running:
+                once = min(candidate.turn() for _ in range(2))
+                candidate.calls = max(1, int(TURN_SECONDS / once))
+            for _ in range(arguments.rounds):
+                for candidate in running:
+                    candidate.times.append(candidate.turn())
+    medians = {c.name: statistics.median(c.times) for c in running}
+    peers = {n: t for n, t in medians.items() if n != "chainrule"}
+    best = min(peers, key=lambda n: peers[n]) if peers else ""
+    row: dict[str, Any] = {"model": name, "batch": batch, "threads": threads, "median_s": medians, "failed": failed,
+                           "inputs": {n: list(a.shape) for n, a in arrays.items()}, "best_peer": best,
+                           "ready_s": {c.name: c.ready for c in running}}  # fmt: skip
+    if best:
+        row |= {"best_over_ours": peers[best] / medians["chainrule"], "goal": GOALS.get(name) if batch == 1 else 1.05}
+    if "onnxruntime" in peers:
+        row["onnxruntime_over_ours"] = peers["onnxruntime"] / medians["chainrule"]
+    return row
+
+
+def _exported(source: Path, batch: int, folder: Path) -> dict[str, np.ndarray]:
+    """Writes the model as ONNX with seeded weights, and seeded inputs; returns the inputs."""
+    spec = util.spec_from_file_location("model", source)
+    assert spec is not None and spec.loader is not None
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    cr.manual_seed(0)
+    model, specs = module.build(batch=batch)
+    traced = cr.trace(model, specs)
+    cr.export_onnx(traced, folder / "net.onnx", opset=18, verify=False)
+    rng = np.random.default_rng(0)
+    limit = getattr(module, "VOCABULARY", 100)
+    arrays: dict[str, np.ndarray] = {}
+    for value in traced.graph.by_role("input"):
+        shape, dtype = tuple(int(d) for d in value.shape), value.dtype.numpy
+        whole = dtype.kind in "iu"
+        arrays[value.op.name_] = (rng.integers(0, limit, shape) if whole else rng.standard_normal(shape)).astype(dtype)
+    np.savez(folder / "inputs.npz", **arrays)
+    return arrays
+
+
+def _disagreements(found: Sequence[Candidate], folder: Path) -> dict[str, str]:
+    """The runtimes whose outputs are not ours."""
+    results: dict[str, list[np.ndarray]] = {}
+    for candidate in found:
+        file = folder / f"{candidate.name}.npz"
+        candidate.ask(f"save {file}")
+        with np.load(file) as kept:
+            results[candidate.name] = [kept[n] for n in kept.files]
+    own = results["chainrule"]
+    wrong: dict[str, str] = {}
+    for name, outputs in results.items():
+        for y, wanted in zip(outputs, own, strict=False):
+            error = np.abs(y.reshape(-1) - wanted.reshape(-1)).max() if y.size == wanted.size else np.inf
+            if not error <= RTOL * max(1e-30, np.abs(wanted).max()):
+                wrong[name] = f"its output differs by {error:.2g} where the largest value is {np.abs(wanted).max():.2g}"
+    return wrong
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    everything = sorted(p.stem for p in (HERE / "models").glob("*.py") if p.stem != "__init__")
+    parser.add_argument("--only", type=lambda t: t.split(","), default=everything, metavar="NAME,NAME")
+    parser.add_argument("--batch", type=lambda t: [int(n) for n in t.split(",")], default=[1])
+    parser.add_argument("--threads", type=lambda t: [int(n) for n in t.split(",")], default=[1])
+    parser.add_argument("--peers", type=lambda t: t.split(","), default=list(PEERS))
+    parser.add_argument("--python", action="append", default=[], metavar="RUNTIME=PATH")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--json", metavar="FILE", help="write the rows here, each as soon as it is measured")
+    arguments = parser.parse_args()
+    pythons = dict(text.split("=", 1) for text in arguments.python)
+    rows: list[dict[str, Any]] = []
+    for name in arguments.only:
+        for batch in arguments.batch:
+            for threads in arguments.threads:
+                rows.append(measure(name, batch, threads, arguments, pythons))
+                print(_line(rows[-1]), flush=True)
+                if arguments.json:
+                    machine = platform.processor() or platform.machine()
+                    facts = {"machine": machine, "cpus": os.cpu_count(), "rows": rows}
+                    Path(arguments.json).write_text(json.dumps(facts, indent=1) + "\n")
+    print(_summary(rows))
+
+
+def _line(row: dict[str, Any]) -> str:
+    times = "  ".join(f"{n} {t * 1e3:.3g}" for n, t in sorted(row["median_s"].items(), key=lambda item: item[1]))
+    ratio = f"{row['best_over_ours']:.2f} of {row['goal']}" if row["best_peer"] else "no peer"
+    gone = "".join(f"\n    {n}: {why}" for n, why in row["failed"].items())
+    return f"{row['model']:<16} batch {row['batch']} threads {row['threads']}: {ratio}   ms: {times}{gone}"
+
+
+def _summary(rows: Sequence[dict[str, Any]]) -> str:
+    lines: list[str] = []
+    for key in ("best_over_ours", "onnxruntime_over_ours"):
+        ratios = [row[key] for row in rows if key in row and row["batch"] == 1]
+        if ratios:
+            mean = statistics.geometric_mean(ratios)
+            lines.append(f"geometric mean of {key} at batch 1: {mean:.3f} ({len(ratios)} rows)")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
