@@ -15,16 +15,21 @@ from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
 from chainrule.errors import ArgumentError, ChainruleError
-from chainrule.ir.graph import Graph, rewrite
+from chainrule.ir.body import Body, Control, body_of, with_bodies
+from chainrule.ir.graph import Graph, Value, build, rewrite
 from chainrule.ir.text import attribute_text
 from chainrule.ir.verify import verify
 
 
 @dataclass(frozen=True)
 class Pass:
-    """The base of all passes. name is a verb; fields are options."""
+    """The base of all passes. name is a verb; fields are options.
+
+    enters_bodies: a pipeline runs it on the bodies of loops and branches as well; False for one that does so itself.
+    """
 
     name: ClassVar[str]
+    enters_bodies: ClassVar[bool] = True
 
     def run(self, graph: Graph, notes: Notes) -> Graph:
         """The rewritten graph; what was done and why is told to notes."""
@@ -97,7 +102,7 @@ class Pipeline:
             notes = Notes()
             start = time.perf_counter()
             try:
-                after = step.run(graph, notes)
+                after = run_everywhere(step, graph, notes)
                 if check is not None and after is not graph:
                     verify(after)
                     check(graph, after, str(step))
@@ -107,6 +112,29 @@ class Pipeline:
             reports.append(PassReport(str(step), time.perf_counter() - start, graph, after, notes))
             graph = after
         return graph, reports
+
+
+def run_everywhere(step: Pass, graph: Graph, notes: Notes) -> Graph:
+    """The pass run on the bodies of loops and branches, the innermost first, and then on the graph itself."""
+    return step.run(_with_bodies_run(step, graph, notes, {}), notes) if step.enters_bodies else step.run(graph, notes)
+
+
+def _with_bodies_run(step: Pass, graph: Graph, notes: Notes, done: dict[Body, Body]) -> Graph:
+    """The graph with the pass run on every body in it. Recurs over nesting, which is bounded."""
+    if not any(isinstance(node.op, Control) for node in graph.nodes):
+        return graph
+
+    def entered(body: Body) -> Body:
+        if body not in done:
+            inner = step.run(_with_bodies_run(step, body, notes, done), notes)
+            done[body] = body if inner is body else body_of(inner)
+        return done[body]
+
+    def rule(node: Value, inputs: tuple[Value, ...]) -> Value | None:
+        op = with_bodies(node.op, entered)
+        return None if op is node.op else build(op, *inputs)
+
+    return rewrite(graph, rule)
 
 
 _STEP = re.compile(r"([a-z0-9-]+)(?:\{([^}]*)\})?\s*")

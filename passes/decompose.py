@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from chainrule import loc as locations
 from chainrule.errors import NotSupported
+from chainrule.ir.body import with_inner
 from chainrule.ir.graph import Get, Graph, Input, Value, rebuild, remapped, results
 from chainrule.passes.base import Notes, Pass
 
@@ -75,7 +76,7 @@ def _expanded(node: Value, keeps: Keeps, notes: Notes) -> tuple[Value, ...]:
 
 def require_kept(graph: Graph, keeps: Keeps, backend: str) -> None:
     """Raises NotSupported naming every op of the graph that the backend neither runs nor can decompose."""
-    missing = {n.op.mnemonic: n for n in graph.nodes if not isinstance(n.op, Input | Get) and not keeps(n)}
+    missing = {n.op.mnemonic: n for n in with_inner(graph) if not isinstance(n.op, Input | Get) and not keeps(n)}
     if missing:
         first = next(iter(missing.values()))
         raise NotSupported(f"the {backend} backend has no {', '.join(sorted(missing))}", loc=first.loc,

@@ -18,7 +18,7 @@ from chainrule.backends.llvm.codegen import linked_object
 from chainrule.backends.llvm.executable import LlvmExecutable, Unit
 from chainrule.backends.llvm.frames import Bound, native_steps
 from chainrule.backends.llvm.jit import Module, function_module
-from chainrule.backends.llvm.program import Program
+from chainrule.backends.llvm.program import Program, Step
 from chainrule.backends.llvm.target import Target
 from chainrule.errors import ArgumentError, NotSupported
 from chainrule.ir.graph import input_name
@@ -125,10 +125,9 @@ def _kernels(program: Program, target: Target) -> list[Module]:
 
 def _failures(program: Program) -> dict[int, str]:
     """Of the steps whose kernel may find its data wrong: the op and the user's line."""
-    first = program.commit if program.commit is not None else len(program.steps)
     return {
-        i if i < first else i + 1: step.node.op.mnemonic + (f" at {step.node.loc.short()}" if step.node.loc else "")
-        for i, step in enumerate(program.steps) if step.code.fails
+        i: step.node.op.mnemonic + (f" at {step.node.loc.short()}" if step.node.loc else "")
+        for i, step in enumerate(program.items) if isinstance(step, Step) and step.code.fails
     }  # fmt: skip
 
 
@@ -184,7 +183,7 @@ class _Writer:
         for i, step in enumerate(self.steps):
             self.lines += [f"  br label %step{i}", f"step{i}:"]
             self._step(i, step)
-        counters = {s.counter for s in self.steps if isinstance(s, native.SetCounter)} | {0}
+        counters = {s.counter for s in self.steps if isinstance(s, native.SetCounter | native.Advance)} | {0}
         arity = max((len(s.buffers) for s in self.steps if isinstance(s, native.Call)), default=0)
         parts = [_data(label, content, folder, target) for label, content in data if content]
         listed = ", ".join(f"i64 {n}" for n in self.sizes) or "i64 0"
@@ -214,12 +213,14 @@ class _Writer:
             offset += ref.offset
         at = self._fresh()
         self.lines.append(f"  {at} = getelementptr i8, ptr {base}, i64 {offset}")
-        if not isinstance(ref, native.Slice) or ref.stride == 0:
-            return at
-        count, moved, place = self._fresh(), self._fresh(), self._fresh()
-        self.lines += [f"  {count} = load i64, ptr %counter{ref.counter}", f"  {moved} = mul i64 {count}, {ref.stride}",
-                       f"  {place} = getelementptr i8, ptr {at}, i64 {moved}"]  # fmt: skip
-        return place
+        moves = [(ref.counter, ref.stride), *ref.more] if isinstance(ref, native.Slice) else []
+        for counter, stride in moves:
+            if stride:
+                count, moved, place = self._fresh(), self._fresh(), self._fresh()
+                self.lines += [f"  {count} = load i64, ptr %counter{counter}", f"  {moved} = mul i64 {count}, {stride}",
+                               f"  {place} = getelementptr i8, ptr {at}, i64 {moved}"]  # fmt: skip
+                at = place
+        return at
 
     def _step(self, i: int, step: native.FlatStep) -> None:
         match step:
@@ -236,6 +237,10 @@ class _Writer:
                 self.lines.append(f"  store i64 {count}, ptr {to}, align 1")
             case native.SetCounter(counter, value):
                 self.lines.append(f"  store i64 {value}, ptr %counter{counter}")
+            case native.FlipCounter(counter):
+                old, new = self._fresh(), self._fresh()
+                self.lines += [f"  {old} = load i64, ptr %counter{counter}", f"  {new} = xor i64 {old}, 1",
+                               f"  store i64 {new}, ptr %counter{counter}"]  # fmt: skip
             case native.Jump(target):
                 self._leave(f"br label %step{target}", i)
             case native.JumpUnless(cond, target):

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from chainrule.backends.llvm.assembly import assemble
 from chainrule.backends.llvm.cache import default_cache
 from chainrule.backends.llvm.failures import failure
 from chainrule.backends.llvm.frames import Bound, BoundStep, bind, make_frame
@@ -22,7 +23,7 @@ from chainrule.backends.llvm.jit import Linked
 from chainrule.backends.llvm.kernels.table import keeps
 from chainrule.backends.llvm.pipeline import pipeline
 from chainrule.backends.llvm.profile import KernelTime, Peak, machine_peak
-from chainrule.backends.llvm.program import Program, Step, assemble
+from chainrule.backends.llvm.program import Program, Step, values_of
 from chainrule.backends.llvm.records import Lowering
 from chainrule.backends.llvm.runtime import Frame, StepFailed, thread_count
 from chainrule.backends.llvm.target import Target, host_target
@@ -173,7 +174,7 @@ class LlvmExecutable:
         if not isinstance(error, StepFailed):
             return error
         dims = bind_sizes(self.source.replace(inputs=self.source.by_role("input")), arrays)
-        return failure(error.status, [step.node for step in self.main.program.steps], dims)
+        return failure(error.status, values_of(self.main.program.items), dims)
 
     def bound(self, dims: Mapping[str, int]) -> Bound:
         """The program bound to sizes: memory plan, extents, estimates."""
@@ -196,12 +197,13 @@ class LlvmExecutable:
         outputs = [np.empty(port.shape, port.numpy) for port in frame.outputs]
         addresses = [a.ctypes.data for a in (*arrays, *outputs)]
         least: dict[int, float] = {}
+        runs: dict[int, int] = {}
         for _ in range(PROFILE_RUNS):
             for time in frame.profile(addresses):
                 least[time.step] = min(least.get(time.step, math.inf), time.ns * 1e-9)
-        commit = self.main.program.commit
-        places = [i if commit is None or i < commit else i + 1 for i in range(len(self.steps))]
-        rows = [_kernel_time(step, bound, least.get(i, 0.0))
+                runs[time.step] = time.runs
+        places = [i for i, item in enumerate(self.main.program.items) if isinstance(item, Step)]
+        rows = [_kernel_time(step, bound, least.get(i, 0.0), runs.get(i, 0))
                 for i, step, bound in zip(places, self.steps, self.bound(dims).steps, strict=True)]  # fmt: skip
         return rows, machine_peak(self.target), frame.threads
 
@@ -211,6 +213,8 @@ def static_shape(type: TensorType) -> tuple[int, ...]:
     return tuple(dim_value(d, {}) for d in type.shape)
 
 
-def _kernel_time(step: Step, bound: BoundStep, seconds: float) -> KernelTime:
+def _kernel_time(step: Step, bound: BoundStep, seconds: float, runs: int) -> KernelTime:
+    """runs: how often the call ran, which in a loop is not once."""
     where = step.node.loc
-    return KernelTime(step.code.name, seconds, bound.flops, bound.moved, where.short() if where else "", step.why)
+    return KernelTime(step.code.name, seconds, bound.flops * runs, bound.moved * runs, where.short() if where else "",
+                      step.why)  # fmt: skip

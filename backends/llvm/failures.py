@@ -16,15 +16,15 @@ INDEX_OUT_OF_RANGE = 1
 SLICE_LEAVES_AXIS = 2
 
 
-def failure(status: int, nodes: Sequence[Value], dims: Mapping[str, int]) -> ChainruleError:
+def failure(status: int, nodes: Sequence[Value | None], dims: Mapping[str, int]) -> ChainruleError:
     """The error for a frame's status: the code in its lower half, the step in its upper.
 
-    nodes: that of every step. dims: the sizes of the call, as far as they are known.
+    nodes: that of every step that is a kernel call. dims: the sizes of the call, as far as they are known.
     """
     step, code = status >> 32, status & 0xFFFFFFFF
-    if step >= len(nodes):
+    node = nodes[step] if step < len(nodes) else None
+    if node is None:
         return ChainruleError(f"step {step} failed with code {code}")
-    node = nodes[step]
     name = node.op.mnemonic
     notes = [f"{arg}: {v.tensor}" for arg, v in zip(_arguments(node), node.inputs, strict=False)]
     if code == INDEX_OUT_OF_RANGE:

@@ -12,7 +12,7 @@ import numpy as np
 
 from chainrule.backends.llvm import runtime_steps as native
 from chainrule.backends.llvm.jit import Linked
-from chainrule.backends.llvm.program import Program, Storage
+from chainrule.backends.llvm.program import Again, Copy, Program, Repeat, Step, Storage
 from chainrule.backends.llvm.runtime import Frame, aligned_bytes
 from chainrule.errors import ArgumentError
 from chainrule.ir.dims import dim_value
@@ -26,26 +26,34 @@ SERIAL_STEP_SECONDS = 4e-6
 SERIAL_PROGRAM_SECONDS = 60e-6
 RELEASE_GIL_SECONDS = 10e-6
 MAX_ARENA_BYTES = 1 << 44
+GUESSED_TRIPS = 16  # of a loop that ends when its data says so
 
 
 @dataclass(frozen=True)
 class BoundStep:
-    """A step with numbers: parallel iterations, sizes, operations, and bytes of its arrays, each counted once."""
+    """A step with numbers: parallel iterations, sizes, operations, and bytes of its arrays, each counted once.
+
+    runs: how often it runs in a call, a guess where data decides.
+    """
 
     extent: int
     sizes: tuple[int, ...]
     flops: int
     moved: int
+    runs: int = 1
 
     @property
     def seconds(self) -> float:
-        """How long it is estimated to take on one thread."""
+        """How long one run is estimated to take on one thread."""
         return self.moved / BYTES_PER_SECOND + self.flops / FLOPS_PER_SECOND
 
 
 @dataclass(frozen=True)
 class Bound:
-    """A program with numbers in place of symbols. shapes: of every storage."""
+    """A program with numbers in place of symbols. shapes, sizes (bytes), refs: of every storage.
+
+    lengths: of the loops that the items begin or end, by item.
+    """
 
     shapes: tuple[tuple[int, ...], ...]
     sizes: tuple[int, ...]
@@ -53,11 +61,13 @@ class Bound:
     plan: Plan
     intervals: tuple[Interval, ...]
     temps: tuple[int, ...]
+    refs: tuple[native.Ref, ...]
+    lengths: Mapping[int, int]
 
     @property
     def seconds(self) -> float:
         """The estimated time of all steps on one thread."""
-        return sum(step.seconds for step in self.steps)
+        return sum(step.seconds * step.runs for step in self.steps)
 
 
 def bind(program: Program, dims: Mapping[str, int]) -> Bound:
@@ -74,13 +84,19 @@ def bind(program: Program, dims: Mapping[str, int]) -> Bound:
     if plan.total > MAX_ARENA_BYTES:
         raise ArgumentError(f"this call would need {plan.total / 1e9:.1f} GB for its temporaries")
     check_plan(intervals, plan)
+    lengths = {i: dim_value(item.length, dims) for i, item in enumerate(program.items)
+               if isinstance(item, Repeat | Again)}  # fmt: skip
     steps = []
-    for step in program.steps:
+    for step, around in zip(program.items, program.trips(), strict=True):
+        if not isinstance(step, Step):
+            continue
         sizes = tuple(dims[name] for name in step.dims)
+        runs = _count([GUESSED_TRIPS if trips is None else dim_value(trips, dims) for trips in around])
         extent, flops = dim_value(step.code.extent, dims), dim_value(step.code.flops, dims)
         moved = sum(nbytes[i] for i in dict.fromkeys(step.storages))
-        steps.append(BoundStep(extent, sizes, flops, moved))
-    return Bound(shapes, nbytes, tuple(steps), plan, intervals, temps)
+        steps.append(BoundStep(extent, sizes, flops, moved, runs))
+    refs = tuple(_ref(program, i, dims) for i in range(len(program.storages)))
+    return Bound(shapes, nbytes, tuple(steps), plan, intervals, temps, refs, lengths)
 
 
 def _count(shape: Sequence[int]) -> int:
@@ -88,6 +104,22 @@ def _count(shape: Sequence[int]) -> int:
     for d in shape:
         count *= d
     return count
+
+
+def _ref(program: Program, storage: int, dims: Mapping[str, int]) -> native.Ref:
+    """The buffer of a storage: the whole one that it is a part of, and how it moves in that with counters."""
+    *parts, whole = program.chain(storage)
+    offset, moves = 0, list[tuple[int, int]]()
+    for i in parts:
+        part = program.storages[i].part
+        assert part is not None
+        offset += dim_value(part.offset, dims)
+        stride = dim_value(part.stride, dims)
+        moves += [(part.counter, stride)] if stride else []
+    if not moves:
+        return native.Slice(whole, offset=offset) if offset else whole
+    (counter, stride), *more = moves
+    return native.Slice(whole, counter, stride, offset, tuple(more))
 
 
 def _interval(i: int, storage: Storage, nbytes: int) -> Interval:
@@ -120,15 +152,30 @@ def make_frame(program: Program, bound: Bound, code: Linked, weights: Sequence[n
 
 
 def native_steps(program: Program, bound: Bound, address: Callable[[str], int]) -> list[native.Step]:
-    """The program as steps of the driver. address: of a kernel, by its symbol."""
-    steps: list[native.Step] = [
-        native.Call(address(step.code.symbol), b.extent, b.seconds < SERIAL_STEP_SECONDS, step.storages, b.sizes)
-        for step, b in zip(program.steps, bound.steps, strict=True)
-    ]
-    if program.commit is not None:
-        steps.insert(program.commit, native.StopIfFailed())
-    steps += [native.Copy(c.target, c.source, bound.sizes[c.source]) for c in program.copies]
-    return steps
+    """The program as steps of the driver, one for each item. address: of a kernel, by its symbol."""
+    numbers = iter(bound.steps)
+    found: list[native.Step] = []
+    for i, item in enumerate(program.items):
+        match item:
+            case Step():
+                found.append(_call(item, next(numbers), bound, address(item.code.symbol)))
+            case Copy(source, target):
+                found.append(native.Copy(bound.refs[target], bound.refs[source], bound.sizes[target]))
+            case Repeat(counter, _, end):
+                found.append(native.SetCounter(counter, 0) if bound.lengths[i] > 0 else native.Jump(end))
+            case Again(counter, _, start):
+                found.append(native.Advance(counter, bound.lengths[i], start))
+            case native.JumpUnless(storage, target):
+                assert isinstance(storage, int)
+                found.append(native.JumpUnless(bound.refs[storage], target))
+            case _:
+                found.append(item)
+    return found
+
+
+def _call(step: Step, numbers: BoundStep, bound: Bound, address: int) -> native.Call:
+    serial = numbers.seconds < SERIAL_STEP_SECONDS
+    return native.Call(address, numbers.extent, serial, tuple(bound.refs[i] for i in step.storages), numbers.sizes)
 
 
 def _ports(program: Program, bound: Bound, kind: str) -> list[tuple[int, np.dtype, tuple[int, ...]]]:

@@ -15,9 +15,11 @@ from chainrule.passes.decompose import Decompose
 from chainrule.passes.fold import FoldConstants
 from chainrule.passes.fold_norm import FoldNorm
 from chainrule.passes.fuse import FuseRegions
+from chainrule.passes.hoist_invariants import HoistInvariants, MarkFixed
 from chainrule.passes.layout import ChannelsLast
 from chainrule.passes.lower_conv import LowerConv
 from chainrule.passes.pack import PackWeights
+from chainrule.passes.trim_bodies import TrimBodies
 
 NAMES = ("default", "strict", "plain")
 
@@ -39,5 +41,6 @@ def pipeline(target: Target | None = None, name: str = "default") -> Pipeline:
             return Pipeline(name, (Decompose(keeps), LowerConv(keeps)))
         case _:
             raise ArgumentError(f"there is no pipeline {name!r}", help="use one of " + ", ".join(NAMES))
-    last = (LowerConv(keeps), PackWeights(tiles), algebra[0], FuseRegions(ANCHORS))
-    return Pipeline(name, (algebra[0], FoldConstants(), Decompose(keeps), FoldConstants(), *algebra, *layout, *last))
+    last = (LowerConv(keeps), PackWeights(tiles), algebra[0], HoistInvariants(), FuseRegions(ANCHORS))
+    first = (TrimBodies(), MarkFixed(), algebra[0], FoldConstants())
+    return Pipeline(name, (*first, Decompose(keeps), FoldConstants(), *algebra, *layout, *last))

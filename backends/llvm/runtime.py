@@ -31,6 +31,7 @@ from chainrule.backends.llvm.runtime_steps import (
     Copy,
     Encoded,
     FlatStep,
+    FlipCounter,
     Jump,
     JumpUnless,
     Loop,
@@ -51,7 +52,8 @@ from chainrule.errors import ArgumentError
 from chainrule.ir.types import DType
 
 __all__ = [
-    "BUSY", "Advance", "Branch", "Call", "Copy", "FlatStep", "Frame", "Jump", "JumpUnless", "Loop", "Port", "Ref",
+    "BUSY", "Advance", "Branch", "Call", "Copy", "FlatStep", "FlipCounter",
+    "Frame", "Jump", "JumpUnless", "Loop", "Port", "Ref",
     "SetCounter", "Slice", "Step", "StepFailed", "StepTime", "StopIfFailed", "StoreCounter", "While", "Zero",
     "aligned_bytes", "flatten", "thread_count",
 ]  # fmt: skip
@@ -206,7 +208,7 @@ def aligned_bytes(nbytes: int) -> np.ndarray:
 def _threads(asked: int | None, steps: Sequence[FlatStep]) -> int:
     if asked is not None and not 1 <= asked <= MAX_THREADS:
         raise ArgumentError(f"threads is {asked}, not in 1..{MAX_THREADS}")
-    control = JumpUnless | Jump | SetCounter | Advance | StopIfFailed
+    control = JumpUnless | Jump | SetCounter | FlipCounter | Advance | StopIfFailed
     if all(is_solo(step) or isinstance(step, control) for step in steps):
         return 1
     return thread_count() if asked is None else asked

@@ -12,6 +12,7 @@ from chainrule.backends.llvm.runtime_steps import (
     BARRIER,
     CALL,
     COPY,
+    FLIP_COUNTER,
     JUMP,
     JUMP_UNLESS,
     SET_COUNTER,
@@ -76,16 +77,25 @@ def driver_text() -> str:
 
 _HELPERS = f"""
 define internal ptr @sliced(ptr %base, ptr %slices, ptr %counters, i64 %slice) nounwind {{
-  %offset.of = mul i64 %slice, 24
+entry:
+  br label %one
+one:
+  %at = phi ptr [ %base, %entry ], [ %result, %one ]
+  %index = phi i64 [ %slice, %entry ], [ %follow, %one ]
+  %offset.of = mul i64 %index, 32
   %entry.at = getelementptr i8, ptr %slices, i64 %offset.of
   %counter = load i64, ptr %entry.at
 {load("stride", "i64", "entry.at", 8)}
 {load("start", "i64", "entry.at", 16)}
+{load("follow", "i64", "entry.at", 24)}
   %value.at = getelementptr i64, ptr %counters, i64 %counter
   %value = load i64, ptr %value.at
   %moved = mul i64 %value, %stride
   %offset = add i64 %moved, %start
-  %result = getelementptr i8, ptr %base, i64 %offset
+  %result = getelementptr i8, ptr %at, i64 %offset
+  %last = icmp eq i64 %follow, 0
+  br i1 %last, label %done, label %one
+done:
   ret ptr %result
 }}
 
@@ -167,6 +177,7 @@ step:
     i64 {JUMP}, label %jump
     i64 {JUMP_UNLESS}, label %jump.unless
     i64 {SET_COUNTER}, label %set.counter
+    i64 {FLIP_COUNTER}, label %flip.counter
     i64 {ADVANCE}, label %advance
     i64 {STOP_IF_FAILED}, label %stop
   ]
@@ -348,6 +359,14 @@ set.counter:
 {load("set.value", "i64", "pc", 24)}
   %set.at = getelementptr i64, ptr %counters, i64 %set.counter.of
   store i64 %set.value, ptr %set.at
+  br label %passed
+
+flip.counter:
+{load("flip.counter.of", "i64", "pc", 16)}
+  %flip.at = getelementptr i64, ptr %counters, i64 %flip.counter.of
+  %flip.before = load i64, ptr %flip.at
+  %flip.after = xor i64 %flip.before, 1
+  store i64 %flip.after, ptr %flip.at
   br label %passed
 
 stop:

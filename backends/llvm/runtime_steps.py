@@ -14,12 +14,16 @@ from chainrule.errors import ArgumentError
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """The address of a buffer, plus offset, plus the value of a counter times stride; both in bytes, of any sign."""
+    """The address of a buffer, plus offset, plus the value of a counter times stride; both in bytes, of any sign.
+
+    more: further (counter, stride) pairs, of a slice in a slice.
+    """
 
     buffer: int
     counter: int = 0
     stride: int = 0
     offset: int = 0
+    more: tuple[tuple[int, int], ...] = ()
 
 
 Ref = int | Slice
@@ -116,6 +120,13 @@ class SetCounter:
 
 
 @dataclass(frozen=True, slots=True)
+class FlipCounter:
+    """Changes a counter from 0 to 1 and from 1 to 0."""
+
+    counter: int
+
+
+@dataclass(frozen=True, slots=True)
 class Advance:
     """Adds 1 to a counter and goes on at a flat step while it is less than count."""
 
@@ -129,11 +140,11 @@ class StopIfFailed:
     """Ends the program if any thread's kernel has failed so far: what stands behind it is then left undone."""
 
 
-FlatStep = Call | Copy | Zero | StoreCounter | Jump | JumpUnless | SetCounter | Advance | StopIfFailed
+FlatStep = Call | Copy | Zero | StoreCounter | Jump | JumpUnless | SetCounter | FlipCounter | Advance | StopIfFailed
 Step = FlatStep | Loop | While | Branch
 
 # The operation codes of the words; END is what anything else means to the driver.
-END, CALL, COPY, ZERO, STORE_COUNTER, JUMP, JUMP_UNLESS, SET_COUNTER, ADVANCE, STOP_IF_FAILED = range(10)
+END, CALL, COPY, ZERO, STORE_COUNTER, JUMP, JUMP_UNLESS, SET_COUNTER, ADVANCE, STOP_IF_FAILED, FLIP_COUNTER = range(11)
 # Flags of a step's first word, beside the code in its low byte; the length in words is in bits 16 and up.
 BARRIER, SOLO = 1 << 8, 1 << 9
 # Below this size one thread copies: the others would only take the cache lines from each other.
@@ -302,6 +313,8 @@ def _code(step: FlatStep) -> int:
             return JUMP_UNLESS
         case SetCounter():
             return SET_COUNTER
+        case FlipCounter():
+            return FLIP_COUNTER
         case Advance():
             return ADVANCE
         case StopIfFailed():
@@ -314,7 +327,7 @@ class _Writer:
     def __init__(self, n_buffers: int, sizes_offset: int) -> None:
         self.n_buffers = n_buffers
         self.sizes_offset = sizes_offset
-        self.slices: list[int] = [0, 0, 0]
+        self.slices: list[int] = [0, 0, 0, 0]
         self.sizes: list[int] = []
         self.counters = 1
         self.max_args = 1
@@ -341,6 +354,8 @@ class _Writer:
                 return [self.ref(cond), 0]
             case SetCounter(counter, value):
                 return [self.counter(counter), value]
+            case FlipCounter(counter):
+                return [self.counter(counter)]
             case Advance(counter, count):
                 return [self.counter(counter), count, 0]
 
@@ -360,7 +375,14 @@ class _Writer:
         buffer = ref.buffer if isinstance(ref, Slice) else ref
         if not 0 <= buffer < self.n_buffers:
             raise ArgumentError(f"buffer {buffer} does not exist, there are {self.n_buffers}")
-        if not isinstance(ref, Slice) or (ref.stride == 0 and ref.offset == 0):
+        if not isinstance(ref, Slice) or (ref.stride == 0 and ref.offset == 0 and not ref.more):
             return buffer
-        self.slices += [self.counter(ref.counter), ref.stride, ref.offset]
-        return buffer | (len(self.slices) // 3 - 1) << 32
+        follow = 0
+        for counter, stride in ref.more:
+            follow = self.slice(counter, stride, 0, follow)
+        return buffer | self.slice(ref.counter, ref.stride, ref.offset, follow) << 32
+
+    def slice(self, counter: int, stride: int, offset: int, follow: int) -> int:
+        """The index of a new slice; follow: the one that is added to it, 0 for none."""
+        self.slices += [self.counter(counter), stride, offset, follow]
+        return len(self.slices) // 4 - 1

@@ -18,7 +18,7 @@ from chainrule.ops import OP_BY_NAME
 from chainrule.ops.control import Cond, Scan, While
 from tests.ops.sample import normal
 
-BACKENDS = ("reference",)
+BACKENDS = ("reference", "llvm")
 
 
 def run(fn: Any, *arrays: np.ndarray, backend: str = "reference") -> Any:

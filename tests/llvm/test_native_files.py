@@ -48,6 +48,26 @@ def test_an_older_target_gives_the_same(tmp_path: Path):
     assert np.array_equal(y, net(x))
 
 
+def test_loops_and_branches_are_straight_code(tmp_path: Path):
+    w = np.random.default_rng(1).standard_normal((4, 4)).astype(np.float32)
+
+    def model(x):
+        def row(h, m):
+            h, made = cr.scan(lambda h, v: (cr.tanh(h @ w + v), h), h, m, reverse=True)
+            return cr.cond(h[0] > 0, lambda: h, lambda: -h), made
+
+        h, made = cr.scan(row, cr.zeros(4), x)
+        return cr.while_loop(lambda c: (c * c).sum() > 0.1, lambda c: c * 0.5, h), made
+
+    net = cr.compile(model, cr.spec("N", "T", 4))
+    native = Native(net.save(tmp_path / "loops.so", dims={"N": 3, "T": 2})[0])
+    x = np.random.default_rng(0).standard_normal((3, 2, 4)).astype(np.float32)
+    found = [np.empty(4, np.float32), np.empty((3, 2, 4), np.float32)]
+    assert native.run(x, *found) == 0
+    for got, want in zip(found, net(x), strict=True):
+        assert np.array_equal(got, want)
+
+
 def test_weights_in_a_file_are_passed_and_may_be_others(tmp_path: Path):
     model = nn.Linear(5, 4)
     net = cr.compile(model, cr.spec(2, 5))

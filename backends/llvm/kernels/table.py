@@ -25,6 +25,7 @@ from chainrule.backends.llvm.kernels.softmax import softmax
 from chainrule.backends.llvm.kernels.sort import sort
 from chainrule.backends.llvm.kernels.transpose import transpose
 from chainrule.backends.llvm.target import Target
+from chainrule.ir.body import Control
 from chainrule.ir.graph import Get, Input, Value
 from chainrule.ir.op import Op
 from chainrule.ops.basic import Constant, Full, Fuse, SizeOf
@@ -82,7 +83,7 @@ def keeps(node: Value) -> bool:
     op = node.op
     if isinstance(op, Elementwise):
         return has_scalar(op)
-    if isinstance(op, Input | Get | Constant | Full | SizeOf | Fuse | Iota | Expand):
+    if isinstance(op, Input | Get | Constant | Full | SizeOf | Fuse | Iota | Expand | Control):
         return True
     return type(op) in VIEWS or type(op) in TEMPLATES
 

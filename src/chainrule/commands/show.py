@@ -51,8 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
                  "counts": dict(r.notes.counts)} for r in reports]  # fmt: skip
         print(json.dumps(rows) if arguments.json else "\n".join(map(str, reports)))
     elif arguments.kernels:
+        from chainrule.backends.llvm.assembly import assemble
         from chainrule.backends.llvm.cache import Cache
-        from chainrule.backends.llvm.program import assemble
         from chainrule.backends.llvm.records import Lowering
         from chainrule.passes.hoist import hoist
 

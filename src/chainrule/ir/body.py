@@ -7,7 +7,7 @@ through its inputs. An input with the role "param" has the same value each time 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar, cast
 
@@ -87,6 +87,18 @@ def bodies(op: Op) -> tuple[Body, ...]:
     if not isinstance(op, Control):
         return ()
     return tuple(value for item in fields(op) if isinstance(value := getattr(op, item.name), Body))
+
+
+def with_inner(graph: Graph) -> Iterator[Value]:
+    """The nodes of a graph and of all bodies in it, each body once."""
+    seen: set[Body] = set()
+    stack = [graph]
+    while stack:
+        for node in stack.pop().nodes:
+            yield node
+            fresh = [body for body in bodies(node.op) if body not in seen]
+            seen.update(fresh)
+            stack += fresh
 
 
 def with_bodies(op: AnyOp, change: Callable[[Body], Body]) -> AnyOp:
