@@ -8,11 +8,12 @@ from typing import ClassVar
 from chainrule.ir.graph import Graph, Value, build
 from chainrule.ir.types import DType
 from chainrule.ops.activations import Relu
-from chainrule.ops.elementwise import Add, Cast, Div, Maximum, Minimum, Mul, Neg, Sub, cast
+from chainrule.ops.elementwise import Add, Cast, Div, Maximum, Minimum, Mul, Neg, Sub, cast, mul
 from chainrule.ops.reduce import Mean, Sum
 from chainrule.ops.shaping import Concat, Expand, Reshape, Slice, Transpose, reshape, transpose
 from chainrule.ops.softmax import LogSoftmax, Softmax
-from chainrule.ops.transcendental import Log
+from chainrule.ops.transcendental import Log, Pow
+from chainrule.passes import unit_axes
 from chainrule.passes.base import Notes, Pass
 from chainrule.passes.rewrite import Any, Match, Rule, apply_rules, of
 
@@ -108,6 +109,8 @@ RULES: tuple[Rule, ...] = (
          _has_no_axes),
     Rule("log(softmax(x)) = log_softmax(x)", of(Log, of(Softmax, X, name="inner")), _log_softmax, _along_one_axis,
          exact=False),
+    Rule("x ^ 2 = x * x", of(Pow, X, Any("two", 2.0)), lambda m: mul(m["x"], m["x"]), same_type, exact=False),
+    *unit_axes.RULES,
 )  # fmt: skip
 
 

@@ -113,7 +113,7 @@ class _Walk:
                 found = build(Expand(last_shape(value.shape)), self.aligned(value.inputs[0], value.rank))
             else:
                 self.notes.count("channels put last")
-                found = to_last(self.plain[value])
+                found = to_last(self.first(value))
             self.lasts[value] = found
         return found
 
