@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule.backends.llvm.pipeline import pipeline as named_pipeline
 from chainrule.errors import ArgumentError, DTypeError, ShapeError
 from chainrule.frontend import nn, optim
 from chainrule.models import DigitsNet, LeNet, mlp
@@ -279,6 +280,13 @@ def test_every_pipeline_means_the_same_and_prints_its_passes(pipeline):
     assert models_agree(net(x), expected.astype(np.float64), 2.0).ok
     assert [r.name for r in net.reports] == str(net.program.passes).split()
     assert ("fuse" in str(net.program.passes)) == (pipeline != "plain")
+
+
+def test_strict_precision_is_the_strict_pipeline_and_others_are_named():
+    net = cr.compile(DigitsNet(), cr.spec(1, 1, 8, 8), precision="strict")
+    assert str(net.program.passes) == str(named_pipeline(net.program.target, "strict"))
+    with pytest.raises(cr.ArgumentError, match="there is no precision 'exact'"):
+        cr.compile(lambda x: x, cr.spec(1), precision="exact")
 
 
 def test_an_unknown_pipeline_is_named_with_the_known_ones():

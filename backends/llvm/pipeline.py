@@ -27,8 +27,9 @@ NAMES = ("default", "strict", "plain")
 def pipeline(target: Target | None = None, name: str = "default") -> Pipeline:
     """The pipeline of native code for a machine (default: this one), whose register tiles decide how weights lie.
 
-    "default": everything. "strict": only rewrites that keep every bit of the traced graph's own operations. "plain":
-    one kernel per op, in the user's layout: slow, for finding out which pass a fault comes from. Raises ArgumentError
+    "default": everything. "strict": only rewrites that keep every bit of the traced graph's own operations, and direct
+    sums in convolutions. "plain": one kernel per op, in the user's layout: slow, for finding out which pass a fault
+    comes from. Raises ArgumentError
     for another name.
     """
     tiles = gemm_tiles(target or host_target())
@@ -36,7 +37,7 @@ def pipeline(target: Target | None = None, name: str = "default") -> Pipeline:
         case "default":
             algebra, layout = (Canonicalize(), FoldNorm()), (ChannelsLast(tiles),)
         case "strict":
-            algebra, layout = (Canonicalize(strict=True),), (ChannelsLast(tiles),)
+            algebra, layout = (Canonicalize(strict=True),), (ChannelsLast(tiles, "never"),)
         case "plain":
             return Pipeline(name, (Decompose(keeps), LowerConv(keeps)))
         case _:

@@ -54,7 +54,7 @@ from chainrule.ir.types import DType, bool_, i32, i64
 Number = int | float | bool
 Operand = Value | Int | Number
 LANES = (1, 2, 4, 8, 16, 32, 64)
-SCRATCH_BYTES = 256 * 1024  # a worker's stack holds at least 512 KB
+SCRATCH_BYTES = 768 * 1024  # threads have 2 MB of stack or more, unless the system's limit was lowered below that
 
 FLOAT_OPS = frozenset({"add", "sub", "mul", "div", "rem", "min", "max", "minimum", "maximum", "copysign"})
 INT_OPS = frozenset(

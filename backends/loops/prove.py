@@ -6,6 +6,7 @@ Sound but not complete: True is a proof, False means only that none was found.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import gcd
 
 from chainrule.backends.loops.ints import Atom, Index, Int, Iter, Mono, Pair, Size, as_int, atoms_of, bounds
 
@@ -43,6 +44,14 @@ def _search(value: Int, facts: tuple[Int, ...], effort: list[int]) -> bool:
             continue
         return _eliminate(atom, coefficient, rest, sign, facts, effort)
     return any(_search(value - fact, tuple(f for f in facts if f is not fact), effort) for fact in facts)
+
+
+def _tightened(value: Int) -> Int:
+    """An Int that is >= 0 exactly when value is: 16 * a - 15 >= 0 says a >= 1, as a is whole."""
+    common = gcd(*value.terms.values())
+    if common == 1:
+        return value
+    return Int({mono: c // common for mono, c in value.terms.items()}, value.const // common)
 
 
 def _eliminate(atom: Atom, c: Int, rest: Int, sign: int, facts: tuple[Int, ...], effort: list[int]) -> bool:
@@ -100,6 +109,10 @@ def _eliminate_division(atom: Pair, c: Int, rest: Int, sign: int, facts: tuple[I
     if (low is not None and low >= 1) or _not_zero(b, facts):
         end = a - b + 1 if sign > 0 else a
         if _search(c * end + rest * b + b - 1, facts, effort):
+            return True
+        whole = c * Int({(atom,): 1}) + rest
+        factor, left = _linear(_tightened(whole), atom)
+        if factor is not None and factor != c and _search(factor * end + left * b + b - 1, facts, effort):
             return True
     end = atom.low if sign > 0 else atom.high
     if end is not None and _search(c * end + rest, facts, effort):

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 BACKENDS = ("llvm", "reference", "onnxruntime")
 MIXED = (None, "bf16", "f16")
+PRECISIONS = ("default", "strict")
 
 
 class Program(Protocol):
@@ -47,6 +48,7 @@ class Options:
     """How to compile. threads: None for all that this process may use. verify: check every pass on the reference.
 
     check_numerics: every call looks for NaN and infinity. mixed: the float type of products, None for their own.
+    precision: "strict" stands for the pipeline of that name, in place of the default one.
     """
 
     backend: str = "llvm"
@@ -56,8 +58,11 @@ class Options:
     pipeline: str = "default"
     check_numerics: bool = False
     mixed: str | None = None
+    precision: str = "default"
 
     def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ArgumentError(f"there is no precision {self.precision!r}", help="use one of " + ", ".join(PRECISIONS))
         if self.backend not in BACKENDS:
             raise ArgumentError(f"there is no backend {self.backend!r}", help="use one of " + ", ".join(BACKENDS))
         if self.threads is not None and self.threads < 1:
@@ -359,7 +364,8 @@ def make_program(graph: Graph, weights: Sequence[Array], options: Options) -> Pr
             from chainrule.backends.llvm.target import named_target
 
             target = None if options.target is None else named_target(options.target)
-            passes = named_pipeline(target, options.pipeline)
+            strict = options.precision == "strict" and options.pipeline == "default"
+            passes = named_pipeline(target, "strict" if strict else options.pipeline)
             return LlvmExecutable(graph, weights, threads=options.threads, target=target, passes=passes,
                                   check=_check() if options.verify else None)  # fmt: skip
 
@@ -374,8 +380,8 @@ def _check() -> Check:
 
 
 def compile(model: Any, *specs: Any, backend: str = "llvm", threads: int | None = None, verify: bool = False,
-            target: str | None = None, pipeline: str = "default", check_numerics: bool = False,
-            mixed: str | None = None, name: str | None = None,
+            target: str | None = None, pipeline: str = "default", precision: str = "default",
+            check_numerics: bool = False, mixed: str | None = None, name: str | None = None,
             **named_specs: Any) -> Executable:  # fmt: skip
     """A compiled model: forward only, as in evaluation (no dropout, batch norm by its running statistics).
 
@@ -383,12 +389,13 @@ def compile(model: Any, *specs: Any, backend: str = "llvm", threads: int | None 
     none for a model that knows its own inputs. backend: "llvm" (native code), "reference" (numpy), "onnxruntime".
     threads: how many may work on one call; the result does not depend on it. verify: run the reference after every
     pass and name the first that changes a result. target: "x86-64-v2", "x86-64-v3", "x86-64-v4", or this machine's.
-    pipeline: "default"; "strict" makes only rewrites that keep every bit; "plain" fuses nothing, to find faults.
+    precision: "strict" forbids what changes bits: convolutions by Winograd's tiles, norms folded into weights, algebra
+    that is true of numbers but not of floats (docs/numerics.md). pipeline: "plain" fuses nothing, to find faults.
     check_numerics: calls raise NumericsError with the user's line at the first NaN or infinity that they make; slow.
     mixed: "bf16" or "f16" rounds the operands of matrix products and convolutions to that type.
     """
     with located():
-        options = Options(backend, threads, verify, target, pipeline, check_numerics, mixed)
+        options = Options(backend, threads, verify, target, pipeline, check_numerics, mixed, precision)
         traced = traced_of(model, specs, named_specs, name)
         return Executable(traced if mixed is None else cast_products(traced, mixed), options)
 
@@ -526,8 +533,8 @@ def training_step(model: Callable[..., Any], loss: Callable[..., Any], optimizer
                   metrics: Any = (), clip_norm: float | None = None, accumulate: int = 1, ema: float | None = None,
                   loss_scale: Any = 1.0, nonfinite: str = "keep", seed: int | None = None,
                   backend: str = "llvm", threads: int | None = None, verify: bool = False, target: str | None = None,
-                  pipeline: str = "default", check_numerics: bool = False, mixed: str | None = None,
-                  name: str | None = None) -> Step:  # fmt: skip
+                  pipeline: str = "default", precision: str = "default", check_numerics: bool = False,
+                  mixed: str | None = None, name: str | None = None) -> Step:  # fmt: skip
     """Forward, backward and optimiser update compiled to one call: step(x, y) -> loss.
 
     model: an nn.Module or function. loss: loss(output, *targets) -> scalar, or loss(model, *batch) -> scalar, told
@@ -538,14 +545,14 @@ def training_step(model: Callable[..., Any], loss: Callable[..., Any], optimizer
     decay of a running mean of the weights. loss_scale: factor on the loss whose gradients are divided by it again, a
     number, "dynamic" or an optim.LossScale. nonfinite: what happens to gradients that are not finite: "keep" them,
     "skip" the call, which then changes no state, or "raise" NumericsError besides. seed: of dropout. backend,
-    threads, verify, target, pipeline, check_numerics: as in compile. mixed: "bf16" or "f16" computes the products of
-    forward and backward pass in that type; weights, norms, losses and the update stay in their own.
+    threads, verify, target, pipeline, precision, check_numerics: as in compile. mixed: "bf16" or "f16" computes the
+    products of forward and backward pass in that type; weights, norms, losses and the update stay in their own.
     Raises ShapeError, ArgumentError or NotSupported (an op without gradient) with the user's line.
     """
     from chainrule.frontend.training import build_step
 
     with located():
-        options = Options(backend, threads, verify, target, pipeline, check_numerics, mixed)
+        options = Options(backend, threads, verify, target, pipeline, check_numerics, mixed, precision)
         made = build_step(model, loss, optimizer, specs, metrics=metrics, clip_norm=clip_norm,
                           accumulate=accumulate, ema=ema, loss_scale=loss_scale, nonfinite=nonfinite,
                           seed=seed, mixed=mixed, name=name)  # fmt: skip

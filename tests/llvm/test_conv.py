@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chainrule.backends.llvm.executable import LlvmExecutable
+from chainrule.backends.llvm.pipeline import pipeline
 from chainrule.backends.llvm.target import host_target, named_target
 from chainrule.backends.loops import verify
 from chainrule.backends.reference import run
@@ -142,7 +143,7 @@ def test_bias_activation_and_pool_are_one_kernel_with_the_convolution(image: tup
     b = new_input("b", tensor("f32", (outs,)))
     graph = Graph("g", (x, w, b), (convolved(x, w, b, pool),))
     arrays = [normal(2, channels, *image), normal(outs, channels, 3, 3, seed=1), normal(outs, seed=2)]
-    made = LlvmExecutable(graph, [], threads=1)
+    made = LlvmExecutable(graph, [], threads=1, passes=pipeline(name="strict"))
     bodies = [step.node.op.body for step in made.main.program.steps if isinstance(step.node.op, Fuse)]
     assert [sorted(type(n.op).__name__ for n in b.nodes if n.inputs) for b in bodies] == [
         ["PanelConv", "PoolLast", "Relu"]]  # fmt: skip

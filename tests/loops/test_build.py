@@ -73,7 +73,7 @@ def test_numbers_take_the_other_operands_dtype_and_scalars_are_splatted() -> Non
         lambda k, x: k.loop("i", 0, 4, 0).__enter__(),
         lambda k, x: k.loop("i", 0, k.size("N"), unroll=True).__enter__(),
         lambda k, x: k.loop("i", 1, 4, parallel=True).__enter__(),
-        lambda k, x: k.scratch("s", f32, (100_000,)),
+        lambda k, x: k.scratch("s", f32, (200_000,)),
         lambda k, x: k.div(2.0, 3.0),
     ],
 )

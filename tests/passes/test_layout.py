@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from chainrule.backends.reference import run
+from chainrule.errors import ArgumentError
 from chainrule.ir.graph import Graph, Value, build, new_input
 from chainrule.ir.types import tensor
 from chainrule.ops.activations import relu
@@ -179,6 +180,34 @@ def test_the_way_of_a_convolution_is_chosen_with_a_reason(groups: int, kernel: i
     _, notes = lowered(graph)
     assert any(what.startswith(f"convolution: {way} (") for what in notes.counts)
     assert agree(graph)
+
+
+@pytest.mark.parametrize(("channels", "size", "options", "way"), [
+    (64, 56, {}, "winograd (F(4x4, 3x3) at "), (128, 28, {}, "winograd (F(4x4, 3x3) at "),
+    (512, 7, {}, "winograd (F(2x2, 3x3) at "), (4, 8, {}, "panels (too little work for tiles)"),
+    (64, 56, {"stride": 2}, "panels (stride: direct sums)"),
+    (64, 56, {"dilation": 2}, "panels (dilation: direct sums)"),
+    (64, 56, {"groups": 2}, "panels (groups: no tiles)"),
+])  # fmt: skip
+def test_tiles_are_chosen_by_sizes_with_a_reason(channels: int, size: int, options: dict[str, int], way: str) -> None:
+    x = image(channels, size, "N")
+    w = weight("w", channels, channels // options.get("groups", 1), 3, 3)
+    _, notes = lowered(Graph("g", (x, w), (conv(x, w, pad=1, **options),)))
+    assert any(what.startswith(f"convolution: {way}") for what in notes.counts), notes.counts
+
+
+def test_the_gradient_for_the_image_is_made_by_tiles_as_well() -> None:
+    x, w = image(64, 56), weight("w", 64, 64, 3, 3)
+    (grad,) = gradients([total(conv(x, w, pad=1))], [x])
+    assert grad is not None
+    after, notes = lowered(Graph("g", (x, w), (grad,)))
+    assert any(what.startswith("transposed convolution: winograd (F(4x4, 3x3)") for what in notes.counts)
+    assert count(after, PanelConv) == 0
+
+
+def test_the_option_of_tiles_is_one_of_its_words() -> None:
+    with pytest.raises(ArgumentError, match="winograd is 'often'"):
+        ChannelsLast(winograd="often")
 
 
 def test_a_sum_of_branches_is_taken_with_channels_last() -> None:

@@ -13,7 +13,7 @@ import pytest
 from chainrule.ir.graph import Get, Graph, Input
 from chainrule.ir.op import Op
 from chainrule.ir.text import text
-from chainrule.ops import ALL_OPS, control, lowered, lowered_pool
+from chainrule.ops import ALL_OPS, control, lowered, lowered_pool, lowered_winograd
 from chainrule.ops.basic import Fuse
 from tests.random_graphs.checking import complaints, gradient_graph, slope_complaint, split
 from tests.random_graphs.judging import complaint, expected
@@ -98,7 +98,9 @@ def test_the_gradients_of_many_random_graphs_are_their_slopes() -> None:
 
 
 # What no model asks for by itself: parts of every graph, and what the compiler makes.
-MADE_BY_THE_COMPILER: tuple[type[Op], ...] = (Input, Get, Fuse, *control.OPS, *lowered.OPS, *lowered_pool.OPS)
+MADE_BY_THE_COMPILER: tuple[type[Op], ...] = (
+    Input, Get, Fuse, *control.OPS, *lowered.OPS, *lowered_pool.OPS, *lowered_winograd.OPS,
+)  # fmt: skip
 # bitcast is for keys, sum_square stands inside of norms, random_bits under every drawn number; max_pool_take is the
 # gradient of a gradient.
 INSIDE_OTHERS = {"bitcast", "sum_square", "random_bits", "max_pool_take"}

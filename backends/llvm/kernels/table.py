@@ -8,6 +8,7 @@ from chainrule.backends.llvm.kernels.conv import panel_conv, takes_pool
 from chainrule.backends.llvm.kernels.conv_channels import channel_conv
 from chainrule.backends.llvm.kernels.conv_pool import pool_last
 from chainrule.backends.llvm.kernels.conv_weight import weight_grad_last
+from chainrule.backends.llvm.kernels.conv_winograd import takes_pool_in_tiles, winograd_conv
 from chainrule.backends.llvm.kernels.cumulative import cumulative
 from chainrule.backends.llvm.kernels.indexing import gather, index_add, scatter, take_along_axis
 from chainrule.backends.llvm.kernels.matmul import matmul, panel_matmul
@@ -24,6 +25,7 @@ from chainrule.backends.llvm.kernels.shaping import concat_copy, flip_copy, pad_
 from chainrule.backends.llvm.kernels.softmax import softmax
 from chainrule.backends.llvm.kernels.sort import sort
 from chainrule.backends.llvm.kernels.transpose import transpose
+from chainrule.backends.llvm.kernels.winograd_weights import winograd_weights
 from chainrule.backends.llvm.target import Target
 from chainrule.ir.body import Control
 from chainrule.ir.graph import Get, Input, Value
@@ -36,6 +38,7 @@ from chainrule.ops.indexing import Gather, IndexAdd, Scatter, ScatterAdd, TakeAl
 from chainrule.ops.indexing_reduce import ScatterReduce
 from chainrule.ops.lowered import ChannelConv, PackKernel, PackPanels, PanelConv, PanelMatMul, PoolLast, WeightGradLast
 from chainrule.ops.lowered_pool import AvgPoolGradLast, MaxPoolGradLast
+from chainrule.ops.lowered_winograd import WinogradConv, WinogradWeights
 from chainrule.ops.matmul import MatMul
 from chainrule.ops.norm import GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from chainrule.ops.pool import AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad, MaxPoolTake
@@ -56,7 +59,7 @@ TEMPLATES: Mapping[type[Op], Template] = {
     CumSum: cumulative, CumProd: cumulative, Argsort: sort, Sort: sort, TopK: sort,
     MatMul: matmul, PanelMatMul: panel_matmul, PackPanels: pack_panels, PackKernel: pack_kernel,
     PanelConv: panel_conv, ChannelConv: channel_conv, PoolLast: pool_last,
-    WeightGradLast: weight_grad_last,
+    WeightGradLast: weight_grad_last, WinogradConv: winograd_conv, WinogradWeights: winograd_weights,
     Slice: slice_copy, Concat: concat_copy, Pad: pad_copy, Flip: flip_copy, Transpose: transpose,
     Gather: gather, IndexAdd: index_add, TakeAlongAxis: take_along_axis, ScatterAdd: scatter, Scatter: scatter,
     ScatterReduce: scatter,
@@ -74,8 +77,9 @@ _LINES: frozenset[type[Op]] = frozenset(
 VIEWS: tuple[type[Op], ...] = (Reshape, SizedAs)
 
 ANCHORS = Anchors(prologue=_FOLDS | _LINES | {PoolLast},
-                  epilogue=_FOLDS | _LINES | {MatMul, PanelMatMul, PanelConv, ChannelConv, PoolLast},
-                  chains={(PanelConv, PoolLast): takes_pool})  # fmt: skip
+                  epilogue=_FOLDS | _LINES | {MatMul, PanelMatMul, PanelConv, ChannelConv, WinogradConv, PoolLast},
+                  chains={(PanelConv, PoolLast): takes_pool,
+                          (WinogradConv, PoolLast): takes_pool_in_tiles})  # fmt: skip
 
 
 def keeps(node: Value) -> bool:

@@ -49,12 +49,12 @@ def panel_width(columns: Dim, widest: int, dtype: DType) -> int:
     return max(1, min(widest, -(-columns // half) * half))
 
 
-def _require_width(width: int) -> None:
+def require_width(width: int) -> None:
     if width < 1:
         raise ArgumentError(f"width {width} is not a number >= 1")
 
 
-def _in_panels(matrix: Array, width: int) -> Array:
+def in_panels(matrix: Array, width: int) -> Array:
     """[..., K, N] -> [..., ceil(N/width), K, width], filled up with zeros."""
     *lead, depth, columns = matrix.shape
     panels = -(-columns // width)
@@ -87,7 +87,7 @@ class PackPanels(Op):
         expect_inputs(1, types)
         (w,) = types
         require_product(w.dtype)
-        _require_width(self.width)
+        require_width(self.width)
         if w.rank < 2:
             raise ShapeError(f"{w} is not a matrix", help="w is [..., K, N], or [..., N, K] with transposed")
         depth, columns = w.shape[-2:] if not self.transposed else w.shape[:-3:-1]
@@ -96,7 +96,7 @@ class PackPanels(Op):
 
     def ref(self, *arrays: Array) -> Array:
         w = arrays[0].astype(accumulator(arrays[0].dtype), copy=False)
-        return _in_panels(np.swapaxes(w, -1, -2) if self.transposed else w, self.width)
+        return in_panels(np.swapaxes(w, -1, -2) if self.transposed else w, self.width)
 
 
 @dataclass(frozen=True)
@@ -137,12 +137,12 @@ class PanelMatMul(Op):
             return y.astype(arrays[0].dtype, copy=False)
 
 
-def _check_bias(types: Sequence[TensorType], dtype: DType, columns: Dim) -> None:
+def check_bias(types: Sequence[TensorType], dtype: DType, columns: Dim) -> None:
     if len(types) == 3 and types[2] != TensorType(dtype, (columns,)):
         raise ShapeError(f"bias is {types[2]}, the result has {columns} columns of {dtype}")
 
 
-def _with_bias(y: Array, arrays: Sequence[Array]) -> Array:
+def with_bias(y: Array, arrays: Sequence[Array]) -> Array:
     if len(arrays) == 3:
         y = y + arrays[2].astype(y.dtype, copy=False)
     return y.astype(arrays[0].dtype, copy=False)
@@ -169,7 +169,7 @@ class PackKernel(Op):
         expect_inputs(1, types)
         (w,) = types
         require_product(w.dtype)
-        _require_width(self.width)
+        require_width(self.width)
         if w.rank < 3:
             raise ShapeError(f"{w} is not [O, C/groups, *KERNEL]")
         outs, ins = w.shape[:2]
@@ -186,7 +186,7 @@ class PackKernel(Op):
         part, ins = w.shape[0] // self.groups, w.shape[1]
         w = w.reshape(self.groups, part, ins, math.prod(w.shape[2:]))
         matrix = np.transpose(w[..., ::-1], (0, 3, 1, 2)) if self.backward else np.transpose(w, (0, 3, 2, 1))
-        return _in_panels(matrix.reshape(self.groups, matrix.shape[1] * matrix.shape[2], matrix.shape[3]), self.width)
+        return in_panels(matrix.reshape(self.groups, matrix.shape[1] * matrix.shape[2], matrix.shape[3]), self.width)
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ class PanelConv(Op):
         if len(types) not in (2, 3):
             raise ArgumentError(f"it takes 2 or 3 inputs, {len(types)} were given")
         x, panels = types[:2]
-        _check_axes(x, self.kernel, self.stride, self.pad, self.dilation, self.sizes, self.spread)
+        check_axes(x, self.kernel, self.stride, self.pad, self.dilation, self.sizes, self.spread)
         same_dtype(x.with_dtype(accumulated(x.dtype)), panels)
         ins, outs = floordiv(x.shape[-1], self.groups), floordiv(self.channels, self.groups)
         width = panels.shape[-1]
@@ -226,12 +226,12 @@ class PanelConv(Op):
             self.groups, panel_count(outs, width), ins * math.prod(self.kernel), width)  # fmt: skip
         if not fits:
             raise ShapeError(f"{panels} does not hold {self.channels} channels of {self.groups} groups for {x}")
-        _check_bias(types, x.dtype, self.channels)
+        check_bias(types, x.dtype, self.channels)
         return x.with_shape((x.shape[0], *self.sizes, self.channels))
 
     def ref(self, *arrays: Array) -> Array:
         x, panels = arrays[0].astype(accumulator(arrays[0].dtype), copy=False), arrays[1]
-        room, sizes = _room(x, self.kernel, self.stride, self.pad, self.dilation, self.sizes, self.spread)
+        room, sizes = padded_room(x, self.kernel, self.stride, self.pad, self.dilation, self.sizes, self.spread)
         ins, outs = x.shape[-1] // self.groups, int(self.channels) // self.groups
         weight = from_panels(panels, outs).reshape(self.groups, *self.kernel, ins, outs)
         y = np.zeros((x.shape[0], *sizes, self.groups, outs), x.dtype)
@@ -239,10 +239,10 @@ class PanelConv(Op):
             for tap, window in taps(self.kernel, sizes, self.stride, self.dilation):
                 part = room[(slice(None), *window)].reshape(x.shape[0], *sizes, self.groups, 1, ins)
                 y += np.matmul(part, weight[(slice(None), *tap)])[..., 0, :]
-            return _with_bias(y.reshape(x.shape[0], *sizes, int(self.channels)), arrays)
+            return with_bias(y.reshape(x.shape[0], *sizes, int(self.channels)), arrays)
 
 
-def _check_axes(x: TensorType, *attributes: Sequence[object]) -> None:
+def check_axes(x: TensorType, *attributes: Sequence[object]) -> None:
     rank = len(attributes[0])
     if not 1 <= rank <= 3 or any(len(a) != rank for a in attributes):
         raise ArgumentError("its attributes are not of one number of spatial axes, 1 to 3")
@@ -252,7 +252,7 @@ def _check_axes(x: TensorType, *attributes: Sequence[object]) -> None:
         raise ShapeError(f"{x.dtype} is not a float")
 
 
-def _room(x: Array, kernel: Sequence[int], stride: Sequence[int], pad: Sequence[int], dilation: Sequence[int],
+def padded_room(x: Array, kernel: Sequence[int], stride: Sequence[int], pad: Sequence[int], dilation: Sequence[int],
           wanted: Sequence[Dim], spread: Sequence[int]) -> tuple[Array, tuple[int, ...]]:  # fmt: skip
     """x spread and moved by pad into the room that all windows reach, and the sizes of the result as numbers."""
     sizes = tuple(int(d) for d in wanted)
@@ -292,24 +292,24 @@ class ChannelConv(Op):
         if len(types) not in (2, 3):
             raise ArgumentError(f"it takes 2 or 3 inputs, {len(types)} were given")
         x, panels = types[:2]
-        _check_axes(x, self.kernel, self.stride, self.pad, self.dilation, self.sizes, self.spread)
+        check_axes(x, self.kernel, self.stride, self.pad, self.dilation, self.sizes, self.spread)
         same_dtype(x.with_dtype(accumulated(x.dtype)), panels)
         width = panels.shape[-1]
         if panels.rank != 4 or not isinstance(width, int) or panels.shape != (
                 1, panel_count(x.shape[-1], width), math.prod(self.kernel), width):  # fmt: skip
             raise ShapeError(f"{panels} does not hold one kernel for each channel of {x}")
-        _check_bias(types, x.dtype, x.shape[-1])
+        check_bias(types, x.dtype, x.shape[-1])
         return x.with_shape((x.shape[0], *self.sizes, x.shape[-1]))
 
     def ref(self, *arrays: Array) -> Array:
         x, panels = arrays[0].astype(accumulator(arrays[0].dtype), copy=False), arrays[1]
-        room, sizes = _room(x, self.kernel, self.stride, self.pad, self.dilation, self.sizes, self.spread)
+        room, sizes = padded_room(x, self.kernel, self.stride, self.pad, self.dilation, self.sizes, self.spread)
         weight = from_panels(panels, x.shape[-1])[0].reshape(*self.kernel, x.shape[-1])
         y = np.zeros((x.shape[0], *sizes, x.shape[-1]), x.dtype)
         with np.errstate(all="ignore"):
             for tap, window in taps(self.kernel, sizes, self.stride, self.dilation):
                 y += room[(slice(None), *window)] * weight[tap]
-            return _with_bias(y, arrays)
+            return with_bias(y, arrays)
 
 
 @dataclass(frozen=True)
@@ -336,7 +336,7 @@ class WeightGradLast(Op):
         expect_inputs(2, types)
         x, dy = types
         same_dtype(x, dy)
-        _check_axes(x, self.kernel, self.stride, self.pad, self.dilation)
+        check_axes(x, self.kernel, self.stride, self.pad, self.dilation)
         if dy.rank != x.rank or dy.shape[0] != x.shape[0]:
             raise ShapeError(f"dy is {dy}, x is {x}: another batch or number of axes")
         parts = tuple(floordiv(type.shape[-1], self.groups) for type in types)
@@ -347,7 +347,7 @@ class WeightGradLast(Op):
     def ref(self, *arrays: Array) -> Array:
         x, dy = (a.astype(accumulator(a.dtype), copy=False) for a in arrays)
         ones = (1,) * len(self.kernel)
-        room, sizes = _room(x, self.kernel, self.stride, self.pad, self.dilation, dy.shape[1:-1], ones)
+        room, sizes = padded_room(x, self.kernel, self.stride, self.pad, self.dilation, dy.shape[1:-1], ones)
         parts, count = (x.shape[-1] // self.groups, dy.shape[-1] // self.groups), math.prod((x.shape[0], *sizes))
         slope = np.moveaxis(dy.reshape(count, self.groups, parts[1]), 1, 0)
         dw = np.zeros((*self.kernel, parts[0], self.groups, parts[1]), x.dtype)

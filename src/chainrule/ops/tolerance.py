@@ -13,7 +13,7 @@ products of matrices and convolutions.
     D  dot             16u * S
     G  gradient        float64 against a 4-point stencil: see DIFFERENCE_STEP, GRADIENT_RTOL, GRADIENT_ATOL
     M  model           1e-5 of the largest output
-    W  Winograd        see winograd_bound
+    W  Winograd        16u * S; S is what op.magnitude gives: the sum of the sizes of all that the transforms add up
     X  other framework the bound times 2
 
 f16 and bf16 results are computed in f32 and rounded once: half a ULP of their own, and the f32 bound of the class.
@@ -38,7 +38,7 @@ PRECISION = {f32: 24, f64: 53, f16: 11, bf16: 8}
 
 CLASSES = ("E", "B", "T", "C", "R", "D", "W")
 ULPS = {"T": 2.0, "C": 4.0}
-UNITS = {"C": 4.0, "R": 8.0, "D": 16.0}
+UNITS = {"C": 4.0, "R": 8.0, "D": 16.0, "W": 16.0}
 OTHER_FRAMEWORK = 2.0
 MODEL_RTOL = 1e-5
 
@@ -56,11 +56,6 @@ ANGULAR = frozenset({"sin", "cos", "tan"})
 # Which of -0 and 0 these give depends on the order of comparison, and is not promised.
 UNSIGNED_ZERO = frozenset({"maximum", "minimum", "amax", "amin", "max_pool", "adaptive_max_pool", "global_max_pool",
                            "scatter_max", "scatter_min", "segment_max", "segment_min", "sort", "top_k"})  # fmt: skip
-
-# Largest error seen over max|y| at 256 channels, in units of u (5.8e-7 and 2.7e-6 with the points +-1/sqrt2, +-sqrt2),
-# doubled: by the tile's size.
-WINOGRAD_UNITS = {2: 20.0, 4: 90.0}
-
 
 @runtime_checkable
 class Scaled(Protocol):
@@ -174,7 +169,7 @@ def allowed_error(op: Op, arrays: Sequence[Array], index: int, y64: Array, dtype
             case "C":
                 scale = _scale(op, arrays, index, y64)
                 bound = np.maximum(ULPS["C"] * ulp(y64, core), UNITS["C"] * UNIT[core] * scale)
-            case "R" | "D":
+            case "R" | "D" | "W":
                 bound = UNITS[op.tolerance] * UNIT[core] * _scale(op, arrays, index, y64) + LEAST[core]
             case _:
                 raise AssertionError(f"{op.name}: class {op.tolerance} has no bound by op")
@@ -215,11 +210,6 @@ def ulp(y64: Array, dtype: DType) -> Array:
     _, exponent = np.frexp(np.where(np.isfinite(y64), y64, 0.0))
     exponent = np.where(y64 == 0, LEAST_EXPONENT[dtype], np.maximum(exponent - 1, LEAST_EXPONENT[dtype]))
     return np.ldexp(1.0, exponent - PRECISION[dtype] + 1)
-
-
-def winograd_bound(y64: Array, tile: int, dtype: DType) -> Array:
-    """The largest absolute error of a convolution by Winograd's F(tile x tile, 3x3): relative to the largest output."""
-    return np.full(y64.shape, WINOGRAD_UNITS[tile] * UNIT[dtype] * float(np.max(np.abs(y64), initial=0.0)))
 
 
 def models_agree(y: Array, y64: Array, factor: float = 1.0) -> Verdict:

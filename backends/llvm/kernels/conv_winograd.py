@@ -1,0 +1,386 @@
+"""Convolution by Winograd's tiles: transform tiles of pixels, multiply them by transformed weights, transform back.
+
+    1. inputs: for a vector of channels, the pixels under a block of tiles go to a padded strip; each tile is
+       transformed from there, axis by axis, and its numbers go to one row of each of the (m + r - 1)^2 matrices.
+    2. products: each matrix [tiles, channels] times its matrix of weights, with the register tile of matmul_tile.py.
+    3. outputs: a vector of output channels of each tile is transformed back, gets its bias, runs through the epilogue
+       (and a pool whose windows lie inside a tile) and is stored.
+
+Where the weights are small, one parallel iteration runs all three on a block of tiles whose matrices fit the
+second-level cache (on the stack). Where they are large they must be read once, not once per block: then the matrices of
+all tiles are temporaries and the steps are kernels of their own, split by rows of tiles, by matrices and panels, and by
+rows of tiles again. An axis that is not transformed (the depth of C3D's kernels) is summed tap by tap in the products.
+
+Measured on one Zen 4 core: see benchmarks/conv.py; the products run at 97 % of the multiplier's peak and are 85 to 90 %
+of the time.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from chainrule.backends.llvm.kernels.conv import combined, pool_behind
+from chainrule.backends.llvm.kernels.conv_winograd_product import Products
+from chainrule.backends.llvm.kernels.conv_winograd_shape import Plan, Tiling, plan, reach, tiling
+from chainrule.backends.llvm.kernels.pack import spread_loop
+from chainrule.backends.llvm.kernels.region import Kernel, KernelCall, Region, Temp, refuse
+from chainrule.backends.llvm.kernels.winograd_lines import from_inputs, to_outputs
+from chainrule.backends.llvm.target import Target
+from chainrule.backends.loops import Buffer, Builder, Int, as_int, ceil_div, imax, imin
+from chainrule.backends.loops import Value as LoopValue
+from chainrule.ir.dims import Dim, as_dim, dim_product, floordiv
+from chainrule.ir.graph import Input, Value
+from chainrule.ir.types import TensorType
+from chainrule.ops.lowered import PoolLast
+from chainrule.ops.lowered_winograd import WinogradConv
+from chainrule.ops.toom_cook import short_convolution
+
+
+def winograd_conv(region: Region, target: Target) -> list[KernelCall]:
+    """One kernel for blocks of tiles, or one each for inputs, products and outputs."""
+    anchor = region.anchor
+    assert anchor is not None and isinstance(anchor.op, WinogradConv)
+    shape = (*(1,) * (3 - len(anchor.op.kernel)), *anchor.op.tile)
+    if shape[0] > 1 or (shape[1] == 1 and len(shape) - len(anchor.op.tile) < 2) or shape[2] == 1:
+        raise refuse(region, f"tiles of {anchor.op.tile} outputs have no kernel")
+    kernel = _kernel(region, target, anchor, "winograd")
+    t = tiling(kernel, anchor)
+    cut = plan(t)
+    why = f"F({_by(t.tile)}, {_by(t.kernel)}), blocks of {cut.rows}x{cut.columns} tiles"
+    if not cut.whole:
+        _blocks(kernel, anchor, t, cut, target)
+        return [kernel.built(why)]
+    return _in_steps(region, target, anchor, cut, why)
+
+
+def takes_pool_in_tiles(conv: Value, pool: Value) -> bool:
+    """True when a Winograd convolution can pool its tiles: windows side by side inside a tile, none cut by a border."""
+    op = pool.op
+    if not isinstance(conv.op, WinogradConv) or not isinstance(op, PoolLast) or op.window != op.stride:
+        return False
+    if any(op.pad) or any(d != 1 for d in op.dilation) or len(op.window) > 2:
+        return False
+    if any(m % w for m, w in zip(conv.op.tile, op.window, strict=True)):
+        return False
+    even = all(isinstance(n, int) and n % w == 0 for n, w in zip(conv.shape[1:-1], op.window, strict=True))
+    return even or not op.ceil_mode
+
+
+def _by(numbers: Sequence[int]) -> str:
+    return "x".join(str(n) for n in numbers)
+
+
+def _kernel(region: Region, target: Target, anchor: Value, name: str) -> Kernel:
+    """A kernel of the region, in which every input is seen in its own shape."""
+    return Kernel(region, target, f"{name}_{region.name}"[:80])
+
+
+def _blocks(kernel: Kernel, anchor: Value, t: Tiling, cut: Plan, target: Target) -> None:
+    """All three steps, block by block."""
+    k, tiles = kernel.k, cut.rows * cut.columns
+    left = k.scratch("v", t.dtype, (t.matrices, tiles | 1, t.row))
+    right = k.scratch("m", t.dtype, (t.matrices, tiles | 1, t.out_row))
+    inputs, outputs = _Inputs(kernel, anchor, t, cut, left), _Outputs(kernel, anchor, t, cut, right)
+    products = Products(kernel, anchor, t, target, left, right, tiles)
+    k.flops = math.prod(t.sizes, start=2 * t.batch * t.channels * t.outs) * math.prod(t.kernel)
+    with spread_loop(k, (t.batch, *_grid(t, cut))) as (batch, plane, block, segment):
+        area = _area(t, cut, (batch, plane, block, segment), as_int(0))
+        inputs.write(area, as_int(0), as_int(t.vectors))
+        with k.loop("t", 0, t.matrices) as matrix, k.loop("p", 0, t.panels) as panel:
+            products.write(matrix, panel, as_int(0), as_int(0), as_int(tiles))
+        outputs.write(area)
+
+
+def _in_steps(region: Region, target: Target, anchor: Value, cut: Plan, why: str) -> list[KernelCall]:
+    """A kernel for each step, on temporaries that hold the matrices of all tiles."""
+    op, x = anchor.op, anchor.inputs[0]
+    assert isinstance(op, WinogradConv)
+    first, second, third = (_kernel(region, target, anchor, f"winograd_{n}") for n in ("in", "mul", "out"))
+    t = tiling(first, anchor)
+    across = [floordiv(as_dim(n) + m - 1, m) for n, m in zip(op.sizes[-2:], op.tile[-2:], strict=True)]
+    depth: Sequence[Dim] = x.shape[1:-3] if t.rank == 3 else ()
+    places = dim_product((x.shape[0], *depth, *across))
+    made = dim_product((x.shape[0], *(op.sizes[:-2] if t.rank == 3 else ()), *across))
+    before = Temp(TensorType(t.dtype, (t.matrices, _odd(places), t.row)))
+    after = Temp(TensorType(t.dtype, (t.matrices, _odd(made), t.out_row)))
+    flops = math.prod(t.sizes, start=2 * t.batch * t.channels * t.outs) * math.prod(t.kernel)
+
+    seen = replace(t, sizes=(t.image[0], *t.sizes[1:]), pad=(0, *t.pad[1:]), kernel=(1, *t.kernel[1:]))
+    inputs = _Inputs(first, anchor, seen, cut, first.temp(before, mode="w"))
+    first.k.flops = t.batch * math.prod(seen.counts) * (t.matrices * 8 * t.row)
+    with spread_loop(first.k, (t.batch, *_grid(seen, cut), as_int(t.vectors))) as (*place, vector):
+        inputs.write(_area(seen, cut, place, None), vector, as_int(1))
+
+    t = tiling(second, anchor)
+    products = Products(second, anchor, t, target, second.temp(before, mode="r"), second.temp(after, mode="w"))
+    second.k.flops = flops
+    products.all_tiles()
+
+    t = tiling(third, anchor)
+    outputs = _Outputs(third, anchor, t, cut, third.temp(after, mode="r"))
+    third.k.flops = t.batch * math.prod(t.counts) * (t.matrices * 8 * t.out_row)
+    with spread_loop(third.k, (t.batch, *_grid(t, cut))) as place:
+        outputs.write(_area(t, cut, place, None))
+    return [first.built(why), second.built(products.text), third.built(why)]
+
+
+def _odd(count: Dim) -> Dim:
+    """The next odd number."""
+    return floordiv(as_dim(count), 2) * 2 + 1
+
+
+def _grid(t: Tiling, cut: Plan) -> tuple[Int, Int, Int]:
+    """Planes, and blocks of tiles along the other axes."""
+    planes, high, wide = t.counts
+    return planes, ceil_div(high, cut.rows), ceil_div(wide, cut.columns)
+
+
+@dataclass(frozen=True)
+class _Area:
+    """A block of tiles of a plane of an image. rows, columns: how many there are; start: the matrices' row of the
+    first, pitch: rows from one row of tiles to the next."""
+
+    batch: Int
+    plane: Int
+    top: Int
+    side: Int
+    rows: Int
+    columns: Int
+    start: Int
+    pitch: Int
+
+
+def _area(t: Tiling, cut: Plan, place: Sequence[Int], start: Int | None) -> _Area:
+    """The block at a place of the grid. start: of its rows in the matrices; None where these hold all tiles."""
+    batch, plane, block, segment = place
+    planes, high, wide = t.counts
+    top, side = block * cut.rows, segment * cut.columns
+    rows, columns = _left(high, top, cut.rows), _left(wide, side, cut.columns)
+    if start is not None:
+        return _Area(batch, plane, top, side, rows, columns, start, as_int(cut.columns))
+    return _Area(batch, plane, top, side, rows, columns, ((batch * planes + plane) * high + top) * wide + side, wide)
+
+
+def _left(count: Int, first: Int, most: int) -> Int:
+    if count.is_const and count.const % most == 0:
+        return as_int(most)
+    return imin(most, count - first)
+
+
+@dataclass
+class _Inputs:
+    """The transform of pixels. matrices: [products, tiles, row], where it goes."""
+
+    kernel: Kernel
+    anchor: Value
+    t: Tiling
+    cut: Plan
+    matrices: Buffer
+    strip: Buffer = field(init=False)
+    patch: Buffer = field(init=False)
+
+    def __post_init__(self) -> None:
+        t, k = self.t, self.kernel.k
+        rows, columns = reach(t, self.cut.rows, self.cut.columns)
+        self.strip = k.scratch("strip", t.dtype, (rows, columns * t.lanes))
+        self.patch = k.scratch("patch", t.dtype, (t.products[1], t.products[2] * t.lanes))
+
+    def write(self, area: _Area, first: Int, count: Int) -> None:
+        """The tiles of a block, `count` vectors of channels from `first` on."""
+        k = self.kernel.k
+        with _loop(k, "c", count) as c:
+            vector = first + c
+            self._fill(area, vector)
+            with _loop(k, "ty", area.rows) as y, _loop(k, "tx", area.columns) as x:
+                self._tile(y, x, area.start + y * area.pitch + x, vector * self.t.lanes)
+
+    def _fill(self, area: _Area, vector: Int) -> None:
+        """Copies the pixels under a block to the strip, with zeros around the image."""
+        t, k = self.t, self.kernel.k
+        top, side = area.top * t.tile[1] - t.pad[1], area.side * t.tile[2] - t.pad[2]
+        used, room = area.rows * t.tile[1] + t.kernel[1] - 1, self.strip.shape[1] // t.lanes
+        left = imin(imax(0, 0 - side), room)
+        start = imax(0, side)
+        count = imax(0, imin(t.image[2] - start, room - left))
+        with k.loop("sy", 0, used) as y:
+            source = top + y
+            with k.when(k.and_(k.cmp("ge", source, 0), k.cmp("lt", source, t.image[1]))):
+                self._zeros(y, as_int(0), left)
+                with k.loop("px", 0, count) as x:
+                    pixel = (area.batch, *t.outer((area.plane, source, start + x)))
+                    k.store(self.strip, (y, (left + x) * t.lanes), self._read(pixel, vector))
+                self._zeros(y, left + count, room)
+            with k.otherwise():
+                self._zeros(y, as_int(0), room)
+
+    def _zeros(self, y: Int, start: Int, stop: Int) -> None:
+        k, t = self.kernel.k, self.t
+        if start.is_const and stop.is_const and start.const >= stop.const:
+            return
+        with k.loop("z", start, stop) as x:
+            k.store(self.strip, (y, x * t.lanes), k.const(0, t.dtype, t.lanes))
+
+    def _read(self, pixel: Sequence[Int], vector: Int) -> LoopValue:
+        """A vector of a pixel's channels, zeros behind the last."""
+        t, kernel, k = self.t, self.kernel, self.kernel.k
+        x = self.anchor.inputs[0]
+        mask = None if t.channels % t.lanes == 0 else t.channels - vector * t.lanes
+        found = kernel.read(x, (*pixel, vector * t.lanes), t.lanes, mask) if isinstance(x.op, Input) else (
+            kernel.number(x))  # fmt: skip
+        # One number for all channels: what it adds behind the last meets weights of zero, or is not read.
+        return k.cast(kernel.fit(found, t.lanes), t.dtype)
+
+    def _tile(self, y: Int, x: Int, row: Int, column: Int) -> None:
+        """Transforms one tile along its rows, then along its columns."""
+        t, k, lanes = self.t, self.kernel.k, self.t.lanes
+        high, wide = t.products[1:]
+        across = short_convolution(t.tile[2], t.kernel[2]).inputs
+
+        def line(source: Int) -> list[LoopValue]:
+            pixels = [k.load(self.strip, (source, (x * t.tile[2] + j) * lanes), lanes) for j in range(wide)]
+            return from_inputs(k, across, pixels)
+
+        if high == 1:
+            for j, value in enumerate(line(y)):
+                k.store(self.matrices, (j, row, column), value)
+            return
+        with k.loop("r", 0, high) as r:
+            for j, value in enumerate(line(y * t.tile[1] + r)):
+                k.store(self.patch, (r, j * lanes), value)
+        down = short_convolution(t.tile[1], t.kernel[1]).inputs
+        with k.loop("j", 0, wide) as j:
+            values = [k.load(self.patch, (i, j * lanes), lanes) for i in range(high)]
+            for i, value in enumerate(from_inputs(k, down, values)):
+                k.store(self.matrices, (j + i * wide, row, column), value)
+
+
+@dataclass
+class _Outputs:
+    """The transform back. matrices: [products, tiles, out_row]."""
+
+    kernel: Kernel
+    anchor: Value
+    t: Tiling
+    cut: Plan
+    matrices: Buffer
+    patch: Buffer = field(init=False)
+    pool: Value | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        t = self.t
+        self.pool = pool_behind(self.kernel.region, self.anchor)
+        self.patch = self.kernel.k.scratch("sums", t.dtype, (t.tile[1], t.products[2] * t.lanes))
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """Rows and columns of the pool's windows."""
+        if self.pool is None:
+            return 1, 1
+        assert isinstance(self.pool.op, PoolLast)
+        return (1, *self.pool.op.window)[-2], self.pool.op.window[-1]
+
+    def write(self, area: _Area) -> None:
+        """All outputs of a block."""
+        k, t = self.kernel.k, self.t
+        whole, rest = divmod(t.outs, t.lanes)
+
+        def tiles(column: Int, mask: int | None) -> None:
+            with _loop(k, "ty", area.rows) as y, _loop(k, "tx", area.columns) as x:
+                place = (area.batch, area.plane, area.top + y, area.side + x)
+                self._tile(place, area.start + y * area.pitch + x, column, mask)
+
+        if whole:
+            with _loop(k, "o", as_int(whole)) as o:
+                tiles(o * t.lanes, None)
+        if rest:
+            tiles(as_int(whole * t.lanes), rest)
+
+    def _tile(self, place: tuple[Int, Int, Int, Int], row: Int, column: Int, mask: int | None) -> None:
+        """Transforms one tile along its columns, then along its rows, stored one by one (a pool's in pairs)."""
+        t, k, lanes = self.t, self.kernel.k, self.t.lanes
+        high, wide = t.products[1:]
+        across = short_convolution(t.tile[2], t.kernel[2]).outputs
+        if high == 1:
+            line = to_outputs(k, across, [k.load(self.matrices, (j, row, column), lanes) for j in range(wide)])
+            self._store(place, as_int(0), [line], column, mask)
+            return
+        down = short_convolution(t.tile[1], t.kernel[1]).outputs
+        with k.loop("j", 0, wide) as j:
+            values = [k.load(self.matrices, (j + i * wide, row, column), lanes) for i in range(high)]
+            for i, value in enumerate(to_outputs(k, down, values)):
+                k.store(self.patch, (i, j * lanes), value)
+        step = self.window[0]
+        with _loop(k, "i", as_int(t.tile[1] // step)) as i:
+            lines = [[k.load(self.patch, (i * step + r, j * lanes), lanes) for j in range(wide)] for r in range(step)]
+            self._store(place, i, [to_outputs(k, across, line) for line in lines], column, mask)
+
+    def _store(self, place: tuple[Int, Int, Int, Int], i: Int, lines: Sequence[Sequence[LoopValue]], column: Int,
+               mask: int | None) -> None:  # fmt: skip
+        """The outputs that lie in the image. i: row of the tile, or of its windows; lines: the row, or a window's."""
+        t, k = self.t, self.kernel.k
+        batch, plane, ty, tx = place
+        high, wide = self.window
+        y = ty * (t.tile[1] // high) + i
+        rows, columns = t.sizes[1] // high, t.sizes[2] // wide
+
+        with _where(k, y, rows, _even(t.sizes[1], t.tile[1])):
+            for j in range(t.tile[2] // wide):
+                x = tx * (t.tile[2] // wide) + j
+                with _where(k, x, columns, (j == 0 and wide == 1) or _even(t.sizes[2], t.tile[2])):
+                    window = [line[j * wide : (j + 1) * wide] for line in lines]
+                    self._pixel((batch, plane, y, x), window, column, mask)
+
+    def _pixel(self, at: tuple[Int, Int, Int, Int], window: Sequence[Sequence[LoopValue]], column: Int,
+               mask: int | None) -> None:  # fmt: skip
+        """One output, or the pool of a window of them. at: image, plane, row and column."""
+        t, lanes = self.t, self.t.lanes
+        batch, plane, y, x = at
+        place = (batch, *t.outer((plane, y, x)), column)
+        if self.pool is None:
+            known = {self.anchor: self._finished(window[0][0], column, mask)}
+            self.kernel.write(place, known, lanes, mask)
+            return
+        high, wide = self.window
+        inputs: list[LoopValue] = []
+        for dy, dx in itertools.product(range(high), range(wide)):
+            index = (batch, *t.outer((plane, y * high + dy, x * wide + dx)), column)
+            known = {self.anchor: self._finished(window[dy][dx], column, mask)}
+            inputs.append(self.kernel.read(self.pool.inputs[0], index, lanes, mask, known))
+        self.kernel.write(place, {self.pool: combined(self.kernel.k, self.pool, inputs)}, lanes, mask)
+
+    def _finished(self, value: LoopValue, column: Int, mask: int | None) -> LoopValue:
+        """The convolution's own result: with its bias, rounded to its element type."""
+        k = self.kernel.k
+        if len(self.anchor.inputs) == 3:
+            bias = self.kernel.read(self.anchor.inputs[2], (column,), value.lanes, mask)
+            value = k.add(value, self.kernel.fit(bias, value.lanes))
+        return k.cast(value, self.anchor.tensor.dtype)
+
+
+def _even(size: Int, tile: int) -> bool:
+    """True where the last tile is whole."""
+    return size.is_const and size.const % tile == 0
+
+
+@contextmanager
+def _where(k: Builder, at: Int, end: Int, always: bool) -> Iterator[None]:
+    """The body where a place lies before the end; always: it certainly does."""
+    if always:
+        yield
+        return
+    with k.when(k.cmp("lt", at, end)):
+        yield
+
+
+@contextmanager
+def _loop(k: Builder, name: str, count: Int) -> Iterator[Int]:
+    """A loop, or just its body where it runs once."""
+    if count.is_const and count.const == 1:
+        yield as_int(0)
+        return
+    with k.loop(name, 0, count) as i:
+        yield i

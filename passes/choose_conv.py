@@ -1,0 +1,159 @@
+"""How each convolution is computed, and why: the one place where it is decided.
+
+The estimate is in multiply-adds of the processor at its peak, to which everything else is brought: the products
+themselves, the numbers that Winograd's transforms move, and the bytes of weights that come from memory at each call.
+Sizes and attributes alone decide, never the number of threads or the machine, so that results have the same bits
+everywhere. Named sizes count as 1 image, and as an image side of UNKNOWN_SIDE.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from chainrule.errors import ArgumentError
+from chainrule.ir.dims import Dim
+from chainrule.ir.graph import Value
+from chainrule.ir.types import f32
+from chainrule.ops.basic import Full
+from chainrule.ops.conv import Conv, ConvTranspose, kernel_of
+from chainrule.ops.lowered_winograd import products_of
+from chainrule.ops.toom_cook import has_points
+
+Way = Literal["channels", "product", "panels", "winograd"]
+WINOGRAD = ("auto", "never", "2", "4")  # what the layout pass takes: chosen here, not at all, or tiles of one size
+
+UNKNOWN_SIDE = 28
+# Measured on one Zen 5 core, where 130 multiply-adds take as long as one number's way into or out of 16 matrices:
+TRANSFORM = 6.0  # multiply-adds in the time in which a number of a transformed tile is made, or read back
+STEP = 8  # steps of depth that storing a register tile costs
+BYTE = 2.5  # multiply-adds in the time in which a byte comes from memory
+HIDDEN = 0.75  # the part of the memory's time that the products hide
+LEAST_WORK = 2**21  # multiply-adds: of less, tiles save no more than ten microseconds
+GAIN = 0.85  # an estimate of at most this share of direct sums is worth the digits that tiles lose
+
+
+@dataclass(frozen=True)
+class Choice:
+    """way: how; why: the reason, for people; tile: outputs of a tile along each axis, for Winograd."""
+
+    way: Way
+    why: str
+    tile: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """A convolution of stride 1 as numbers."""
+
+    images: int
+    sizes: tuple[int, ...]
+    kernel: tuple[int, ...]
+    ins: int
+    outs: int
+
+    @property
+    def work(self) -> int:
+        """Multiply-adds of direct sums."""
+        return self.images * math.prod(self.sizes) * math.prod(self.kernel) * self.ins * self.outs
+
+
+def require_winograd(option: str) -> None:
+    """Raises ArgumentError unless it is a value of the layout pass's option."""
+    if option not in WINOGRAD:
+        raise ArgumentError(f"winograd is {option!r}", help="use one of " + ", ".join(WINOGRAD))
+
+
+def choose(node: Value, op: Conv | ConvTranspose, winograd: str = "auto") -> Choice:
+    """How a convolution, or a transposed one, is computed, and why. winograd: see WINOGRAD."""
+    ins, outs, kernel = node.inputs[0].shape[1], node.shape[1], kernel_of(node.inputs[1].tensor)
+    if op.groups > 1 and op.groups == ins == outs:
+        return Choice("channels", "each output channel sees one of the input")
+    one = all(k == 1 for k in kernel) and all(s == 1 for s in op.stride)
+    if isinstance(op, Conv) and one and not any(op.pad) and op.groups == 1 and node.dtype.bits >= 32:
+        # Half precision keeps its bias before the one rounding, which a product with a sum behind would not.
+        return Choice("product", "one tap at stride 1")
+    refusal = _refusal(node, op, kernel, winograd)
+    if refusal:
+        return Choice("panels", refusal)
+    assert isinstance(ins, int) and isinstance(outs, int)
+    sizes = tuple(_known(n, UNKNOWN_SIDE) for n in node.shape[2:])
+    return _cheapest(_Sizes(_known(node.shape[0], 1), sizes, kernel, ins, outs), winograd)
+
+
+def _known(size: Dim, otherwise: int) -> int:
+    return size if isinstance(size, int) else otherwise
+
+
+def _refusal(node: Value, op: Conv | ConvTranspose, kernel: Sequence[int], winograd: str) -> str:
+    """Why Winograd's tiles cannot make a convolution; "" where they can."""
+    x, w = node.inputs[:2]
+    checks = (
+        (winograd == "never", "direct sums, as strict precision asks"),
+        (op.groups > 1, "groups: no tiles"),
+        (any(s > 1 for s in op.stride), "stride: direct sums"),
+        (any(d > 1 for d in op.dilation), "dilation: direct sums"),
+        (node.dtype != f32, f"{node.dtype}: direct sums"),
+        (not list(_tiles(kernel, winograd)), "a kernel without tiles: direct sums"),
+        (not all(isinstance(n, int) and n > 0 for n in (*w.shape[:2],)), "channels not known: direct sums"),
+        (isinstance(x.op, Full), "an image of one number: direct sums"),
+        (0 in node.shape or 0 in x.shape, "nothing to do"),
+    )
+    return next((reason for holds, reason in checks if holds), "")
+
+
+def _tiles(kernel: Sequence[int], winograd: str) -> Iterator[tuple[int, ...]]:
+    """The tiles that there are kernels for: squares of the last two axes, a third axis tap by tap."""
+    rank = len(kernel)
+    square = kernel[-2:] if rank > 1 else kernel
+    if len(set(square)) > 1 or square[0] not in (3, 5):
+        return
+    for m in (2, 4):
+        if winograd in ("auto", str(m)) and has_points(m, square[0]):
+            yield (1,) * (rank - len(square)) + (m,) * len(square)
+
+
+def _cheapest(s: _Sizes, winograd: str) -> Choice:
+    """The cheapest tile, or direct sums where no tile gains enough."""
+    if winograd == "auto" and s.work < LEAST_WORK:
+        return Choice("panels", "too little work for tiles")
+    direct = _direct(s)
+    costs = {tile: _transformed(s, tile) for tile in _tiles(s.kernel, winograd)}
+    tile, cost = min(costs.items(), key=lambda entry: entry[1])
+    share = f"F({_by(tile)}, {_by(s.kernel)}) at {cost / direct:.2f} of direct sums"
+    if winograd == "auto" and cost > GAIN * direct:
+        return Choice("panels", f"{share}: too little gained")
+    return Choice("winograd", share, tile)
+
+
+def _by(numbers: Sequence[int]) -> str:
+    return "x".join(str(n) for n in numbers)
+
+
+def _direct(s: _Sizes) -> float:
+    """Multiply-adds of direct sums, and the weights' way from memory."""
+    taps = math.prod(s.kernel)
+    work = s.images * math.prod(s.sizes) * taps * s.ins * _rounded(s.outs)
+    return _with_memory(work, 4 * taps * s.ins * s.outs)
+
+
+def _transformed(s: _Sizes, tile: Sequence[int]) -> float:
+    """The same of Winograd's products, with the transforms."""
+    matrices = math.prod(products_of(tile, s.kernel))
+    direct = math.prod(k for m, k in zip(tile, s.kernel, strict=True) if m == 1)
+    tiles = s.images * math.prod(-(-n // m) for n, m in zip(s.sizes, tile, strict=True))
+    work = tiles * matrices * (direct * s.ins + STEP) * _rounded(s.outs)
+    moved = tiles * matrices * (s.ins + s.outs) * TRANSFORM
+    return _with_memory(work, 4 * matrices * direct * s.ins * s.outs) + moved
+
+
+def _with_memory(work: float, weights: float) -> float:
+    """The longer of products and memory, and what does not overlap of the shorter."""
+    memory = weights * BYTE
+    return max(work, memory) + (1 - HIDDEN) * min(work, memory)
+
+
+def _rounded(outs: int) -> int:
+    return -(-outs // 8) * 8
