@@ -17,6 +17,8 @@ from chainrule.backends.onnx.importing import (
     readers_positions,
     readers_quantised,
     readers_recurrent,
+    readers_resize,
+    readers_sampling,
     readers_signal,
     readers_windows,
 )
@@ -294,6 +296,8 @@ READERS: Mapping[str, Reader] = {
     **readers_positions.READERS,
     **readers_quantised.READERS,
     **readers_recurrent.READERS,
+    **readers_resize.READERS,
+    **readers_sampling.READERS,
     **readers_signal.READERS,
     **readers_windows.READERS,
     "Constant": known_constant, "Identity": identity, "Dropout": dropout, "Flatten": flatten,

@@ -1,12 +1,10 @@
-"""ONNX ops on images that chainrule has no op for: windows, pools, norms, blocks, resizing."""
+"""ONNX ops on images that chainrule has no op for: convolutions, norms, blocks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import numpy as np
-
-from chainrule.backends.onnx.node import Entry, Given, shortest
+from chainrule.backends.onnx.node import Entry, Given
 from chainrule.errors import ModelError, NotSupported
 from chainrule.ir.dims import Dim, DimExpr, dim_product
 from chainrule.ir.graph import Value
@@ -19,7 +17,6 @@ from chainrule.ops.compare import eq
 from chainrule.ops.conv import conv, conv_transpose, same_pads
 from chainrule.ops.norm import batch_norm, batch_norm_training, group_norm, lp_normalize, standardised
 from chainrule.ops.pool import avg_pool
-from chainrule.ops.resize import resize
 from chainrule.ops.transcendental import pow
 
 Read = Value | Entry | tuple[Value | Entry | None, ...]  # an Entry carries what is known of it
@@ -179,34 +176,10 @@ def space_to_depth(given: Given) -> Read:
     return sh.reshape(apart, (n, c * b * b, h // b, w // b))
 
 
-def resized(given: Given) -> Read:
-    """Nearest and linear, by scales or sizes; others are refused."""
-    x, mode = given.value(0), given.word("mode", "nearest")
-    if given.op_type == "Upsample" or given.opset < 11:
-        scales = [float(s) for s in given.content(1).reshape(-1).tolist()]
-        return resize(x, None, scales, "nearest" if mode == "nearest" else "linear", "asymmetric", "floor")
-    refused = [n for n in ("antialias", "exclude_outside") if given.whole(n, 0)]
-    axes = given.vector("axes") or tuple(range(x.rank))
-    if mode == "cubic" or refused or given.word("keep_aspect_ratio_policy", "stretch") != "stretch":
-        raise NotSupported(f"Resize: {', '.join([mode, *refused])} is not built", help="nearest and linear are")
-    coordinates = given.word("coordinate_transformation_mode", "half_pixel")
-    rounding = given.word("nearest_mode", "round_prefer_floor")
-    if given.has(3):
-        wanted, sizes = given.dims(3), list(x.shape)
-        for axis, size in zip(axes, wanted, strict=True):
-            sizes[axis] = size
-        return resize(x, sizes, None, mode, coordinates, rounding)
-    factors = [1.0] * x.rank
-    for axis, scale in zip(axes, given.content(2).reshape(-1).tolist(), strict=True):
-        factors[axis] = shortest(np.float32(scale))
-    return resize(x, None, factors, mode, coordinates, rounding)
-
-
 READERS: Mapping[str, Reader] = {
     "GlobalAveragePool": global_pool(red.mean), "GlobalMaxPool": global_pool(red.amax), "Conv": convolution,
     "ConvTranspose": transposed_convolution, "BatchNormalization": normalisation,
     "GroupNormalization": grouped_normalisation,
     "LRN": local_response, "LayerNormalization": layer_normalisation, "MeanVarianceNormalization": mean_variance,
     "LpNormalization": lp_normalisation, "DepthToSpace": depth_to_space, "SpaceToDepth": space_to_depth,
-    "Resize": resized, "Upsample": resized,
 }  # fmt: skip

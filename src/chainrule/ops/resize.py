@@ -170,7 +170,7 @@ def _number(value: Dim | float) -> Value:
     return constant(value, f64) if isinstance(value, int | float) else scalar_like(value, constant(0.0, f64))
 
 
-def _scaled(dim: Dim, scale: float) -> Dim:
+def scaled(dim: Dim, scale: float) -> Dim:
     """floor(dim * scale); of a symbolic size when the scale is a simple fraction."""
     if isinstance(dim, int):
         return math.floor(dim * scale)
@@ -194,7 +194,7 @@ def resize(x: Value, sizes: Sequence[Dim] | None = None, scales: Sequence[float]
         if len(scales) != x.rank or any(not (math.isfinite(s) and s > 0) for s in scales):
             raise ArgumentError(f"resize: the scales {tuple(scales)} do not fit {x.tensor}",
                                 help="give one positive number for every axis, batch and channels too")  # fmt: skip
-        sizes = [_scaled(d, s) for d, s in zip(x.shape, scales, strict=True)]
+        sizes = [scaled(d, s) for d, s in zip(x.shape, scales, strict=True)]
     factors = tuple(float(s) for s in scales) if scales is not None else (0.0,) * len(sizes or ())
     return build(Resize(tuple(as_dim(s) for s in sizes or ()), factors, mode, coordinates, rounding), x)
 
