@@ -15,6 +15,7 @@ from chainrule.passes.decompose import Decompose
 from chainrule.passes.fold import FoldConstants
 from chainrule.passes.fold_norm import FoldNorm
 from chainrule.passes.fuse import FuseRegions
+from chainrule.passes.fuse_attention import FuseAttention
 from chainrule.passes.hoist_invariants import HoistInvariants, MarkFixed
 from chainrule.passes.layout import ChannelsLast
 from chainrule.passes.lower_conv import LowerConv
@@ -42,6 +43,6 @@ def pipeline(target: Target | None = None, name: str = "default") -> Pipeline:
             return Pipeline(name, (Decompose(keeps), LowerConv(keeps)))
         case _:
             raise ArgumentError(f"there is no pipeline {name!r}", help="use one of " + ", ".join(NAMES))
-    last = (LowerConv(keeps), PackWeights(tiles), algebra[0], HoistInvariants(), FuseRegions(ANCHORS))
+    last = (LowerConv(keeps), PackWeights(tiles), algebra[0], HoistInvariants(), FuseAttention(), FuseRegions(ANCHORS))
     first = (TrimBodies(), MarkFixed(), algebra[0], FoldConstants())
     return Pipeline(name, (*first, Decompose(keeps), FoldConstants(), *algebra, *layout, *last))

@@ -22,7 +22,7 @@ from chainrule.ir.types import DType, TensorType, TupleType, f32
 from chainrule.ops.basic import Constant, Full, Fuse, SizeOf
 from chainrule.ops.elementwise import Elementwise
 from chainrule.ops.ranges import Iota
-from chainrule.ops.shaping import Expand
+from chainrule.ops.shaping import Expand, Reshape, Slice, Transpose
 from chainrule.passes.fold import scalar_of
 
 LANES = 16  # the logical vector; the target's registers decide how many machine vectors that is
@@ -59,7 +59,8 @@ def region_of(node: Value) -> Region:
         body = _body_of(node, inputs)
     light = Elementwise | Expand | Iota | Input | Get
     heavy = [n for n in body.nodes if not isinstance(n.op, light) and not is_number(n)]
-    return Region(node, body, heavy[0] if heavy else None)
+    anchors = [n for n in heavy if not isinstance(n.op, Reshape | Transpose | Slice)]  # beside one, these are its views
+    return Region(node, body, next(iter(anchors or heavy), None))
 
 
 def _body_of(node: Value, inputs: tuple[Value, ...]) -> Graph:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from chainrule.backends.llvm.kernels.attention import attention, takes_attention
 from chainrule.backends.llvm.kernels.conv import panel_conv, takes_pool
 from chainrule.backends.llvm.kernels.conv_channels import channel_conv
 from chainrule.backends.llvm.kernels.conv_pool import pool_last
@@ -30,6 +31,7 @@ from chainrule.backends.llvm.target import Target
 from chainrule.ir.body import Control
 from chainrule.ir.graph import Get, Input, Value
 from chainrule.ir.op import Op
+from chainrule.ops.attention import Attention
 from chainrule.ops.basic import Constant, Full, Fuse, SizeOf
 from chainrule.ops.cumulative import CumProd, CumSum
 from chainrule.ops.declared import SizedAs
@@ -57,6 +59,7 @@ TEMPLATES: Mapping[type[Op], Template] = {
     ArgMax: reduce, ArgMin: reduce, Softmax: softmax, LogSoftmax: softmax,
     LayerNorm: norm, RMSNorm: norm, GroupNorm: norm, InstanceNorm: norm,
     CumSum: cumulative, CumProd: cumulative, Argsort: sort, Sort: sort, TopK: sort,
+    Attention: attention,
     MatMul: matmul, PanelMatMul: panel_matmul, PackPanels: pack_panels, PackKernel: pack_kernel,
     PanelConv: panel_conv, ChannelConv: channel_conv, PoolLast: pool_last,
     WeightGradLast: weight_grad_last, WinogradConv: winograd_conv, WinogradWeights: winograd_weights,
@@ -87,6 +90,8 @@ def keeps(node: Value) -> bool:
     op = node.op
     if isinstance(op, Elementwise):
         return has_scalar(op)
+    if isinstance(op, Attention):
+        return takes_attention(node)
     if isinstance(op, Input | Get | Constant | Full | SizeOf | Fuse | Iota | Expand | Control):
         return True
     return type(op) in VIEWS or type(op) in TEMPLATES
