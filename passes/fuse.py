@@ -9,7 +9,7 @@ its users lie in several elementwise regions of one shape, those become one, if 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -243,6 +243,11 @@ def _moved(node: Value, done: Mapping[Value, Value]) -> Value:
 def _close(region: _Region, done: dict[Value, Value], notes: Notes) -> None:
     """Builds the region's op and tells where its results now come from."""
     order = list(reachable(region.outputs, within=region.members))
+    with using(_places(order)):
+        _closed(region, order, done, notes)
+
+
+def _closed(region: _Region, order: Sequence[Value], done: dict[Value, Value], notes: Notes) -> None:
     inner: dict[Value, Value] = {}
     arguments: dict[Value, Value] = {}
     for node in order:
@@ -259,8 +264,7 @@ def _close(region: _Region, done: dict[Value, Value], notes: Notes) -> None:
     label = "_".join(dict.fromkeys(n.op.name for n in order))[:60]
     body = Graph(label, tuple(arguments.values()), tuple(inner[v] for v in outputs))
     kind = "elementwise" if region.anchor is None else region.anchor.op.name
-    with using(_places(order)):
-        fused = build(Fuse(body, kind), *(done[v] for v in arguments))
+    fused = build(Fuse(body, kind), *(done[v] for v in arguments))
     for i, value in enumerate(outputs):
         done[value] = get(fused, i)
     notes.count(f"{kind} region")
@@ -274,5 +278,5 @@ def _is_free(value: Value) -> bool:
     )
 
 
-def _places(members: list[Value]) -> tuple[Loc, ...]:
+def _places(members: Sequence[Value]) -> tuple[Loc, ...]:
     return tuple(dict.fromkeys(loc for node in members for loc in node.locs))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from chainrule.ir.graph import Graph, Input, Value, new_input, rebuild, remapped
 from chainrule.ir.types import TensorType, TupleType
+from chainrule.loc import using
 from chainrule.ops.basic import Constant, Full, SizeOf
 
 
@@ -45,7 +46,8 @@ def hoist(graph: Graph) -> Split:
         elif isinstance(node.op, Constant | Full):
             fixed.add(node)
     border = [n for n in _border(graph, fixed) if _worth_keeping(n, depends_on_weights)]
-    inputs = tuple(new_input(f"prepared.{i}", v.tensor, "param") for i, v in enumerate(border))
+    with using(()):
+        inputs = tuple(new_input(f"prepared.{i}", v.tensor, "param") for i, v in enumerate(border))
     main = _cut(graph, dict(zip(border, inputs, strict=True)))
     weights = tuple(v for v in graph.inputs if v in fixed)
     prepare = Graph(f"{graph.name}_prepare", weights, tuple(border))

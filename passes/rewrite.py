@@ -15,6 +15,7 @@ from chainrule.errors import ArgumentError
 from chainrule.ir.graph import Get, Graph, Input, Value, rebuild, remapped
 from chainrule.ir.op import Op
 from chainrule.loc import Loc
+from chainrule.ops.basic import Constant, Full
 from chainrule.passes.base import Notes
 from chainrule.passes.fold import scalar_of
 
@@ -108,6 +109,10 @@ def _round(graph: Graph, rules: Sequence[Rule], notes: Notes) -> Graph:
     for rule in rules:
         for op in rule.pattern.ops:
             by_op.setdefault(op, []).append(rule)
+    hopeful = {node: rules for node in graph.nodes
+               if (rules := [r for r in by_op.get(type(node.op), ()) if _looks_like(r.pattern, node)])}  # fmt: skip
+    if not hopeful:
+        return graph
     fixed = fixed_values(graph)
     outer = frozenset(graph.results)
     done: dict[Value, Value] = {}
@@ -116,7 +121,7 @@ def _round(graph: Graph, rules: Sequence[Rule], notes: Notes) -> Graph:
             done[node] = node if isinstance(node.op, Input) else rebuild(node, (done[node.inputs[0]],))
             continue
         new = None
-        for rule in by_op.get(type(node.op), ()):
+        for rule in hopeful.get(node, ()):
             found = match(rule, node, graph, outer, fixed)
             if isinstance(found, Match):
                 new = _rewritten(rule, found, done)
@@ -143,6 +148,17 @@ def match(rule: Rule, node: Value, graph: Graph, outer: frozenset[Value], fixed:
     if not reason:
         reason = rule.check(found)
     return Attempt(rule, node, len(found.nodes), reason) if reason else found
+
+
+def _looks_like(pattern: Pattern, value: Value) -> bool:
+    """True when a match is possible as far as ops go. Quick: most nodes fit no rule, and no reasons are made up."""
+    if isinstance(pattern, Any):
+        return pattern.number is None or isinstance(value.op, Full | Constant)
+    if not isinstance(value.op, pattern.ops) or len(value.inputs) != len(pattern.inputs):
+        return False
+    if all(map(_looks_like, pattern.inputs, value.inputs)):
+        return True
+    return pattern.commutes and all(map(_looks_like, pattern.inputs, value.inputs[::-1]))
 
 
 def _match(pattern: Pattern, value: Value, found: Match, graph: Graph, outer: frozenset[Value], root: bool) -> str:

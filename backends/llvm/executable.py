@@ -30,10 +30,8 @@ from chainrule.backends.llvm.target import Target, host_target
 from chainrule.backends.loops import Function
 from chainrule.backends.reference import bind_sizes, declared_and_given
 from chainrule.errors import ArgumentError, ChainruleError
-from chainrule.ir.dims import dim_value
 from chainrule.ir.graph import Graph
 from chainrule.ir.op import Array
-from chainrule.ir.types import TensorType
 from chainrule.passes.base import Check, PassReport, Pipeline
 from chainrule.passes.decompose import require_kept
 from chainrule.passes.hoist import hoist
@@ -131,19 +129,18 @@ class LlvmExecutable:
         lowering = Lowering(self.target, default_cache())
         main = assemble(split.main, lowering)
         self._prepare: Unit | None = None
-        prepared: list[Array] = [np.empty(static_shape(v.tensor), v.dtype.numpy) for v in split.prepared]
         own = [self.weights[places[v]] for v in split.main.by_role("param", "state") if v in places]
         programs = [main]
         if split.prepared:
             prepare = assemble(split.prepare, lowering)
             programs.append(prepare)
         code = lowering.compiled(c for p in programs for c in p.codes)
+        self._prepared: list[Array] = []
         if split.prepared:
             fixed = [self.weights[places[v]] for v in split.prepare.inputs]
             self._prepare = Unit(programs[1], code, fixed, self.threads)
-        self._prepared = prepared
-        self.main = Unit(main, code, own + prepared, self.threads)
-        self.refresh()
+            self._prepared = self._prepare.run([], {})
+        self.main = Unit(main, code, own + self._prepared, self.threads)
         self.entry: Callable[..., object] = lambda *arrays: NotImplemented
 
     def refresh(self) -> None:
@@ -206,11 +203,6 @@ class LlvmExecutable:
         rows = [_kernel_time(step, bound, least.get(i, 0.0), runs.get(i, 0))
                 for i, step, bound in zip(places, self.steps, self.bound(dims).steps, strict=True)]  # fmt: skip
         return rows, machine_peak(self.target), frame.threads
-
-
-def static_shape(type: TensorType) -> tuple[int, ...]:
-    """The shape of a type without symbols."""
-    return tuple(dim_value(d, {}) for d in type.shape)
 
 
 def _kernel_time(step: Step, bound: BoundStep, seconds: float, runs: int) -> KernelTime:

@@ -65,18 +65,22 @@ class Lowering:
         self.kept = kept
         self.regions: dict[str, Region] = {}
         self.modules: dict[str, jit.Module] = {}
+        self.known: dict[str, list[Call]] = {}
 
     def calls(self, region: Region) -> list[Call]:
         """The calls of a region's kernels, from its record when there is one."""
         # Who records modules (the suite, to lint them) wants their text, which a record does not have.
         kept = Cache(None) if jit.recorder() is not None else self.kept
         key = record_key(region, self.target)
+        if key in self.known:
+            return self.known[key]
         found = _read(kept.get(key))
         if found is None:
             found = [self._made(call) for call in template_of(region)(region, self.target)]
             kept.put(key, _written(found))
         for call in found:
             self.regions.setdefault(call.code.symbol, region)
+        self.known[key] = found
         return found
 
     def _made(self, call: KernelCall) -> Call:
@@ -108,7 +112,12 @@ class Lowering:
 
 def record_key(region: Region, target: Target) -> str:
     """Everything that a region's kernels depend on, as text."""
-    return f"region\n{_sources()}\n{target.key}\n{text(region.body, places=False)}"
+    return f"{_common_key(target)}\n{text(region.body, places=False)}"
+
+
+@cache
+def _common_key(target: Target) -> str:
+    return f"region\n{_sources()}\n{target.key}"
 
 
 @cache

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from chainrule.backends.llvm.executable import LlvmExecutable
+from chainrule.backends.llvm.pipeline import pipeline
 from chainrule.backends.llvm.target import named_target
 from chainrule.backends.loops import Function, verify
 from chainrule.backends.loops.nodes import Prefetch, children
@@ -30,10 +31,11 @@ CONVOLUTIONS = [
 
 
 def conv_program(x: Array, w: Array, op: Conv, target: str = "host", threads: int = 1) -> LlvmExecutable:
-    """The convolution with a fixed weight."""
+    """The convolution with a fixed weight, by direct sums."""
     image, weight = new_input("x", type_of(x)), new_input("w", type_of(w), "param")
     graph = Graph("g", (image, weight), (build(op, image, weight),))
-    return LlvmExecutable(graph, [w], threads=threads, target=named_target(target))
+    aim = named_target(target)
+    return LlvmExecutable(graph, [w], threads=threads, target=aim, passes=pipeline(aim, "strict"))
 
 
 def prefetches(fn: Function) -> bool:
@@ -63,7 +65,8 @@ def test_a_convolution_touches_nothing_else_and_has_the_same_bits_on_two_threads
 ) -> None:
     arrays = [normal(*x), normal(*w, seed=1)]
     inputs = tuple(new_input(f"x{i}", type_of(a)) for i, a in enumerate(arrays))
-    one, two = (LlvmExecutable(Graph("g", inputs, (build(op, *inputs),)), [], threads=threads) for threads in (1, 2))
+    graph, direct = Graph("g", inputs, (build(op, *inputs),)), pipeline(name="strict")
+    one, two = (LlvmExecutable(graph, [], threads=threads, passes=direct) for threads in (1, 2))
     for fn in (f for f in one.functions if f.name.startswith(("conv", "pad"))):
         verify(fn)
     (guarded,) = guarded_run(one, arrays)

@@ -19,6 +19,7 @@ from chainrule.errors import NotSupported
 from chainrule.ir.dims import Atom, Dim, DimExpr, dim_symbols
 from chainrule.ir.graph import Get, Graph, Input, Value, new_input
 from chainrule.ir.types import DType, TensorType, TupleType, f32
+from chainrule.loc import using
 from chainrule.ops.basic import Constant, Full, Fuse, SizeOf
 from chainrule.ops.elementwise import Elementwise
 from chainrule.ops.ranges import Iota
@@ -55,8 +56,9 @@ def region_of(node: Value) -> Region:
     if isinstance(node.op, Fuse):
         body = node.op.body
     else:
-        inputs = tuple(new_input(f"x{i}", v.tensor) for i, v in enumerate(node.inputs))
-        body = _body_of(node, inputs)
+        with using(node.locs):
+            inputs = tuple(new_input(f"x{i}", v.tensor) for i, v in enumerate(node.inputs))
+            body = _body_of(node, inputs)
     light = Elementwise | Expand | Iota | Input | Get
     heavy = [n for n in body.nodes if not isinstance(n.op, light) and not is_number(n)]
     anchors = [n for n in heavy if not isinstance(n.op, Reshape | Transpose | Slice)]  # beside one, these are its views
