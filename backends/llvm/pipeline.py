@@ -6,6 +6,9 @@ no kernel for are decomposed; fusion and layout come last, because they write do
 
 from __future__ import annotations
 
+from functools import partial
+
+from chainrule.backends.llvm.kernels.recurrent import panel_units
 from chainrule.backends.llvm.kernels.table import ANCHORS, keeps
 from chainrule.backends.llvm.target import Target, gemm_tiles, host_target
 from chainrule.errors import ArgumentError
@@ -20,6 +23,8 @@ from chainrule.passes.hoist_invariants import HoistInvariants, MarkFixed
 from chainrule.passes.layout import ChannelsLast
 from chainrule.passes.lower_conv import LowerConv
 from chainrule.passes.pack import PackWeights
+from chainrule.passes.pack_recurrent import PackRecurrent
+from chainrule.passes.share_saved import ShareSaved
 from chainrule.passes.trim_bodies import TrimBodies
 
 NAMES = ("default", "strict", "plain")
@@ -33,7 +38,8 @@ def pipeline(target: Target | None = None, name: str = "default") -> Pipeline:
     comes from. Raises ArgumentError
     for another name.
     """
-    tiles = gemm_tiles(target or host_target())
+    machine = target or host_target()
+    tiles = gemm_tiles(machine)
     match name:
         case "default":
             algebra, layout = (Canonicalize(), FoldNorm()), (ChannelsLast(tiles),)
@@ -43,6 +49,7 @@ def pipeline(target: Target | None = None, name: str = "default") -> Pipeline:
             return Pipeline(name, (Decompose(keeps), LowerConv(keeps)))
         case _:
             raise ArgumentError(f"there is no pipeline {name!r}", help="use one of " + ", ".join(NAMES))
-    last = (LowerConv(keeps), PackWeights(tiles), algebra[0], HoistInvariants(), FuseAttention(), FuseRegions(ANCHORS))
+    packed = (PackWeights(tiles), PackRecurrent(partial(panel_units, machine), tiles))
+    last = (LowerConv(keeps), *packed, algebra[0], HoistInvariants(), FuseAttention(), FuseRegions(ANCHORS))
     first = (TrimBodies(), MarkFixed(), algebra[0], FoldConstants())
-    return Pipeline(name, (*first, Decompose(keeps), FoldConstants(), *algebra, *layout, *last))
+    return Pipeline(name, (*first, Decompose(keeps), ShareSaved(), FoldConstants(), *algebra, *layout, *last))

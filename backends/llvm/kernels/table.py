@@ -19,6 +19,7 @@ from chainrule.backends.llvm.kernels.pointwise import pointwise
 from chainrule.backends.llvm.kernels.pool import avg_pool, max_pool
 from chainrule.backends.llvm.kernels.pool_grad import avg_pool_grad, max_pool_grad, max_pool_take
 from chainrule.backends.llvm.kernels.pool_grad_last import avg_pool_grad_last, max_pool_grad_last
+from chainrule.backends.llvm.kernels.recurrent import pack_gates, steps
 from chainrule.backends.llvm.kernels.reduce import reduce
 from chainrule.backends.llvm.kernels.region import KernelCall, Region
 from chainrule.backends.llvm.kernels.scalar_ops import has_scalar
@@ -45,6 +46,7 @@ from chainrule.ops.matmul import MatMul
 from chainrule.ops.norm import GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from chainrule.ops.pool import AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad, MaxPoolTake
 from chainrule.ops.ranges import Iota
+from chainrule.ops.recurrent_steps import GruSteps, LstmSteps, PackGates, Recurrence, RnnSteps
 from chainrule.ops.reduce import All, AMax, AMin, Any, ArgMax, ArgMin, Mean, Prod, Sum
 from chainrule.ops.shaping import Concat, Expand, Flip, Pad, Reshape, Slice, Transpose
 from chainrule.ops.softmax import LogSoftmax, Softmax
@@ -63,6 +65,7 @@ TEMPLATES: Mapping[type[Op], Template] = {
     MatMul: matmul, PanelMatMul: panel_matmul, PackPanels: pack_panels, PackKernel: pack_kernel,
     PanelConv: panel_conv, ChannelConv: channel_conv, PoolLast: pool_last,
     WeightGradLast: weight_grad_last, WinogradConv: winograd_conv, WinogradWeights: winograd_weights,
+    LstmSteps: steps, GruSteps: steps, RnnSteps: steps, PackGates: pack_gates,
     Slice: slice_copy, Concat: concat_copy, Pad: pad_copy, Flip: flip_copy, Transpose: transpose,
     Gather: gather, IndexAdd: index_add, TakeAlongAxis: take_along_axis, ScatterAdd: scatter, Scatter: scatter,
     ScatterReduce: scatter,
@@ -94,6 +97,8 @@ def keeps(node: Value) -> bool:
         return takes_attention(node)
     if isinstance(op, Input | Get | Constant | Full | SizeOf | Fuse | Iota | Expand | Control):
         return True
+    if isinstance(op, Recurrence) and (node.inputs[0].dtype.bits == 16 or getattr(op, "seeded", False)):
+        return False
     return type(op) in VIEWS or type(op) in TEMPLATES
 
 

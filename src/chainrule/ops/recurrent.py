@@ -131,7 +131,7 @@ class Layer(Op):
         n, h = given["x"].shape[1], own["r"].shape[1]
         states = [own.get(name) or full(0.0, (n, h), projected.dtype) for name in "hc"[: self.STATES]]
         extra = [v for v in (inside, own.get("p"), given.get("lengths")) if v is not None]
-        return build(self.steps(side), projected, own["r"], states[0], *extra)
+        return build(self.steps(side), projected, own["r"], *states, *extra)
 
     def biases(self, b: Value) -> tuple[Value | None, Value]:
         """What stays in the steps of b = [of the input, of the state], and what is added to the projection."""

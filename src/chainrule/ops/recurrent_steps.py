@@ -23,7 +23,7 @@ from chainrule.ir.types import TensorType, TupleType, f32
 from chainrule.ops import recurrent_math as cells
 from chainrule.ops.compare import lt
 from chainrule.ops.elementwise import cast, expect_inputs, mul, where
-from chainrule.ops.lowered import from_panels, panel_count
+from chainrule.ops.lowered import MADE_LATE, from_panels, panel_count
 from chainrule.ops.matmul import product
 from chainrule.ops.ranges import iota
 from chainrule.ops.recurrent_errors import finite_size, gru_scale, lstm_scale, rnn_scale
@@ -617,4 +617,40 @@ class RnnStepsGrad(Backward):
         return _values(cells.rnn_backward(self.cell, *_symbols((*fixed, lengths))))
 
 
-OPS: tuple[type[Op], ...] = (LstmSteps, LstmStepsGrad, GruSteps, GruStepsGrad, RnnSteps, RnnStepsGrad)
+@dataclass(frozen=True)
+class PackGates(Op):
+    """Recurrent weights in panels of `units` units, all gates of a unit in one panel.
+
+    r: [G*H, H] -> [ceil(H/units), H, G*units], places beyond unit H zero: row k of panel p holds, gate after gate, the
+    weights from unit k to the units p*units ... Raises ShapeError where r is not [gates*H, H], ArgumentError for units
+    or gates below 1. Source: PackPanels of the rows of r in another order.
+    """
+
+    name: ClassVar[str] = "pack_gates"
+    args: ClassVar[tuple[str, ...]] = ("r",)
+    gradient: ClassVar[str] = MADE_LATE
+    gates: int
+    units: int
+
+    def infer(self, *types: TensorType) -> TensorType:
+        expect_inputs(1, types)
+        (r,) = types
+        require("f", r)
+        if self.gates < 1 or self.units < 1:
+            raise ArgumentError(f"{self.gates} gates of {self.units} units", help="give 1 or more of each")
+        if r.rank != 2 or r.shape[0] != self.gates * r.shape[1]:
+            raise ShapeError(f"r is {r}, [{self.gates}*H,H] is expected")
+        size = r.shape[1]
+        return r.with_shape((panel_count(size, self.units), size, self.gates * self.units))
+
+    def ref(self, *arrays: Array) -> Array:
+        (r,) = arrays
+        size = r.shape[1]
+        count = -(-size // self.units)
+        full = np.zeros((self.gates, count * self.units, size), r.dtype)
+        full[:, :size] = r.reshape(self.gates, size, size)
+        panels = full.reshape(self.gates, count, self.units, size)
+        return np.ascontiguousarray(panels.transpose(1, 3, 0, 2)).reshape(count, size, -1)
+
+
+OPS: tuple[type[Op], ...] = (PackGates, LstmSteps, LstmStepsGrad, GruSteps, GruStepsGrad, RnnSteps, RnnStepsGrad)
