@@ -19,6 +19,7 @@ from chainrule.ir.types import TensorType, as_dtype, f64, type_of
 from chainrule.ops import ALL_OPS, control, lowered_pool, lowered_winograd
 from chainrule.ops import lowered as native
 from chainrule.ops.basic import Fuse
+from chainrule.ops.recurrent_steps import PackGates
 from chainrule.ops.tolerance import OTHER_FRAMEWORK, UNIT, UNITS, Verdict, exactly, judge, within
 from tests.ops.sample import Sample
 from tests.ops.samples import SAMPLES
@@ -30,7 +31,7 @@ Array = np.ndarray
 NO_F64_KERNEL = frozenset({"erf", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "atan2"})
 NO_F64_FORM = {"erfc": "its digits in f64 need an error function", "gelu": "it is made of erf"}
 # Passes of the native backend write these, about its own kernels; no model has them.
-NATIVE = frozenset((*native.OPS, *lowered_pool.OPS, *lowered_winograd.OPS, *control.OPS))
+NATIVE = frozenset((*native.OPS, *lowered_pool.OPS, *lowered_winograd.OPS, *control.OPS, PackGates))
 # ONNX has it from opset 26 on.
 NEEDS_OPSET = {"bitcast": 26}
 

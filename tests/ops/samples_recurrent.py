@@ -13,6 +13,7 @@ from chainrule.ops.recurrent_steps import (
     GruStepsGrad,
     LstmSteps,
     LstmStepsGrad,
+    PackGates,
     RnnSteps,
     RnnStepsGrad,
 )
@@ -127,6 +128,9 @@ def spoiled(op: LstmSteps | GruSteps | RnnSteps) -> Sample:
 
 
 SAMPLES = [
+    *(Sample(PackGates(gates, units), (normal(gates * size, size, dtype=dtype),), f"{gates}x{size} by {units}, {dtype}")
+      for gates, size, units, dtype in ((4, 16, 16, "float32"), (4, 17, 16, "float32"), (3, 5, 8, "float64"),
+                                        (1, 70, 64, "float32"), (1, 1, 64, "float64"), (3, 33, 16, "float32"))),
     *forward_samples(),
     *(spoiled(op) for op in (LstmSteps(ragged=True), GruSteps(ragged=True), RnnSteps(ragged=True))),
     *(slopes(op, 3, 2, 3, f"{op.order} {i}") for i, op in enumerate(ALL_SAVE)),
@@ -161,6 +165,9 @@ def bad(op: Op, types: tuple, error: type, message: str) -> BadSample:
 
 
 BAD = [
+    bad(PackGates(4, 16), (tensor("f32", (8, 3)),), ShapeError, "[4*H,H] is expected"),
+    bad(PackGates(4, 0), (tensor("f32", (8, 2)),), ArgumentError, "4 gates of 0 units"),
+    bad(PackGates(1, 16), (tensor("i32", (2, 2)),), DTypeError, "i32"),
     bad(LstmSteps(), (X, R, S), ArgumentError, "takes 4"),
     bad(LstmSteps("abcd"), (X, R, S, S), ArgumentError, "does not name the gates"),
     bad(LstmSteps(functions=("sigmoid",)), (X, R, S, S), ArgumentError, "1 activations"),

@@ -18,7 +18,7 @@ from chainrule.backends.llvm.kernels.pack import spread_loop, write_turned
 from chainrule.backends.llvm.kernels.recurrent_cells import CellCode
 from chainrule.backends.llvm.kernels.region import Kernel, KernelCall, Region, Temp
 from chainrule.backends.llvm.target import Target
-from chainrule.backends.loops import Buffer, Builder, Int, as_int, ceil_div, imin
+from chainrule.backends.loops import Buffer, Builder, Int, as_int, ceil_div, imax, imin
 from chainrule.backends.loops import Value as LoopValue
 from chainrule.ir.graph import Value
 from chainrule.ir.types import DType, TensorType
@@ -159,7 +159,7 @@ def _write_steps(s: Steps) -> None:
             for phase in phases_of(s.op):
                 with k.loop("panel", 0, s.panels.shape[0]) as panel:
                     for tile, row, rows in _tiles(s, first, count):
-                        _write_tile(s, phase, step, panel, tile, row, rows, first + count - 1)
+                        _write_tile(s, phase, step, panel, tile, row, rows)
         _finish(s, first, count)
 
 
@@ -194,17 +194,13 @@ def _tiles(s: Steps, first: Int, count: Int) -> Iterator[tuple[int, Int, Int]]:
             yield rows, first + i * rows, imin(rows, count - i * rows)
         return
     rows = min(FREE_ROWS, most)
-    if rows > 1:
-        with k.loop("i", 0, (count + (rows - 2)) // rows) as i:
-            yield rows, first + i * rows, imin(rows, count - i * rows)
-        with k.when(k.cmp("eq", count % rows, 1)), k.loop("i", count // rows * rows, count) as i:
-            yield 1, first + i, as_int(1)
-    else:
-        with k.loop("i", 0, count) as i:
-            yield 1, first + i, as_int(1)
+    with k.when(k.cmp("eq", s.sizes[1], 1)), k.loop("i", 0, count) as i:
+        yield 1, first + i, as_int(1)
+    with k.otherwise(), k.loop("i", 0, ceil_div(count, rows)) as i:
+        yield rows, first + i * rows, imin(rows, count - i * rows)
 
 
-def _write_tile(s: Steps, phase: str, step: Int, panel: Int, rows: int, row: Int, there: Int, last: Int) -> None:
+def _write_tile(s: Steps, phase: str, step: Int, panel: Int, rows: int, row: Int, there: Int) -> None:
     """The sums of a tile's rows for one panel, and what the cell makes of them."""
     k, size, dtype = s.k, s.sizes[2], s.dtype
     half = step % 2
@@ -213,7 +209,8 @@ def _write_tile(s: Steps, phase: str, step: Int, panel: Int, rows: int, row: Int
     starts = [s.op.order.index(letter) * s.units + piece * s.lanes for letter, piece in columns]
     tile = Tile(dtype, rows, (s.lanes,) * len(columns))
     exact = there.is_const and there.const == rows
-    places = [row + i if exact or i == 0 else imin(row + i, last) for i in range(rows)]
+    # Rows that are not there are the last one again; 0 is for the verifier, a tile has a row.
+    places = [row + i if exact or i == 0 else row + imax(0, imin(i, there - 1)) for i in range(rows)]
     source = s.more["reset"] if phase == "n" else None
 
     def left(i: int, at: Int) -> LoopValue:
@@ -350,7 +347,7 @@ def _start(s: Steps, first: Int, count: Int) -> None:
     n, size = s.anchor.inputs[2].tensor.shape
     if isinstance(s.op, GruSteps) and not s.op.reset_after:
         s.more = {name: s.kernel.temp(Temp(TensorType(s.dtype, (n, size)))) for name in ("reset", "z")}
-    pairs = [(s.kernel.input(2), s.states, (as_int(0),))]
+    pairs: list[tuple[Buffer, Buffer, tuple[Int, ...]]] = [(s.kernel.input(2), s.states, (as_int(0),))]
     if isinstance(s.op, LstmSteps):
         pairs.append((s.kernel.input(3), s.kernel.output(2, mode="rw"), ()))
     for source, target, at in pairs:

@@ -166,8 +166,9 @@ class Forward(Recurrence):
         if not self.panel:
             return r
         count, size, _ = r.shape
-        gates = r.reshape(count, size, self.gate_count, self.panel)
-        return np.moveaxis(gates, 1, -1).swapaxes(0, 1).reshape(self.gate_count, -1, size)[:, :size].reshape(-1, size)
+        gates = r.reshape(count, size, self.gate_count, self.panel).transpose(2, 0, 3, 1)
+        units = gates.reshape(self.gate_count, count * self.panel, size)[:, :size]
+        return np.ascontiguousarray(units.reshape(self.gate_count * size, size))
 
 
 class Backward(Recurrence):
@@ -182,7 +183,7 @@ class Backward(Recurrence):
 
     def weights(self, r: Array, size: int) -> Array:
         """r as it was before it was packed."""
-        return from_panels(r, size) if self.panel else r
+        return np.ascontiguousarray(from_panels(r, size)) if self.panel else r
 
 
 def _wide(arrays: Sequence[Array]) -> list[Array]:
@@ -650,7 +651,7 @@ class PackGates(Op):
         full = np.zeros((self.gates, count * self.units, size), r.dtype)
         full[:, :size] = r.reshape(self.gates, size, size)
         panels = full.reshape(self.gates, count, self.units, size)
-        return np.ascontiguousarray(panels.transpose(1, 3, 0, 2)).reshape(count, size, -1)
+        return np.ascontiguousarray(panels.transpose(1, 3, 0, 2)).reshape(count, size, self.gates * self.units)
 
 
 OPS: tuple[type[Op], ...] = (PackGates, LstmSteps, LstmStepsGrad, GruSteps, GruStepsGrad, RnnSteps, RnnStepsGrad)
