@@ -19,12 +19,17 @@ NUMERIC_CASES = 1718  # that the set must hold at least; onnx may add some
 # Cases that give something else here, and always will; each by a name or a pattern of names.
 DIFFERS: Mapping[str, str] = {
     **dict.fromkeys(("test_dft_inverse", "test_dft_inverse_opset19"), "zeros are stated as 1.9e-7, by rounding in f32"),
+    "test_attention_4d_causal_fp16_expanded": "a unit in the last place of f16: softmax is rounded once here",
 }
 
 # Ops that are not built yet; a pattern goes when its cases pass.
 NOT_BUILT: Mapping[str, str] = {
-    "*": "not all families of ops are built",
-}
+    **dict.fromkeys(("test_compress_*", "test_nonzero_*", "test_unique_*", "test_nonmaxsuppression_*"),
+                    "how many elements there are follows from data"),
+    **dict.fromkeys(("test_if*", "test_loop*", "test_scan*", "test_range_*_expanded", "test_affine_grid_*_expanded",
+                     "test_linear_attention_*_expanded"), "branches and loops"),
+    "test_linear_attention_*": "LinearAttention",
+}  # fmt: skip
 
 
 def _listed(name: str) -> bool:

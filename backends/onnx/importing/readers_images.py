@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from chainrule.backends.onnx.node import Entry, Given
 from chainrule.errors import ModelError, NotSupported
-from chainrule.ir.dims import Dim, DimExpr, dim_product
+from chainrule.ir.dims import Dim, DimExpr, dim_max, dim_product
 from chainrule.ir.graph import Value
 from chainrule.ops import elementwise as el
 from chainrule.ops import reduce as red
@@ -14,7 +14,8 @@ from chainrule.ops import shaping as sh
 from chainrule.ops.activations import number
 from chainrule.ops.basic import zeros_like
 from chainrule.ops.compare import eq
-from chainrule.ops.conv import conv, conv_transpose, same_pads
+from chainrule.ops.conv import conv, conv_transpose, reach, same_pads
+from chainrule.ops.declared import sized_as
 from chainrule.ops.norm import batch_norm, batch_norm_training, group_norm, lp_normalize, standardised
 from chainrule.ops.pool import avg_pool
 from chainrule.ops.transcendental import pow
@@ -33,8 +34,8 @@ def global_pool(function: Callable[..., Value]) -> Reader:
     return read
 
 
-def pads_of(given: Given, kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...],
-            image: tuple[Dim, ...]) -> tuple[int, ...]:  # fmt: skip
+def pads_of(given: Given, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int],
+            image: Sequence[Dim]) -> tuple[Dim, ...]:  # fmt: skip
     """The pads, stated or as auto_pad says: as much as makes the result ceil(size / stride)."""
     mode, rank = given.word("auto_pad", "NOTSET"), len(kernel)
     if mode == "NOTSET":
@@ -46,16 +47,23 @@ def pads_of(given: Given, kernel: tuple[int, ...], stride: tuple[int, ...], dila
     if all(s == 1 for s in stride):
         found = same_pads(kernel, dilation)
         return found if mode == "SAME_UPPER" else (*found[rank:], *found[:rank])
-    if any(isinstance(d, DimExpr) for d in image):
-        raise NotSupported(f"{given.op_type}: auto_pad {mode} with strides {stride} depends on the image's size",
-                           help="give the image's sizes as numbers")  # fmt: skip
-    total = [max(0, (-(-int(d) // s) - 1) * s + r * (k - 1) + 1 - int(d))
-             for d, k, s, r in zip(image, kernel, stride, dilation, strict=True)]  # type: ignore[arg-type]  # fmt: skip
+    total = [dim_max(0, ((d + s - 1) // s - 1) * s + span - d)
+             for d, s, span in zip(image, stride, reach(kernel, dilation), strict=True)]  # fmt: skip
     small, large = [t // 2 for t in total], [t - t // 2 for t in total]
     return (*small, *large) if mode == "SAME_UPPER" else (*large, *small)
 
 
-def window_of(given: Given, kernel: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def padded(given: Given, x: Value, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int],
+           filler: float = 0.0) -> tuple[Value, tuple[int, ...]]:  # fmt: skip
+    """x, and the pads that are left to the op: where they follow from a symbolic size, x is padded here."""
+    pads, rank = pads_of(given, kernel, stride, dilation, x.shape[2:]), len(kernel)
+    known = tuple(p for p in pads if isinstance(p, int))
+    if len(known) == len(pads):
+        return x, known
+    return sh.pad_constant(x, (0, 0, *pads[:rank]), (0, 0, *pads[rank:]), filler), (0,) * (2 * rank)
+
+
+def window_of(given: Given, kernel: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The strides and dilations."""
     ones = (1,) * len(kernel)
     return given.vector("strides") or ones, given.vector("dilations") or ones
@@ -66,7 +74,7 @@ def convolution(given: Given) -> Read:
     x, w, *bias = given.values()
     kernel = tuple(int(k) for k in w.shape[2:])  # type: ignore[arg-type]
     stride, dilation = window_of(given, kernel)
-    pads = pads_of(given, kernel, stride, dilation, x.shape[2:])
+    x, pads = padded(given, x, kernel, stride, dilation)
     return conv(x, w, bias[0] if bias else None, stride, pads, dilation, given.whole("group", 1))
 
 
@@ -171,6 +179,7 @@ def space_to_depth(given: Given) -> Read:
     """Blocks of pixels laid out as channels."""
     x, b = given.value(0), given.whole("blocksize")
     n, c, h, w = x.shape
+    x = sized_as(x, (n, c, h // b * b, w // b * b))
     perm = (0, 3, 5, 1, 2, 4) if given.word("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4)
     apart = sh.transpose(sh.reshape(x, (n, c, h // b, b, w // b, b)), perm)
     return sh.reshape(apart, (n, c * b * b, h // b, w // b))

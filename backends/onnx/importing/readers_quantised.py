@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -202,8 +202,8 @@ def _shifted_convolution(given: Given, x: Value, weight: Value, zero_x: Value | 
     return y
 
 
-def _padded(x: Value, zero: Value | None, pads: tuple[int, ...], rank: int) -> Value:
-    if not any(pads):
+def _padded(x: Value, zero: Value | None, pads: Sequence[Dim], rank: int) -> Value:
+    if all(p == 0 for p in pads):
         return x
     before, after = (0, 0, *pads[:rank]), (0, 0, *pads[rank:])
     if _is_zero(zero):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from chainrule.backends.onnx.importing.readers_images import Read, Reader, pads_of, window_of
+from chainrule.backends.onnx.importing.readers_images import Read, Reader, padded, pads_of, window_of
 from chainrule.backends.onnx.node import Given
 from chainrule.errors import ModelError, NotSupported
 from chainrule.ir.dims import Dim, dim_max, dim_product
@@ -20,6 +20,7 @@ from chainrule.ops.conv import conv, conv_transpose, counts, reach
 from chainrule.ops.indexing import scatter
 from chainrule.ops.pool import avg_pool, lp_pool, max_pool, max_pool_with_indices, pooled
 from chainrule.ops.ranges import iota
+from chainrule.ops.reduce import lowest_of
 from chainrule.ops.transcendental import pow, sqrt
 
 
@@ -30,28 +31,42 @@ def _kernel(given: Given) -> tuple[int, ...]:
     return found
 
 
-def window_sums(x: Value, kernel: Sequence[int], stride: Sequence[int], pads: Sequence[int], dilation: Sequence[int],
+def window_sums(x: Value, kernel: Sequence[int], stride: Sequence[int], pads: Sequence[Dim], dilation: Sequence[int],
                 ceil_mode: bool, border: float = 0.0) -> Value:  # fmt: skip
     """The sum over each window of x [N, C, *S]; the padding counts as `border`, what lies beyond it as 0."""
     rank, spans = len(kernel), reach(kernel, dilation)
-    places = pooled(x.tensor, kernel, stride, pads, dilation, ceil_mode)
-    image = sh.pad_constant(x, (0, 0, *pads[:rank]), (0, 0, *pads[rank:]), border) if any(pads) else x
-    beyond = [dim_max(0, (count - 1) * step + span - size)
-              for count, step, span, size in zip(places, stride, spans, image.shape[2:], strict=True)]  # fmt: skip
-    if any(d != 0 for d in beyond):
+    image = sh.pad_constant(x, (0, 0, *pads[:rank]), (0, 0, *pads[rank:]), border) if any(p != 0 for p in pads) else x
+    if ceil_mode:
+        places = pooled(x.tensor, kernel, stride, _numbers(pads), dilation, True)
+        beyond = [dim_max(0, (count - 1) * step + span - size)
+                  for count, step, span, size in zip(places, stride, spans, image.shape[2:], strict=True)]  # fmt: skip
         image = sh.pad_constant(image, (0,) * (rank + 2), (0, 0, *beyond))
     flat = sh.reshape(image, (dim_product(x.shape[:2]), 1, *image.shape[2:]))
     found = conv(flat, full(1.0, (1, 1, *kernel), x.dtype), None, stride, 0, dilation)
-    return sh.reshape(found, (*x.shape[:2], *places))
+    return sh.reshape(found, (*x.shape[:2], *found.shape[2:]))
+
+
+def _numbers(pads: Sequence[Dim]) -> tuple[int, ...]:
+    """Pads that are known; ceil_mode has no say where they follow from the size."""
+    return tuple(p if isinstance(p, int) else 0 for p in pads)
+
+
+def _padded_pool(given: Given, kernel: Sequence[int]) -> tuple[Value, tuple[int, ...]]:
+    """The image of a pool of maxima, and the pads that are left to the op."""
+    x = given.value(0)
+    return padded(given, x, kernel, *window_of(given, kernel), filler=lowest_of(x.dtype.numpy))
 
 
 def max_pooling(given: Given) -> Read:
     """With pads that follow from the image, or with the places of the maxima in the whole of x."""
     x, kernel = given.value(0), _kernel(given)
     stride, dilation = window_of(given, kernel)
-    pads, ceil = pads_of(given, kernel, stride, dilation, x.shape[2:]), bool(given.whole("ceil_mode", 0))
+    ceil = bool(given.whole("ceil_mode", 0))
+    image, pads = _padded_pool(given, kernel)
     if given.outputs < 2:
-        return max_pool(x, kernel, stride, pads, dilation, ceil)
+        return max_pool(image, kernel, stride, pads, dilation, ceil)
+    if image is not x:
+        raise NotSupported("MaxPool: indices with pads that follow from a symbolic size", help="give it a number")
     y, places = max_pool_with_indices(x, kernel, stride, pads, dilation, ceil)
     if given.whole("storage_order", 0):
         places = _column_major(places, x.shape[2:])
@@ -79,8 +94,9 @@ def average_pooling(given: Given) -> Read:
     stride, dilation = window_of(given, kernel)
     pads, ceil = pads_of(given, kernel, stride, dilation, x.shape[2:]), bool(given.whole("ceil_mode", 0))
     counted = bool(given.whole("count_include_pad", 0))
-    if all(d == 1 for d in dilation):
-        return avg_pool(x, kernel, stride, pads, ceil, counted)
+    known = _numbers(pads)
+    if all(d == 1 for d in dilation) and known == pads:
+        return avg_pool(x, kernel, stride, known, ceil, counted)
     ones = full(1.0, (1, 1, *x.shape[2:]), x.dtype)
     count = window_sums(ones, kernel, stride, pads, dilation, ceil, 1.0 if counted else 0.0)
     return el.div(window_sums(x, kernel, stride, pads, dilation, ceil), count)
