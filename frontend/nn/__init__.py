@@ -31,6 +31,7 @@ from chainrule.frontend.nn.activation import (
     Tanhshrink,
     Threshold,
 )
+from chainrule.frontend.nn.attention import AdditiveAttention, MultiheadAttention
 from chainrule.frontend.nn.containers import ModuleDict, ModuleList, Sequential
 from chainrule.frontend.nn.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from chainrule.frontend.nn.dropout import Dropout, Dropout1d, Dropout2d, Dropout3d
@@ -103,6 +104,13 @@ from chainrule.frontend.nn.shaping import (
     ZeroPad1d,
     ZeroPad2d,
     ZeroPad3d,
+)
+from chainrule.frontend.nn.transformer import (
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
 )
 from chainrule.frontend.stored import Buffer, Parameter
 
@@ -189,6 +197,13 @@ __all__ = [
     "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
     "AdaptiveMaxPool3d",
+    "AdditiveAttention",
+    "MultiheadAttention",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "RNN",
     "LSTM",
     "GRU",
