@@ -108,7 +108,7 @@ def lp_pooling(given: Given) -> Read:
     stride, dilation = window_of(given, kernel)
     pads, ceil = pads_of(given, kernel, stride, dilation, x.shape[2:]), bool(given.whole("ceil_mode", 0))
     p = given.fraction("p", 2)
-    if all(d == 1 for d in dilation) and not any(pads):
+    if all(d == 1 for d in dilation) and all(p == 0 for p in pads):
         return lp_pool(x, p, kernel, stride, 0, ceil)
     powers = el.mul(x, x) if p == 2 else pow(el.abs(x), number(p, x))
     total = window_sums(powers, kernel, stride, pads, dilation, ceil)
