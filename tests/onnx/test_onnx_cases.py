@@ -28,7 +28,6 @@ NOT_BUILT: Mapping[str, str] = {
                     "how many elements there are follows from data"),
     **dict.fromkeys(("test_if*", "test_loop*", "test_scan*", "test_range_*_expanded", "test_affine_grid_*_expanded",
                      "test_linear_attention_*_expanded"), "branches and loops"),
-    "test_linear_attention_*": "LinearAttention",
 }  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from chainrule.backends.onnx.forms import FORMS_NAMED
 from chainrule.backends.onnx.importing import (
     readers_attention,
     readers_images,
+    readers_linear_attention,
     readers_positions,
     readers_quantised,
     readers_recurrent,
@@ -293,6 +294,7 @@ def unordered_top_k(given: Given) -> Read:
 READERS: Mapping[str, Reader] = {
     **readers_attention.READERS,
     **readers_images.READERS,
+    **readers_linear_attention.READERS,
     **readers_positions.READERS,
     **readers_quantised.READERS,
     **readers_recurrent.READERS,
