@@ -61,7 +61,8 @@ def picture(model: Bend, x: np.ndarray, y: np.ndarray) -> str:
     (a, b), c = model.output.weight.data[0], float(model.output.bias.data[0])
     ends = [(float(h), float(-(a * h + c) / b)) for h in np.linspace(0, 1, 101)]
     lines.append(Line([p for p in ends if 0 <= p[1] <= 1], colour=3, width=2))
-    return planes("A hidden layer bends the plane", [before, Plane("what the hidden units see", lines, _dots(bent(x), y))])
+    behind = Plane("what the hidden units see", lines, _dots(bent(x), y))
+    return planes("A hidden layer bends the plane", [before, behind])
 
 
 def _dots(points: np.ndarray, classes: np.ndarray) -> list[Dot]:

@@ -26,7 +26,9 @@ def load(name: str) -> ModuleType:
 def test_the_digits_are_learnt_and_the_weights_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     example = load("train_digits")
     weights = tmp_path / "weights.safetensors"
-    accuracy = example.main(epochs=3, weights=str(weights))
+    picture = tmp_path / "maps.svg"
+    accuracy = example.main(epochs=3, weights=str(weights), picture=str(picture))
+    assert "max pool, 2x2" in picture.read_text()
     assert accuracy > 0.7
     assert f"{accuracy:.2%} of 360 digits" in capsys.readouterr().out
     model = example.ConvNet()
@@ -34,6 +36,42 @@ def test_the_digits_are_learnt_and_the_weights_kept(tmp_path: Path, capsys: pyte
     images, labels = cr.datasets.digits()
     net = cr.compile(model, cr.spec("N", 1, 8, 8))
     assert float(np.mean(net(images[-360:]).argmax(1) == labels[-360:])) == accuracy
+
+
+def test_two_hidden_units_part_the_bows_that_no_line_parts(tmp_path: Path) -> None:
+    picture = tmp_path / "grid.svg"
+    assert load("bend_a_grid").main(path=str(picture)) == 1.0
+    assert picture.read_text().count("<path") == 2 * 42 + 1  # the grid twice, and the line that parts the classes
+
+
+def test_a_text_is_learnt_and_written_on(tmp_path: Path) -> None:
+    example = load("write_text")
+    (tmp_path / "text").write_text("the cat sat on the mat and the dog sat on the log. " * 250)
+    losses, text = example.main(5, str(tmp_path / "text"), "the ", str(tmp_path / "loss.svg"))
+    assert losses[-1] < losses[0]
+    assert losses[-1] < 1.0  # nats a letter; all letters alike would be 2.8
+    assert text.startswith("the ") and len(text) == 404
+    assert " the " in text[4:]
+
+
+def test_words_of_like_company_get_like_vectors(tmp_path: Path) -> None:
+    example = load("word_vectors")
+    losses, model, words = example.main(5, None, str(tmp_path / "words.svg"))
+    assert losses[-1] < losses[0]
+    vectors = model.inner.weight.data
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    groups = [[unit[words.index(w)] for w in text.split()]
+              for text in ("try except finally raise", "integer float complex", "import module package")]  # fmt: skip
+    means = np.array([[np.mean(np.array(a) @ np.array(b).T) for b in groups] for a in groups])
+    assert np.all(means.argmax(1) == np.arange(3))
+    assert ">module<" in (tmp_path / "words.svg").read_text()
+
+
+def test_names_are_carried_into_another_script(tmp_path: Path) -> None:
+    losses, right = load("transliterate").main("uk", 2, str(tmp_path / "attention.svg"), most=2000)
+    assert losses[-1] < losses[0]
+    assert 0 <= right <= 1
+    assert (tmp_path / "attention.svg").read_text().count("<rect") > 20
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_last_bit(capsys: pytest.CaptureFixture[str]) -> None:
