@@ -174,14 +174,17 @@ def where(condition: Operand, x: Operand, y: Operand) -> Tensor:
 
 
 def clip(x: Operand, min: Operand | None = None, max: Operand | None = None) -> Tensor:
-    """x held between two numbers or tensors that broadcast with it; None is no bound."""
+    """x held between two numbers or tensors that broadcast with it; None is no bound. max wins where min is above it.
+
+    The gradient goes to x where x is inside or at a bound, as in PyTorch, else to the bound. NaN in any stays.
+    """
     low = float(min) if isinstance(min, float | int) else None
     high = float(max) if isinstance(max, float | int) else None
     y = wrap(arithmetic.clip(value_of(x, "clip"), low, high)) if (low, high) != (None, None) else x
     if min is not None and low is None:
-        y = maximum(y, min)
+        y = where(less(y, min) | isnan(min), min, y)
     if max is not None and high is None:
-        y = minimum(y, max)
+        y = where(greater(y, max) | isnan(max), max, y)
     return wrap(value_of(y, "clip"))
 
 

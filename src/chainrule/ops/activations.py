@@ -140,17 +140,23 @@ class HardSigmoid(Unary):
 
 
 class HardSwish(Unary):
-    """x * hardsigmoid(x). The gradient is -1/2 at -3 and 3/2 at 3. Source: ONNX HardSwish-22; Howard et al. 2019."""
+    """x * hardsigmoid(x). The gradient is 0 at -3 and 1 at 3. Source: ONNX HardSwish-22; Howard et al. 2019."""
 
     name: ClassVar[str] = "hardswish"
     tolerance: ClassVar[str] = "C"
-    gradient: ClassVar[str] = "decompose"
+    gradient: ClassVar[str] = "vjp"
 
     def ref(self, *arrays: Array) -> Array:
         return in_double(lambda x: x * (np.clip(x + 3.0, 0.0, 6.0) / 6.0), arrays[0])
 
     def decompose(self, *inputs: Value) -> Value:
         return in_f32(lambda x: mul(x, div(clip(add(x, number(3.0, x)), 0.0, 6.0), number(6.0, x))), inputs[0])
+
+    def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
+        (x,) = inputs
+        bent = add(div(x, number(3.0, x)), number(0.5, x))
+        slope = where(le(x, number(-3.0, x)), zeros_like(x), where(ge(x, number(3.0, x)), number(1.0, x), bent))
+        return (mul(grads[0], slope),)
 
 
 @dataclass(frozen=True)

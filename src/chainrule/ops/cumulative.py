@@ -76,7 +76,8 @@ class CumSum(Cumulative):
 class CumProd(Cumulative):
     """Element i is the product of the elements up to and with i. Integers wrap.
 
-    The gradient is right with zeros among the elements too. Source: numpy.cumprod.
+    The gradient is right with zeros among the elements too; its own derivative is not, it takes them as constants.
+    Source: numpy.cumprod.
     """
 
     name: ClassVar[str] = "cumprod"

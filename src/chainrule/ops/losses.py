@@ -17,9 +17,9 @@ from chainrule.errors import ArgumentError, ShapeError
 from chainrule.ir.graph import Value, build
 from chainrule.ir.op import Array, Op
 from chainrule.ir.types import TensorType, f32
-from chainrule.ops.activations import number, relu
+from chainrule.ops.activations import number
 from chainrule.ops.activations_smooth import log_sigmoid
-from chainrule.ops.arithmetic import square
+from chainrule.ops.arithmetic import clip, square
 from chainrule.ops.basic import ones_like, scalar_like, zeros_like
 from chainrule.ops.compare import eq, ne
 from chainrule.ops.elementwise import abs, add, cast, div, expect_inputs, maximum, minimum, mul, neg, sub, where
@@ -28,6 +28,11 @@ from chainrule.ops.shape_rules import broadcast_shapes, require, same_dtype
 from chainrule.ops.shaping import expand, listed
 from chainrule.ops.statistics import l1_norm, l2_norm
 from chainrule.ops.transcendental import exp, log, log1p, pow, sqrt
+
+
+def _above_zero(x: Value) -> Value:
+    """max(0, x), whose slope at 0 is 1, as in PyTorch's losses."""
+    return clip(x, 0.0, np.inf)
 
 
 @dataclass(frozen=True)
@@ -327,7 +332,7 @@ class HingeLoss(Loss):
 
     def build_terms(self, *inputs: Value) -> Value:
         x, target = inputs
-        return relu(sub(number(self.margin, x), mul(target, x)))
+        return _above_zero(sub(number(self.margin, x), mul(target, x)))
 
 
 @dataclass(frozen=True)
@@ -349,7 +354,7 @@ class HingeEmbeddingLoss(Loss):
 
     def build_terms(self, *inputs: Value) -> Value:
         x, target = inputs
-        apart, zero = relu(sub(number(self.margin, x), x)), zeros_like(x)
+        apart, zero = _above_zero(sub(number(self.margin, x), x)), zeros_like(x)
         far = where(ne(target, ones_like(target)), apart, zero)
         return add(far, where(ne(target, number(-1.0, target)), x, zero))
 
@@ -379,7 +384,7 @@ class MarginRankingLoss(Loss):
 
     def build_terms(self, *inputs: Value) -> Value:
         a, b, target = inputs
-        return relu(sub(number(self.margin, a), mul(target, sub(a, b))))
+        return _above_zero(sub(number(self.margin, a), mul(target, sub(a, b))))
 
 
 @dataclass(frozen=True)
@@ -418,7 +423,7 @@ class CosineEmbeddingLoss(Loss):
         lengths = mul(add(sum(square(a), -1), tiny), add(sum(square(b), -1), tiny))
         cosine = div(sum(mul(a, b), -1), sqrt(lengths))
         near = where(eq(target, one), sub(one, cosine), zero)
-        return add(near, where(eq(target, neg(one)), relu(sub(cosine, number(self.margin, a))), zero))
+        return add(near, where(eq(target, neg(one)), _above_zero(sub(cosine, number(self.margin, a))), zero))
 
 
 @dataclass(frozen=True)
@@ -471,7 +476,7 @@ class TripletMarginLoss(Loss):
         apart = self._build_distance(anchor, negative)
         if self.swap:
             apart = minimum(apart, self._build_distance(positive, negative))
-        return relu(sub(add(number(self.margin, anchor), self._build_distance(anchor, positive)), apart))
+        return _above_zero(sub(add(number(self.margin, anchor), self._build_distance(anchor, positive)), apart))
 
 
 def alike(names: Sequence[str], types: Sequence[TensorType]) -> TensorType:

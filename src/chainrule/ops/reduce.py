@@ -17,8 +17,8 @@ from chainrule.ir.dims import Dim, dim_product
 from chainrule.ir.graph import Value, build
 from chainrule.ir.op import Array, Op
 from chainrule.ir.types import TensorType, i64
-from chainrule.ops.basic import ones_like, scalar_like, zeros_like
-from chainrule.ops.compare import eq, logical_and
+from chainrule.ops.basic import scalar_like, zeros_like
+from chainrule.ops.compare import eq
 from chainrule.ops.elementwise import cast, div, expect_inputs, mul, where
 from chainrule.ops.shape_rules import axes_of, axis_of, reduced_shape, require
 
@@ -193,16 +193,23 @@ class Prod(Reduction):
         return np.abs(self.ref(x)) * max(1.0, self.rows(x).shape[-1] / 8)
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
-        # With no zero an element's gradient is product/element; with one zero only that zero has a gradient, the
-        # product of the others; with more there is none.
+        # The product of the elements before an element times that of those behind it: no division, and so right for
+        # zeros, in the second derivative too.
+        from chainrule.ops.cumulative import cumprod
+        from chainrule.ops.shaping import flip, pad_constant, reshape, transpose
+
         (x,) = inputs
-        zero, one = zeros_like(x), scalar_like(1.0, x)
-        is_zero = eq(x, zero)
-        nonzero = where(is_zero, ones_like(x), x)
-        others = prod(nonzero, self.axes, keepdims=True)
-        zeros = sum(cast(is_zero, x.dtype), self.axes, keepdims=True)
-        alone = logical_and(is_zero, eq(zeros, one))
-        slope = where(eq(zeros, zeros_like(zeros)), div(others, nonzero), where(alone, others, zero))
+        along = axes_of(self.axes, x.rank)
+        order = [a for a in range(x.rank) if a not in along] + list(along)
+        moved = transpose(x, order)
+        line = reshape(moved, (*moved.shape[: x.rank - len(along)], count_of(x, self.axes)))
+        first, last = (0,) * (line.rank - 1) + (1,), (0,) * (line.rank - 1) + (-1,)
+
+        def before(values: Value) -> Value:
+            return pad_constant(cumprod(values, -1), first, last, 1.0)
+
+        others = mul(before(line), flip(before(flip(line, -1)), -1))
+        slope = transpose(reshape(others, moved.shape), [order.index(a) for a in range(x.rank)])
         return (mul(kept(grads[0], x, self.axes), slope),)
 
 

@@ -193,11 +193,12 @@ class Pow(Binary):
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
         a, b = inputs
         (g,) = grads
-        zero = zeros_like(output)
-        slope = mul(b, pow(a, sub(b, scalar_like(1.0, b))))
-        to_a = where(eq(b, zeros_like(b)), zero, mul(g, slope))
+        # What is not taken is kept finite: in its own derivative 0 times infinity would be NaN.
+        zero, constant = zeros_like(output), eq(b, zeros_like(b))
+        exponent = where(constant, scalar_like(1.0, b), b)
+        to_a = where(constant, zero, mul(g, mul(exponent, pow(a, sub(exponent, scalar_like(1.0, b))))))
         flat = logical_and(eq(a, zeros_like(a)), ge(b, zeros_like(b)))
-        to_b = where(flat, zero, mul(g, mul(output, log(a))))
+        to_b = where(flat, zero, mul(g, mul(output, log(where(flat, scalar_like(1.0, a), a)))))
         return (sum_to(to_a, a.shape), sum_to(to_b, b.shape))
 
 
