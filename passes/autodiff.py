@@ -97,12 +97,16 @@ def _propagate(node: Value, grads: dict[int, Value], active: set[Value], sums: d
 
 
 def node_vjp(node: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
-    """The gradients for a node's inputs: from the op's vjp, or from that of its decomposition."""
+    """The gradients for a node's inputs: from the op's vjp, or from that of its decomposition or its bodies."""
     op = node.op
     if op.gradient == "vjp":
         return op.vjp(node.inputs, node, grads)
     if op.gradient == "decompose":
         return _decomposed_vjp(node, grads)
+    if op.gradient == "bodies":
+        from chainrule.passes.autodiff_bodies import bodies_vjp
+
+        return bodies_vjp(node, grads)
     raise NotSupported(f"{op.mnemonic}: there is no gradient through it", loc=node.loc,
                        help=op.gradient.removeprefix("none: ") + "; stop_gradient(x) cuts the path")  # fmt: skip
 

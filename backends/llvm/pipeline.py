@@ -22,6 +22,7 @@ from chainrule.passes.fuse_attention import FuseAttention
 from chainrule.passes.hoist_invariants import HoistInvariants, MarkFixed
 from chainrule.passes.layout import ChannelsLast
 from chainrule.passes.lower_conv import LowerConv
+from chainrule.passes.merge_scans import MergeScans
 from chainrule.passes.pack import PackWeights
 from chainrule.passes.pack_recurrent import PackRecurrent
 from chainrule.passes.share_saved import ShareSaved
@@ -51,5 +52,5 @@ def pipeline(target: Target | None = None, name: str = "default") -> Pipeline:
             raise ArgumentError(f"there is no pipeline {name!r}", help="use one of " + ", ".join(NAMES))
     packed = (PackWeights(tiles), PackRecurrent(partial(panel_units, machine), tiles))
     last = (LowerConv(keeps), *packed, algebra[0], HoistInvariants(), FuseAttention(), FuseRegions(ANCHORS))
-    first = (TrimBodies(), MarkFixed(), algebra[0], FoldConstants())
+    first = (MergeScans(), TrimBodies(), MarkFixed(), algebra[0], FoldConstants())
     return Pipeline(name, (*first, Decompose(keeps), ShareSaved(), FoldConstants(), *algebra, *layout, *last))

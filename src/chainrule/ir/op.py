@@ -28,8 +28,8 @@ class Op:
 
     name: the op's name in text and errors. args: names of its inputs, a trailing "*" repeats.
     tolerance: its class in docs/numerics.md (E exact, B basic, T transcendental, C composite, R reduction, D dot).
-    gradient: "vjp" (vjp is written), "decompose" (through the decomposition), "zero" (integer or piecewise constant:
-    no gradient passes), or "none: reason".
+    gradient: "vjp" (vjp is written), "decompose" (through the decomposition), "bodies" (through those of its bodies),
+    "zero" (integer or piecewise constant: no gradient passes), or "none: reason".
     """
 
     name: ClassVar[str]

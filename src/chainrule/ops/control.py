@@ -37,7 +37,7 @@ class Cond(Control):
     name: ClassVar[str] = "cond"
     args: ClassVar[tuple[str, ...]] = ("predicate", "x*")
     tolerance: ClassVar[str] = "B"
-    gradient: ClassVar[str] = "none: loops and branches are not differentiated yet"
+    gradient: ClassVar[str] = "bodies"
     then: Body
     otherwise: Body
 
@@ -71,7 +71,7 @@ class Scan(Control):
     name: ClassVar[str] = "scan"
     args: ClassVar[tuple[str, ...]] = ("x*",)
     tolerance: ClassVar[str] = "B"
-    gradient: ClassVar[str] = "none: loops and branches are not differentiated yet"
+    gradient: ClassVar[str] = "bodies"
     body: Body
     carries: int
     scanned: int
@@ -127,7 +127,7 @@ class While(Control):
     name: ClassVar[str] = "while"
     args: ClassVar[tuple[str, ...]] = ("x*",)
     tolerance: ClassVar[str] = "B"
-    gradient: ClassVar[str] = "none: loops and branches are not differentiated yet"
+    gradient: ClassVar[str] = "bodies"
     test: Body
     body: Body
     carries: int
