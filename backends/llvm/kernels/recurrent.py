@@ -147,7 +147,7 @@ def steps(region: Region, target: Target) -> list[KernelCall]:
 
 
 def _write_steps(s: Steps) -> None:
-    k = s.k
+    k, target = s.k, s.target
     steps, n, size = s.sizes
     k.flops = steps * n * size * size * (2 * s.op.gate_count)
     block_rows = rows_of_block(n)
@@ -157,8 +157,9 @@ def _write_steps(s: Steps) -> None:
         _start(s, first, count)
         with k.loop("step", 0, steps) as step:
             for phase in phases_of(s.op):
+                lanes = (s.lanes,) * (s.op.gate_count * s.units // s.lanes)
                 with k.loop("panel", 0, s.panels.shape[0]) as panel:
-                    for tile, row, rows in _tiles(s, first, count):
+                    for tile, row, rows in tiles_of_block(k, target, s.dtype, lanes, n, first, count):
                         _write_tile(s, phase, step, panel, tile, row, rows)
         _finish(s, first, count)
 
@@ -180,11 +181,13 @@ def phases_of(op: Forward) -> tuple[str, ...]:
     return (op.order,)
 
 
-def _tiles(s: Steps, first: Int, count: Int) -> Iterator[tuple[int, Int, Int]]:
-    """(rows of the tile, first row, rows that are there) for the tiles of a block, in loops and branches."""
-    k = s.k
-    lanes = (s.lanes,) * (s.op.gate_count * s.units // s.lanes)
-    most = most_rows(s.target, lanes, s.dtype)
+def tiles_of_block(k: Builder, target: Target, dtype: DType, lanes: Sequence[int], n: Int, first: Int,
+                   count: Int) -> Iterator[tuple[int, Int, Int]]:  # fmt: skip
+    """(rows of the tile, first row, rows that are there) for the tiles of a block, in loops and branches.
+
+    lanes: the vectors of a tile's row. n: rows of all blocks; a single one gets a tile of its own.
+    """
+    most = most_rows(target, lanes, dtype)
     if count.is_const:
         rows = balanced_rows(count.const, most)
         if count.const == rows:
@@ -194,7 +197,7 @@ def _tiles(s: Steps, first: Int, count: Int) -> Iterator[tuple[int, Int, Int]]:
             yield rows, first + i * rows, imin(rows, count - i * rows)
         return
     rows = min(FREE_ROWS, most)
-    with k.when(k.cmp("eq", s.sizes[1], 1)), k.loop("i", 0, count) as i:
+    with k.when(k.cmp("eq", n, 1)), k.loop("i", 0, count) as i:
         yield 1, first + i, as_int(1)
     with k.otherwise(), k.loop("i", 0, ceil_div(count, rows)) as i:
         yield rows, first + i * rows, imin(rows, count - i * rows)
@@ -351,21 +354,20 @@ def _start(s: Steps, first: Int, count: Int) -> None:
     if isinstance(s.op, LstmSteps):
         pairs.append((s.kernel.input(3), s.kernel.output(2, mode="rw"), ()))
     for source, target, at in pairs:
-        for row, unit, mask in _vectors(s, first, count):
+        for row, unit, mask in row_vectors(s.k, first, count, s.sizes[2], s.lanes):
             s.k.store(target, (*at, row, unit), s.k.load(source, (row, unit), s.lanes, mask=mask), mask=mask)
 
 
 def _finish(s: Steps, first: Int, count: Int) -> None:
     """The last h becomes a result; the last c is one already."""
     half = s.sizes[0] % 2
-    for row, unit, mask in _vectors(s, first, count):
+    for row, unit, mask in row_vectors(s.k, first, count, s.sizes[2], s.lanes):
         value = s.k.load(s.states, (half, row, unit), s.lanes, mask=mask)
         s.k.store(s.kernel.output(1), (row, unit), value, mask=mask)
 
 
-def _vectors(s: Steps, first: Int, count: Int) -> Iterator[tuple[Int, Int, Int | None]]:
-    """The vectors of the rows of a block, in loops."""
-    size = s.sizes[2]
-    with s.k.loop("row", 0, count) as row, s.k.loop("unit", 0, size, s.lanes) as unit:
-        even = size.is_const and size.const % s.lanes == 0
-        yield first + row, unit, None if even else imin(s.lanes, size - unit)
+def row_vectors(k: Builder, first: Int, count: Int, size: Int, lanes: int) -> Iterator[tuple[Int, Int, Int | None]]:
+    """(row, first unit, how many of its lanes are units or None for all) of the vectors of a block, in loops."""
+    with k.loop("row", 0, count) as row, k.loop("unit", 0, size, lanes) as unit:
+        even = size.is_const and size.const % lanes == 0
+        yield first + row, unit, None if even else imin(lanes, size - unit)

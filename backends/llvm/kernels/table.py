@@ -20,6 +20,7 @@ from chainrule.backends.llvm.kernels.pool import avg_pool, max_pool
 from chainrule.backends.llvm.kernels.pool_grad import avg_pool_grad, max_pool_grad, max_pool_take
 from chainrule.backends.llvm.kernels.pool_grad_last import avg_pool_grad_last, max_pool_grad_last
 from chainrule.backends.llvm.kernels.recurrent import pack_gates, steps
+from chainrule.backends.llvm.kernels.recurrent_grad import steps_grad
 from chainrule.backends.llvm.kernels.reduce import reduce
 from chainrule.backends.llvm.kernels.region import KernelCall, Region
 from chainrule.backends.llvm.kernels.scalar_ops import has_scalar
@@ -46,7 +47,16 @@ from chainrule.ops.matmul import MatMul
 from chainrule.ops.norm import GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from chainrule.ops.pool import AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad, MaxPoolTake
 from chainrule.ops.ranges import Iota
-from chainrule.ops.recurrent_steps import GruSteps, LstmSteps, PackGates, Recurrence, RnnSteps
+from chainrule.ops.recurrent_steps import (
+    GruSteps,
+    GruStepsGrad,
+    LstmSteps,
+    LstmStepsGrad,
+    PackGates,
+    Recurrence,
+    RnnSteps,
+    RnnStepsGrad,
+)
 from chainrule.ops.reduce import All, AMax, AMin, Any, ArgMax, ArgMin, Mean, Prod, Sum
 from chainrule.ops.shaping import Concat, Expand, Flip, Pad, Reshape, Slice, Transpose
 from chainrule.ops.softmax import LogSoftmax, Softmax
@@ -66,6 +76,7 @@ TEMPLATES: Mapping[type[Op], Template] = {
     PanelConv: panel_conv, ChannelConv: channel_conv, PoolLast: pool_last,
     WeightGradLast: weight_grad_last, WinogradConv: winograd_conv, WinogradWeights: winograd_weights,
     LstmSteps: steps, GruSteps: steps, RnnSteps: steps, PackGates: pack_gates,
+    LstmStepsGrad: steps_grad, GruStepsGrad: steps_grad, RnnStepsGrad: steps_grad,
     Slice: slice_copy, Concat: concat_copy, Pad: pad_copy, Flip: flip_copy, Transpose: transpose,
     Gather: gather, IndexAdd: index_add, TakeAlongAxis: take_along_axis, ScatterAdd: scatter, Scatter: scatter,
     ScatterReduce: scatter,
