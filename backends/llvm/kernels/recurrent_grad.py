@@ -274,7 +274,7 @@ def _add_product(s: Slopes, letters: str, step: Int, first: Int, count: Int, int
 
 def _tile_product(s: Slopes, tile: Tile, panel: Int, t: Int, depth: tuple[Int, Int], places: Sequence[Int], row: Int,
                   there: Int, into: Buffer) -> None:  # fmt: skip
-    k, size = s.k, s.sizes[2]
+    k = s.k
 
     def left(i: int, at: Int) -> LoopValue:
         return k.load(s.back, (t, places[i], at))
