@@ -32,6 +32,7 @@ import numpy as np
 import chainrule as cr
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))  # a model may build on another: benchmarks.models
 PEERS = ("onnxruntime", "openvino", "ncnn", "mnn", "torch", "inductor")
 RTOL = 1e-4  # of the largest value: peers differ by rounding, Winograd and fused forms, not by more
 TURN_SECONDS = 0.15

@@ -29,6 +29,7 @@ def chainrule(model: Path, inputs: dict[str, np.ndarray], threads: int) -> Call:
     """Ours, from the DSL: the model is a file FILE.py with a function build, its weights as they are seeded."""
     import chainrule as cr
 
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a model may build on another
     spec = importlib.util.spec_from_file_location("model", model)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

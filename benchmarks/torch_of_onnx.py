@@ -167,6 +167,7 @@ OPS: dict[str, Callable[..., Any]] = {
     "Add": _plain(torch.add), "Sub": _plain(torch.sub), "Mul": _plain(torch.mul), "Div": _plain(torch.div),
     "Pow": _plain(torch.pow), "MatMul": _plain(torch.matmul), "Identity": _plain(lambda x: x),
     "Clip": lambda a, x, lo=None, hi=None: torch.clamp(x, lo, hi), "Where": _plain(torch.where),
+    "Range": lambda a, start, stop, step: torch.arange(start.item(), stop.item(), step.item()),
     "LeakyRelu": lambda a, x: F.leaky_relu(x, a.get("alpha", 0.01)), "HardSwish": _plain(F.hardswish),
     "Gelu": lambda a, x: F.gelu(x, approximate=a.get("approximate", "none")),
     "Concat": lambda a, *xs: torch.cat(xs, a["axis"]), "Flatten": lambda a, x: torch.flatten(x, a.get("axis", 1)),
