@@ -163,7 +163,7 @@ class Call:
         self.leaves: list[Value] = []  # the real arguments' values
         self.holders: list[Value] = []  # what stands for them inside
         given = list(args)
-        before = dict(outer.home.current)
+        before, told = dict(outer.home.current), len(outer.root.sizes)
         for place in places:
             given[place] = self._placed(args[place], place)
         with scopes.entered(self.inner):
@@ -173,6 +173,8 @@ class Call:
             self.outputs = [_tensor(leaf, fn).value for leaf in leaves]
         self.onto = dict(zip(self.holders, self.leaves, strict=True))
         self._settle(outer.home, before)
+        sizes = outer.root.sizes
+        sizes[told:] = [(name, self._onto_arguments([value])[0]) for name, value in sizes[told:]]
         self.grads: list[Value] = []
 
     def _placed(self, argument: Any, place: int) -> Any:

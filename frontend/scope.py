@@ -15,6 +15,7 @@ from typing import Protocol
 
 from chainrule.errors import ArgumentError
 from chainrule.frontend.places import error
+from chainrule.ir.dims import Dim, symbol
 from chainrule.ir.graph import Input, Role, Value, new_input
 from chainrule.ir.op import Array
 from chainrule.ir.types import type_of
@@ -51,6 +52,7 @@ class Scope:
         self.inputs: dict[int, tuple[Value, Stored]] = {}
         self.current: dict[int, Value] = {}
         self.captured: dict[Value, Value] = {}  # in a body: its input for each value from around it
+        self.sizes: list[tuple[str, Value]] = []  # of the root: the sizes that the data tells, in order
         self.draws = 0
         self.key: Stored | None = None
         self.key_base: Value | None = None
@@ -96,6 +98,23 @@ class Scope:
             name = f"{wanted}_{count}"
         root._taken.add(name)
         return name
+
+    @property
+    def in_body(self) -> bool:
+        """True in the body of a loop or branch, or in a scope inside one."""
+        scope: Scope | None = self
+        while scope is not None and not scope.is_body:
+            scope = scope.parent
+        return scope is not None
+
+    def told(self, value: Value, name: str) -> Dim:
+        """The size that a value of this trace is, as a symbol; one for each value."""
+        root = self.root
+        known = next((name for name, told in root.sizes if told is value), None)
+        if known is None:
+            known = self.take_name(name)
+            root.sizes.append((known, value))
+        return symbol(known)
 
     def input_of(self, stored: Stored) -> Value:
         """The graph input that stands for a stored array, made at its first use."""

@@ -15,7 +15,7 @@ from chainrule.frontend.places import error, located
 from chainrule.frontend.scope import Scope, Stored
 from chainrule.frontend.structure import Structure, flatten
 from chainrule.frontend.tensor import Tensor
-from chainrule.ir.graph import Graph, Input, Value, new_input, reachable
+from chainrule.ir.graph import Graph, Input, Value, needed_sizes, new_input, reachable
 from chainrule.ir.types import TensorType, tensor, type_of
 
 
@@ -219,11 +219,13 @@ def graph_of(
     bound = tuple(value for value, _ in scope.bound()) + tuple(state for state, _ in own)
     updates = (*scope.updates(), *own)
     known = {*inputs, *bound}
-    for node in reachable((*outputs, *(new for _, new in updates))):
+    told = (value for _, value in scope.root.sizes)
+    for node in reachable((*outputs, *(new for _, new in updates), *told)):
         if isinstance(node.op, Input) and node not in known:
             raise error(ArgumentError, f"{scope.name}: a result is made of {node.op.name_!r} of another trace",
                         help="a tensor that is kept (on self, in a list) must not outlive its trace")  # fmt: skip
-    return Graph(scope.name, (*inputs, *bound), tuple(outputs), updates, tuple(names))
+    sizes = needed_sizes(scope.root.sizes, (*outputs, *(new for _, new in updates)))
+    return Graph(scope.name, (*inputs, *bound), tuple(outputs), updates, tuple(names), sizes)
 
 
 def _output(leaf: object, path: str, scope: Scope) -> Value:

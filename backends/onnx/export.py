@@ -14,9 +14,9 @@ from chainrule.backends.onnx.external import External
 from chainrule.backends.onnx.forms.form import Numbers
 from chainrule.backends.onnx.lower import form_of, lowered
 from chainrule.backends.onnx.writer import Writer
-from chainrule.errors import ArgumentError, ModelError
-from chainrule.ir.dims import DimExpr
-from chainrule.ir.graph import Get, Graph, Input, Value, input_name
+from chainrule.errors import ArgumentError, ModelError, NotSupported
+from chainrule.ir.dims import DimExpr, symbol
+from chainrule.ir.graph import Get, Graph, Input, Value, input_name, reachable, results
 from chainrule.ir.op import Array
 from chainrule.ir.types import TensorType, TupleType
 from chainrule.ops.basic import Constant, SizeOf
@@ -76,7 +76,13 @@ def _ir_version(opset: int, wanted: int | None) -> int:
 
 def _prepared(graph: Graph, opset: int) -> Graph:
     simple, _ = _BEFORE.run(graph)
-    small, _ = _BEFORE.run(lowered(simple, opset))
+    found = tellers(simple)  # what only says how large they are is not written: the results say it themselves
+    read_off = tuple((name, results(found[name])[0] if name in found else value) for name, value in simple.sizes)
+    small, _ = _BEFORE.run(lowered(simple.replace(sizes=read_off), opset))
+    if lost := found.keys() - tellers(small).keys():
+        node = found[min(lost)]
+        raise NotSupported(f"ONNX has no {node.op.mnemonic} of {node.inputs[0].type}", loc=node.loc,
+                           help="cast its input to f32 or i64")  # fmt: skip
     return small
 
 
@@ -100,6 +106,8 @@ class _Exporter:
         self.writer = Writer(_size_sources(graph, self.inputs), [*self.inputs, *self.outputs], ir_version)
         self.names: dict[Value, tuple[str, ...]] = {v: (n,) for v, n in zip(graph.inputs, self.inputs, strict=True)}
         self.wanted = self._wanted()
+        self.told = dict(graph.sizes)
+        self.tellers = tellers(graph)
 
     def _wanted(self) -> dict[Value, str]:
         """The values that get the name of an output; one that is an input, a constant or a second output does not."""
@@ -111,9 +119,10 @@ class _Exporter:
 
     def graph(self, name: str, weights: Sequence[Array]) -> onnx.GraphProto:
         """The graph with its inputs, outputs and initializers."""
-        for node in self.source.nodes:
+        for node in self._order():
             if node not in self.names:
                 self._write(node)
+            self._tell(node)
         outputs = [self._output(v, n) for v, n in zip(self.source.results, self.outputs, strict=True)]
         stored = dict(zip(self.source.by_role("param", "state"), weights, strict=True))
         changing = {state for state, _ in self.source.updates}
@@ -125,6 +134,22 @@ class _Exporter:
                         for n, a in {**arrays, **self.writer.constants}.items()
                         if n in used or n in arrays]  # fmt: skip
         return helper.make_graph(self.writer.nodes, name, inputs, outputs, initializers)
+
+    def _order(self) -> tuple[Value, ...]:
+        """The nodes, those that tell a size before those that mention it."""
+        tellers = [self.tellers.get(name) or self.told[name] for name in self.told]
+        return reachable((*self.source.inputs, *tellers, *self.source.results))
+
+    def _tell(self, node: Value) -> None:
+        """Notes where a size can be read off once the node is written that tells it."""
+        for name, value in self.told.items():
+            teller = self.tellers.get(name)
+            if teller is node:
+                first = results(node)[0]
+                axis = next(i for i, d in enumerate(first.shape) if d == symbol(name))
+                self.writer.sources[name] = (self.names[node][0], axis)
+            elif teller is None and value is node:
+                self.writer.told[name] = self.names[node][0]
 
     def _initializer(self, name: str, array: Array) -> TensorProto:
         if self.external is not None and array.nbytes >= LEAST_EXTERNAL:
@@ -170,6 +195,17 @@ class _Exporter:
         if self.names[value][0] != name:
             self.writer.node("Identity", [self.names[value][0]], outputs=[name])
         return _info(name, value.tensor)
+
+
+def tellers(graph: Graph) -> dict[str, Value]:
+    """For each computed size the op whose result is as large, where there is one."""
+    found: dict[str, Value] = {}
+    for node in graph.nodes if graph.sizes else ():
+        size = getattr(node.op, node.op.tells) if node.op.tells else None
+        name = size.symbol_name() if isinstance(size, DimExpr) else None
+        if name is not None:
+            found.setdefault(name, node)
+    return found
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

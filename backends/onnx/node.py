@@ -19,6 +19,7 @@ from chainrule.ops.shaping import reshape, stack
 
 Vector = tuple[Dim, ...]
 Store = Callable[[str], Value]
+Tell = Callable[[Value, str], Dim]
 
 
 class Undecided(NotSupported):
@@ -110,7 +111,7 @@ def _made(content: Array, dtype: DType) -> Value:
 class Given:
     """One ONNX node: what a form reads. outputs: how many of its outputs are named, the last named one included.
 
-    opset: the version of its domain. domain: "" is ONNX's own.
+    opset: the version of its domain. domain: "" is ONNX's own. tell: makes a size of the graph out of a value.
     """
 
     op_type: str
@@ -120,6 +121,7 @@ class Given:
     outputs: int = 1
     domain: str = ""
     graphs: Mapping[str, Subgraph] = field(default_factory=dict[str, "Subgraph"])
+    tell: Tell | None = None
 
     def entry(self, position: int) -> Entry:
         """The input at a position. Raises ModelError when it is absent."""
@@ -143,6 +145,14 @@ class Given:
     def known(self, position: int) -> Array | None:
         """What is known of an input; None when nothing is."""
         return self.entry(position).content
+
+    def told(self, value: Value, name: str) -> Dim:
+        """A size that the graph tells: an i64 scalar that depends on data. Raises NotSupported inside a body."""
+        if isinstance(value.op, Constant):
+            return int(value.op.data.array)
+        if self.tell is None:
+            raise undecided(f"{self.op_type}: a size depends on data, which is not built in a branch or a loop", value)
+        return self.tell(value, name)
 
     def content(self, position: int) -> Array:
         """What is known of an input. Raises NotSupported when it depends on data."""

@@ -20,11 +20,12 @@ from chainrule.loc import Loc
 class Writer:
     """The nodes and constants of one ONNX graph, in order.
 
-    sources: for each symbol, an input's name and axis of that size.
+    sources: for each symbol, a value's name and axis of that size. told: symbols that a value is, an i64 scalar.
     """
 
     def __init__(self, sources: Mapping[str, tuple[str, int]], taken: Sequence[str], ir_version: int) -> None:
-        self.sources = sources
+        self.sources = dict(sources)
+        self.told: dict[str, str] = {}
         self.ir_version = ir_version
         self.nodes: list[NodeProto] = []
         self.constants: dict[str, Array] = {}
@@ -141,6 +142,8 @@ class Writer:
         return found if positive else self._once("Where", [zero, self._vector(-1), found])
 
     def _symbol(self, name: str) -> str:
+        if name in self.told:
+            return self._once("Reshape", [self.told[name], self.constant(np.ones(1, np.int64))])
         source = self.sources.get(name)
         if source is None:
             raise ShapeError(f"the size {name} has no value: no input has an axis of just that size",

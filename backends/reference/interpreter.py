@@ -46,7 +46,8 @@ def run_traced(graph: Graph, arrays: Sequence[Array], *, precise: bool = False,
 
 def _steps(graph: Graph, arrays: Sequence[Array], precise: bool, dims: Mapping[str, int] | None,
            values: dict[Value, tuple[Array, ...]]) -> Iterator[tuple[Value, tuple[Array, ...]]]:  # fmt: skip
-    env = dict(dims or {}) | bind_sizes(graph, arrays)
+    env = dict(dims or {}) | bind_sizes(graph, arrays, dims)
+    told = sizes_told(graph)
     given = dict(zip(graph.inputs, arrays, strict=True))
     for node in graph.nodes:
         if isinstance(node.op, Input):
@@ -56,6 +57,8 @@ def _steps(graph: Graph, arrays: Sequence[Array], precise: bool, dims: Mapping[s
         else:
             results = _evaluated(node, [values[v][0] for v in node.inputs], env, precise)
         yield node, tuple(_as_typed(r, t, precise) for r, t in zip(results, _types(node), strict=True))
+        for name in told.get(node, ()):
+            env[name] = size_told(name, node, results[0])
 
 
 def _evaluated(node: Value, inputs: Sequence[Array], env: Mapping[str, int], precise: bool) -> tuple[Array, ...]:
@@ -104,12 +107,29 @@ def _last_uses(graph: Graph) -> dict[Value, Value]:
     return last
 
 
-def bind_sizes(graph: Graph, arrays: Sequence[Array]) -> dict[str, int]:
+def sizes_told(graph: Graph) -> dict[Value, list[str]]:
+    """The symbols that each node tells."""
+    found: dict[Value, list[str]] = {}
+    for name, value in graph.sizes:
+        found.setdefault(value, []).append(name)
+    return found
+
+
+def size_told(name: str, node: Value, array: Array) -> int:
+    """A size that was computed. Raises ShapeError for a negative one."""
+    found = int(array)
+    if found < 0:
+        raise ShapeError(f"the size {name} is computed as {found}", loc=node.loc, help="sizes are not negative")
+    return found
+
+
+def bind_sizes(graph: Graph, arrays: Sequence[Array], known: Mapping[str, int] | None = None) -> dict[str, int]:
     """The values of the symbolic sizes that the input arrays' shapes tell. Raises ShapeError where they disagree.
 
     A size that stands in no shape by itself is found from one where it is the only unknown and linear (2*N+1).
+    known: sizes that are known already.
     """
-    env: dict[str, int] = {}
+    env: dict[str, int] = dict(known or {})
     pending: list[tuple[str, int, DimExpr, int]] = []
     for value, array in zip(graph.inputs, arrays, strict=True):
         type, name = value.tensor, input_name(value)

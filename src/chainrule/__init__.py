@@ -223,6 +223,10 @@ if TYPE_CHECKING:
     from chainrule.frontend.functions.reduce import sum as sum
     from chainrule.frontend.functions.reduce import top_k as top_k
     from chainrule.frontend.functions.reduce import var as var
+    from chainrule.frontend.functions.selecting import boolean_mask as boolean_mask
+    from chainrule.frontend.functions.selecting import non_max_suppression as non_max_suppression
+    from chainrule.frontend.functions.selecting import nonzero as nonzero
+    from chainrule.frontend.functions.selecting import unique as unique
     from chainrule.frontend.functions.shape import asarray as asarray
     from chainrule.frontend.functions.shape import broadcast_to as broadcast_to
     from chainrule.frontend.functions.shape import concatenate as concatenate
@@ -512,6 +516,12 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "sum",
         "top_k",
         "var",
+    ),
+    "chainrule.frontend.functions.selecting": (
+        "boolean_mask",
+        "non_max_suppression",
+        "nonzero",
+        "unique",
     ),
     "chainrule.frontend.functions.shape": (
         "asarray",

@@ -366,8 +366,13 @@ def make_program(graph: Graph, weights: Sequence[Array], options: Options) -> Pr
             target = None if options.target is None else named_target(options.target)
             strict = options.precision == "strict" and options.pipeline == "default"
             passes = named_pipeline(target, "strict" if strict else options.pipeline)
-            return LlvmExecutable(graph, weights, threads=options.threads, target=target, passes=passes,
-                                  check=_check() if options.verify else None)  # fmt: skip
+            check = _check() if options.verify else None
+            if graph.sizes:
+                from chainrule.backends.llvm.staged import StagedExecutable
+
+                return StagedExecutable(graph, weights, threads=options.threads, target=target, passes=passes,
+                                        check=check)  # fmt: skip
+            return LlvmExecutable(graph, weights, threads=options.threads, target=target, passes=passes, check=check)
 
 
 def _check() -> Check:

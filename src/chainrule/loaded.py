@@ -78,7 +78,7 @@ class GraphModule(Module):
             raise error(ArgumentError, f"{self.graph.name} takes {len(wanted)} inputs, {len(values)} were given",
                         help="they are " + ", ".join(input_name(v) for v in wanted))  # fmt: skip
         done = dict(zip(wanted, values, strict=True)) | {v: stored.value for v, stored in self.sources}
-        outputs, updates = instantiated(self.graph, done, _sizes(wanted, values))
+        outputs, updates = instantiated(self.graph, done, _sizes(wanted, values), scope.told)
         for state, stored in self.sources:
             if state in updates:
                 scope.assign(stored, updates[state])
@@ -118,13 +118,20 @@ def _sizes(wanted: Sequence[Value], given: Sequence[Value]) -> dict[str, Dim]:
     return env
 
 
-def instantiated(graph: Graph, done: dict[Value, Value], env: Mapping[str, Dim]) -> tuple[
-        list[Value], dict[Value, Value]]:  # fmt: skip
-    """The graph's outputs, and the new values of its state, on other inputs and other sizes."""
+def instantiated(graph: Graph, done: dict[Value, Value], sizes: Mapping[str, Dim], told: Callable[[Value, str], Dim]
+                 ) -> tuple[list[Value], dict[Value, Value]]:  # fmt: skip
+    """The graph's outputs, and the new values of its state, on other inputs and other sizes.
+
+    told: makes a symbol for a size that the graph tells, from its value.
+    """
+    env = dict(sizes)
+    tells = {value: name for name, value in graph.sizes}
     for node in graph.nodes:
         if node in done:
             continue
         inputs = [done[v] for v in node.inputs]
         op = node.op
         done[node] = get(inputs[0], op.index) if isinstance(op, Get) else build(resized(op, env), *inputs)
+        if node in tells:
+            env[tells[node]] = told(done[node], tells[node])
     return [done[v] for v in graph.outputs], {state: done[new] for state, new in graph.updates}

@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 
+from chainrule.backends.onnx import told
 from chainrule.backends.onnx.dtypes import dtype_of
 from chainrule.backends.onnx.node import Given as Given
 from chainrule.backends.onnx.node import Vector, shortest
@@ -261,7 +262,7 @@ def _all_axes(given: Given) -> tuple[int, ...]:
 
 def _operand(given: Given, position: int, kind: str) -> object:
     if kind == "dims":
-        return given.dims(position)
+        return told.sizes(given, position)
     numbers = given.ints(position)
     if kind == "axis":
         return numbers[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from chainrule.backends.onnx import told
 from chainrule.backends.onnx.forms.form import Attr, Call, Fixed, Form, Given, Numbers, Operand
 from chainrule.errors import ModelError, NotSupported
 from chainrule.ir.dims import Dim, DimExpr
@@ -33,7 +34,7 @@ def _read_full(given: Given) -> Value:
     filler = np.zeros(1, np.float32) if value is None else np.asarray(value).reshape(-1)
     if filler.size != 1:
         raise ModelError(f"{given.op_type}: the value holds {filler.size} numbers, not one")
-    return full(filler[0].item(), given.dims(0), as_dtype(filler.dtype))
+    return full(filler[0].item(), told.sizes(given, 0), as_dtype(filler.dtype))
 
 
 def _write_iota(node: Value, opset: int) -> Call:
@@ -49,6 +50,8 @@ def _is_count(node: Value) -> bool:
 
 def _read_range(given: Given) -> Value:
     dtype = given.value(0).dtype
+    if any(given.known(i) is None for i in range(3)):
+        return told.ranged(given)
     if dtype.is_float:
         start, stop, step = (given.number(i) for i in range(3))
         return arange(float(start), float(stop), float(step), dtype)
@@ -74,6 +77,8 @@ def _write_reshape(node: Value, opset: int) -> Call:
 
 def _read_reshape(given: Given) -> Value:
     x = given.value(0)
+    if given.known(1) is None:
+        return told.reshaped(given)
     dims: list[Dim] = list(given.dims(1))
     if not given.attribute("allowzero", 0):
         if any(d == 0 and i >= x.rank for i, d in enumerate(dims)):
@@ -93,6 +98,8 @@ def _write_expand(node: Value, opset: int) -> Call:
 
 def _read_expand(given: Given) -> Value:
     x = given.value(0)
+    if given.known(1) is None:
+        return told.expanded(given)
     return sh.expand(x, broadcast_shapes(x.shape, given.dims(1)))
 
 
@@ -125,6 +132,8 @@ def _read_slice(given: Given) -> Value:
     if given.opset < 10:
         starts, ends = given.vector("starts") or (), given.vector("ends") or ()
         return sh.slice_(x, starts, ends, None, given.vector("axes"))
+    if given.known(1) is None or given.known(2) is None:
+        return told.sliced(given)
     starts, ends = given.dims(1), given.dims(2)
     axes = given.ints(3) if given.has(3) else tuple(range(len(starts)))
     steps = given.ints(4) if given.has(4) else None
@@ -173,7 +182,7 @@ def _write_top_k(node: Value, opset: int) -> Call:
 
 def _read_top_k(given: Given) -> Value:
     x, axis = given.value(0), given.whole("axis", -1)
-    k = given.whole("k") if given.opset < 10 else given.dims(1)[0]
+    k = given.whole("k") if given.opset < 10 else told.sizes(given, 1)[0]
     return build(TopK(k, axis, bool(given.whole("largest", 1))), x)
 
 

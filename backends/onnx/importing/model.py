@@ -22,7 +22,7 @@ from chainrule.backends.onnx.importing.walk import Walker
 from chainrule.backends.onnx.node import Entry, Store
 from chainrule.errors import ArgumentError, ChainruleError, ModelError, NotSupported
 from chainrule.ir.dims import Dim, dim_substitute, dim_symbols, parse_dim, symbol
-from chainrule.ir.graph import Graph, Role, Value, new_input
+from chainrule.ir.graph import Graph, Role, Value, needed_sizes, new_input
 from chainrule.ir.op import Array
 from chainrule.ir.types import TensorType, as_dtype, type_of
 from chainrule.ops.basic import constant
@@ -102,6 +102,7 @@ class _Importer:
         weights = tuple(self.weights.values())
         inputs = (*self.inputs, *(w.value for w in weights))
         graph = Graph(self.graph.name or "model", inputs, tuple(v for _, v in kept), updates, tuple(n for n, _ in kept))
+        graph = graph.replace(sizes=needed_sizes(self.walker.sizes, graph.results))
         return Imported(graph, weights, self.metadata)
 
     def _read_inputs(self) -> None:

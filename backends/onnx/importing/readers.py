@@ -21,6 +21,7 @@ from chainrule.backends.onnx.importing import (
     readers_resize,
     readers_sampling,
     readers_signal,
+    readers_told,
     readers_windows,
 )
 from chainrule.backends.onnx.importing.readers_images import Read, Reader
@@ -301,6 +302,7 @@ READERS: Mapping[str, Reader] = {
     **readers_resize.READERS,
     **readers_sampling.READERS,
     **readers_signal.READERS,
+    **readers_told.READERS,
     **readers_windows.READERS,
     "Constant": known_constant, "Identity": identity, "Dropout": dropout, "Flatten": flatten,
     "Squeeze": squeeze, "Unsqueeze": unsqueeze, "Shape": shape, "Size": shape, "Gemm": gemm, "Split": split,

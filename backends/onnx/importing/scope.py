@@ -50,6 +50,14 @@ class Scope:
             scope = scope.outer
         return _through(found, crossed)
 
+    @property
+    def in_body(self) -> bool:
+        """True where nodes become part of a body, at this level or around it."""
+        scope: Scope | None = self
+        while scope is not None and not scope.captures:
+            scope = scope.outer
+        return scope is not None
+
     def inside(self, value: Value) -> Value:
         """A value of the graph around this one as an input of this one; what has no inputs needs none."""
         if not value.inputs and not isinstance(value.op, Input):

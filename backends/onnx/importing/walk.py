@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto
@@ -23,7 +23,7 @@ from chainrule.backends.onnx.importing.refusal import MOST_NODES
 from chainrule.backends.onnx.importing.scope import MOST_NESTED, Arguments, Scope
 from chainrule.backends.onnx.node import Body, Entry, Given, Subgraph, Undecided
 from chainrule.errors import ChainruleError, ModelError, NotSupported, ShapeError
-from chainrule.ir.dims import DimExpr
+from chainrule.ir.dims import Dim, DimExpr, symbol
 from chainrule.ir.graph import Graph, Value, results
 from chainrule.ir.op import Array, Op
 from chainrule.ir.types import DType, TensorType, as_dtype, bool_, i64
@@ -31,7 +31,7 @@ from chainrule.loc import Loc
 from chainrule.ops.basic import Constant, constant
 
 FILLING = frozenset({"ConstantOfShape", "Range"})  # as data they stay what they are, although their numbers are known
-_OUR_PLACES = re.compile(r"[^,:\n]+:\d+(, [^,:\n]+:\d+)*\Z")
+_SOURCE_LINE = re.compile(r"[^,:\n]+:\d{1,9}\Z")
 
 
 @dataclass
@@ -57,6 +57,16 @@ class Walker:
     ours: bool = False
     free: Collection[str] = ()
     count: int = 0
+    sizes: list[tuple[str, Value]] = field(default_factory=list[tuple[str, Value]])
+
+    def told(self, value: Value, name: str) -> Dim:
+        """A size of the graph that a value is: a symbol of its own."""
+        known = next((n for n, told in self.sizes if told is value), None)
+        if known is None:
+            taken = {*self.free, *(n for n, _ in self.sizes)}
+            known = next(n for n in (name, *(f"{name}_{i}" for i in range(2, len(taken) + 3))) if n not in taken)
+            self.sizes.append((known, value))
+        return symbol(known)
 
     def read(self, nodes: Sequence[NodeProto], scope: Scope) -> None:
         """Every node, in order; its outputs become entries of the scope."""
@@ -122,7 +132,8 @@ class Walker:
         attributes, opset = plain_attributes(node, self.tensors, scope.arguments), scope.versions.get(domain, 0)
         if domain == OWN and opset < 7:
             entries = aligned(node.op_type, entries, attributes)
-        return Given(node.op_type, opset, entries, attributes, outputs, domain, graphs)
+        return Given(node.op_type, opset, entries, attributes, outputs, domain, graphs,
+                     None if scope.in_body else self.told)
 
     def _entry(self, name: str, node: NodeProto, scope: Scope) -> Entry | None:
         if not name:
@@ -171,10 +182,14 @@ class Walker:
 
     def _places(self, index: int, node: NodeProto, scope: Scope) -> tuple[Loc, ...]:
         """Where a node comes from: the user's lines in a model of ours, else its name in the file."""
-        if self.ours and _OUR_PLACES.match(node.doc_string):
-            parts = [part.rpartition(":") for part in node.doc_string.split(", ")]
-            return tuple(Loc(file, int(line)) for file, _, line in parts)
+        if self.ours and node.doc_string:
+            return tuple(self._written(part) for part in node.doc_string.split(", "))
         return (Loc(self.label, 0, name=scope.path + (node.name or f"{node.op_type}_{index}")),)
+
+    def _written(self, place: str) -> Loc:
+        """A place as the exporter wrote it: a line of source, or a node of the model that was loaded then."""
+        file, _, line = place.rpartition(":")
+        return Loc(file, int(line)) if _SOURCE_LINE.match(place) else Loc(self.label, 0, name=place)
 
 
 @dataclass(frozen=True, eq=False)

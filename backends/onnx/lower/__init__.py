@@ -37,7 +37,7 @@ def lowered(graph: Graph, opset: int) -> Graph:
     """The graph in ops that have a form at this opset. Raises NotSupported naming all that have none."""
     done: dict[Value, tuple[Value, ...]] = {v: (v,) for v in graph.inputs}
     missing: dict[str, Value] = {}
-    _lower(graph.results, done, opset, missing)
+    _lower(graph.roots, done, opset, missing)
     if missing:
         raise _refusal(missing, opset)
     return remapped(graph, {node: parts[0] for node, parts in done.items()})

@@ -4,9 +4,9 @@ A Value is one node: (op, inputs, type). Values are immutable and interned: buil
 returns the same object, so common subexpressions are free and identity is equality. An op with several results has a
 TupleType; `get` takes one result out. Every value carries the user's source lines, which equality ignores.
 
-A Graph is (inputs, outputs, updates). Its inputs are Input nodes whose role tells them apart: data of a call ("input"),
-trained weights ("param") and other state ("state": running statistics, optimiser slots, keys, counters). An update
-pairs a param or state input with the value that replaces it after the call.
+A Graph is (inputs, outputs, updates, sizes). Its inputs are Input nodes whose role tells them apart: data of a call
+("input"), trained weights ("param") and other state ("state": running statistics, optimiser slots, keys, counters). An
+update pairs a param or state input with the value that replaces it after the call.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import threading
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 from weakref import WeakValueDictionary
 
 from chainrule import loc as locations
 from chainrule.errors import ChainruleError, ShapeError
 from chainrule.ir.data import Data
-from chainrule.ir.dims import Dim, dim_symbols
+from chainrule.ir.dims import Dim, DimExpr, dim_symbols
 from chainrule.ir.lazy import lazy
 from chainrule.ir.op import Op
 from chainrule.ir.types import DType, TensorType, TupleType, Type
@@ -202,6 +202,9 @@ def new_input(name: str, type: TensorType, role: Role = "input") -> Value:
 class Graph:
     """Inputs, outputs and state updates; the nodes are all that the outputs and updates reach.
 
+    sizes: symbols whose value the graph itself computes, each with that value (i64[]), in an order in which a value
+    mentions only symbols of the inputs and earlier ones.
+
     Graphs compare by identity; compare texts (ir.text) to compare meaning.
     """
 
@@ -210,6 +213,7 @@ class Graph:
     outputs: tuple[Value, ...]
     updates: tuple[tuple[Value, Value], ...] = ()
     output_names: tuple[str, ...] = ()
+    sizes: tuple[tuple[str, Value], ...] = ()
 
     def __eq__(self, other: object) -> bool:
         return self is other
@@ -222,10 +226,15 @@ class Graph:
         """All values the graph must compute: outputs, then the new values of its state."""
         return self.outputs + tuple(new for _, new in self.updates)
 
+    @property
+    def roots(self) -> tuple[Value, ...]:
+        """The results, and before them what tells the sizes."""
+        return tuple(value for _, value in self.sizes) + self.results
+
     @lazy
     def nodes(self) -> tuple[Value, ...]:
-        """Every node that the results reach and all inputs, producers before users."""
-        return reachable(self.inputs + self.results)
+        """Every node that the roots reach and all inputs, producers before users, sizes before who mentions them."""
+        return reachable(self.inputs + self.roots)
 
     @lazy
     def order(self) -> Mapping[Value, int]:
@@ -259,7 +268,8 @@ class Graph:
     def replace(self, **changes: object) -> Graph:
         """A copy with some fields changed."""
         fields = {"name": self.name, "inputs": self.inputs, "outputs": self.outputs,
-                  "updates": self.updates, "output_names": self.output_names}  # fmt: skip
+                  "updates": self.updates, "output_names": self.output_names,
+                  "sizes": self.sizes}  # fmt: skip
         return Graph(**(fields | changes))  # type: ignore[arg-type]
 
 
@@ -289,6 +299,31 @@ def reachable(roots: Iterable[Value], within: Container[Value] | None = None) ->
     return tuple(order)
 
 
+def symbols_of(node: Value) -> frozenset[str]:
+    """The symbolic sizes that a node's type or its attributes mention; a body's own are those of its nodes."""
+    items = node.type.items if isinstance(node.type, TupleType) else (node.type,)
+    found = {s for item in items for d in item.shape for s in dim_symbols(d)}
+    for item in fields(node.op):
+        value = getattr(node.op, item.name)
+        if isinstance(value, Graph):
+            found |= {s for inner in value.nodes for s in symbols_of(inner)}
+        for part in cast("tuple[object, ...]", value) if isinstance(value, tuple) else (value,):
+            if isinstance(part, DimExpr):
+                found |= dim_symbols(part)
+    return frozenset(found)
+
+
+def needed_sizes(sizes: Sequence[tuple[str, Value]], roots: Sequence[Value]) -> tuple[tuple[str, Value], ...]:
+    """Those of some computed sizes that the nodes below the roots mention, and those that these mention."""
+    kept: list[tuple[str, Value]] = []
+    below = list(roots)
+    for name, value in reversed(sizes):
+        if any(name in symbols_of(node) for node in reachable(below)):
+            kept.append((name, value))
+            below.append(value)
+    return tuple(reversed(kept))
+
+
 Rule = Callable[[Value, tuple[Value, ...]], "Value | None"]
 
 
@@ -314,9 +349,10 @@ def remapped(graph: Graph, done: Mapping[Value, Value]) -> Graph:
     """The graph whose outputs and updates are replaced by what `done` maps them to; itself if nothing changed."""
     outputs = tuple(done[v] for v in graph.outputs)
     updates = tuple((state, done[new]) for state, new in graph.updates)
-    if outputs == graph.outputs and updates == graph.updates:
+    sizes = tuple((name, done[value]) for name, value in graph.sizes)
+    if outputs == graph.outputs and updates == graph.updates and sizes == graph.sizes:
         return graph
-    return graph.replace(outputs=outputs, updates=updates)
+    return graph.replace(outputs=outputs, updates=updates, sizes=sizes)
 
 
 def inline(graph: Graph, arguments: Sequence[Value]) -> tuple[Value, ...]:

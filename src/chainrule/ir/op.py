@@ -30,12 +30,14 @@ class Op:
     tolerance: its class in docs/numerics.md (E exact, B basic, T transcendental, C composite, R reduction, D dot).
     gradient: "vjp" (vjp is written), "decompose" (through the decomposition), "bodies" (through those of its bodies),
     "zero" (integer or piecewise constant: no gradient passes), or "none: reason".
+    tells: the field that is the size of its result, which the data decides.
     """
 
     name: ClassVar[str]
     args: ClassVar[tuple[str, ...]] = ()
     tolerance: ClassVar[str] = "E"
     gradient: ClassVar[str] = "none: it has no derivative"
+    tells: ClassVar[str] = ""
 
     @property
     def mnemonic(self) -> str:

@@ -31,6 +31,7 @@ _PARAMETER = re.compile(rf"%({_NAME}): (\w+\[[^\]]*\])(?: (param|state))?(?:, |\
 _NODE = re.compile(rf"%({_NAME}) = ([A-Za-z_0-9]+)\(([^)]*)\)(.*)\Z", re.S)
 _RETURN = re.compile(rf"(?:({_NAME})=)?%({_NAME})(?:, |\Z)")
 _UPDATE = re.compile(rf"update %({_NAME}) = %({_NAME})\Z")
+_SIZE = re.compile(rf"size ([A-Za-z_][A-Za-z0-9_]*) = %({_NAME})\Z")
 _TYPE = re.compile(r"(\w+)\[([^\]]*)\]\Z")
 MAX_NESTING = 50
 
@@ -74,6 +75,7 @@ def _graph(reader: _Reader, head: str, depth: int) -> Graph:
     values: dict[str, Value] = {}
     inputs = _parameters(reader, match[2], values)
     updates: list[tuple[Value, Value]] = []
+    sizes: list[tuple[str, Value]] = []
     while True:
         line = reader.next()
         if line.startswith("return"):
@@ -82,10 +84,13 @@ def _graph(reader: _Reader, head: str, depth: int) -> Graph:
         if update := _UPDATE.match(line):
             updates.append((_value(reader, values, update[1]), _value(reader, values, update[2])))
             continue
+        if size := _SIZE.match(line):
+            sizes.append((size[1], _value(reader, values, size[2])))
+            continue
         _node(reader, line, values, depth)
     if reader.next() != "}":
         raise reader.error("expected }")
-    return Graph(_unquoted(match[1]), inputs, outputs, tuple(updates), names)
+    return Graph(_unquoted(match[1]), inputs, outputs, tuple(updates), names, tuple(sizes))
 
 
 def _parameters(reader: _Reader, source: str, values: dict[str, Value]) -> tuple[Value, ...]:

@@ -2,6 +2,7 @@
 
     graph @lenet(%x: f32[N,1,28,28], %w: f32[6,1,5,5] param) -> f32[N,6,28,28] {
       %0 = conv2d(%x, %w) stride=(1,1) pad=(2,2,2,2) : f32[N,6,28,28]    @ lenet.py:12
+      size K = %3
       update %w = %4
       return %0
     }
@@ -45,6 +46,8 @@ def _lines(graph: Graph, places: bool) -> Iterator[str]:
     for node in graph.nodes:
         if not isinstance(node.op, Input):
             yield from _node_lines(node, names, places)
+    for name, value in graph.sizes:
+        yield f"  size {name} = {names[value]}"
     for state, new in graph.updates:
         yield f"  update {names[state]} = {names[new]}"
     labels = [f"{quoted(name)}=" for name in graph.output_names] or [""] * len(graph.outputs)

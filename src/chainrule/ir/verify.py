@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import fields
 
 from chainrule.errors import ModelError
-from chainrule.ir.graph import Get, Graph, Input, Value
-from chainrule.ir.types import TupleType
+from chainrule.ir.graph import Get, Graph, Input, Value, reachable, symbols_of
+from chainrule.ir.types import TensorType, TupleType, i64
 
 
 def verify(graph: Graph) -> None:
@@ -20,6 +20,7 @@ def verify(graph: Graph) -> None:
     for node in graph.nodes:
         _verify_node(graph, node, inputs)
     _verify_results(graph)
+    _verify_sizes(graph)
 
 
 def _verify_node(graph: Graph, node: Value, inputs: set[Value]) -> None:
@@ -42,6 +43,21 @@ def _verify_node(graph: Graph, node: Value, inputs: set[Value]) -> None:
     for item in fields(node.op):  # nesting is bounded: see ir.body
         if isinstance(body := getattr(node.op, item.name), Graph):
             verify(body)
+
+
+def _verify_sizes(graph: Graph) -> None:
+    """Each computed size is one i64, has a name of its own, and is told before any node of another size mentions it."""
+    known = set(graph.symbols)
+    for i, (name, value) in enumerate(graph.sizes):
+        if name in known:
+            raise ModelError(f"{graph.name}: the size {name} is told twice", loc=value.loc)
+        if not isinstance(value.type, TensorType) or value.type.dtype != i64 or value.type.shape != ():
+            raise ModelError(f"{graph.name}: the size {name} is {value.type}, not i64[]", loc=value.loc)
+        later = {name for name, _ in graph.sizes[i:]}
+        for node in reachable((value,)):
+            if mentioned := later & symbols_of(node):
+                raise ModelError(f"{graph.name}: the size {name} depends on {min(mentioned)}, told later", loc=node.loc)
+        known.add(name)
 
 
 def _verify_results(graph: Graph) -> None:

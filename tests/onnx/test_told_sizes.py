@@ -1,0 +1,134 @@
+"""Models whose sizes depend on data: loaded, run for several sizes like onnxruntime, and written out again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+import chainrule as cr
+from chainrule.backends.onnx.executable import session_of
+from chainrule.ir.text import text
+from tests.onnx.models import model, node, seeded
+
+Array = np.ndarray
+I64 = TensorProto.INT64
+
+
+def with_ints(nodes: list[onnx.NodeProto], floats: Mapping[str, list[int | str]], ints: Mapping[str, list[int | str]],
+              outputs: list[str], weights: Mapping[str, Array] | None = None) -> onnx.ModelProto:  # fmt: skip
+    """A model with f32 and i64 inputs."""
+    proto = model(nodes, floats, outputs, weights, 18)
+    proto.graph.input.extend(helper.make_tensor_value_info(name, I64, shape) for name, shape in ints.items())
+    return proto
+
+
+def agree(proto: onnx.ModelProto, *calls: tuple[Array, ...]) -> None:
+    """LLVM, the reference, and the model written out again give what onnxruntime gives, for each call."""
+    session = session_of(proto.SerializeToString(), 1, ["CPUExecutionProvider"])
+    loaded = cr.load_onnx(proto)
+    again = session_of(cr.export_onnx(loaded).SerializeToString(), 1, ["CPUExecutionProvider"])
+    compiled = [cr.compile(loaded, backend=b) for b in ("llvm", "reference")]
+    for arrays in calls:
+        feeds = dict(zip([i.name for i in session.get_inputs()], arrays, strict=True))
+        wanted = session.run(None, feeds)
+        own = {i.name: feeds[i.name] for i in again.get_inputs()}
+        for found in (*(net.run(list(arrays)) for net in compiled), again.run(None, own)):
+            for a, b in zip(found, wanted, strict=True):
+                assert a.dtype == b.dtype and a.shape == b.shape
+                assert np.allclose(a, b, rtol=1e-5, equal_nan=True)
+
+
+X = np.float32([[0, 2, 0], [1, 0, 3]])
+
+
+def test_nonzero_and_what_follows_from_it() -> None:
+    nodes = [node("NonZero", ["x"], ["p"]), node("Transpose", ["p"], ["t"]), node("GatherND", ["x", "t"], ["v"]),
+             node("ReduceSum", ["v"], ["s"])]  # fmt: skip
+    agree(model(nodes, {"x": ["N", 3]}, ["p", "v", "s"]), (X,), (X * 0,), (np.tile(X, (5, 1)),), (X[:0],), (X,))
+
+
+def test_compress_along_an_axis() -> None:
+    nodes = [node("ReduceMax", ["x"], ["m"], axes=[1], keepdims=0), node("Greater", ["m", "one"], ["c"]),
+             node("Compress", ["x", "c"], ["y"], axis=0)]  # fmt: skip
+    agree(model(nodes, {"x": ["N", 3]}, ["y"], {"one": np.asarray(np.float32(1.5))}, 13), (X,), (X[1:],), (X * 0,))
+
+
+def test_unique_with_all_its_results() -> None:
+    for ordered in (0, 1):
+        nodes = [node("Unique", ["x"], ["v", "first", "inverse", "counts"], sorted=ordered)]
+        agree(model(nodes, {"x": ["N", 3]}, ["v", "first", "inverse", "counts"]), (X,), (X * 0,), (X[1:],))
+
+
+def test_boxes_are_suppressed_and_looked_up() -> None:
+    nodes = [node("NonMaxSuppression", ["b", "s", "most", "iou", "least"], ["kept"]),
+             node("Slice", ["kept", "two", "three", "one"], ["i"]), node("Squeeze", ["i", "one"], ["j"]),
+             node("Squeeze", ["b", "zero"], ["flat"]), node("Gather", ["flat", "j"], ["y"], axis=0)]  # fmt: skip
+    weights = {"most": np.int64([2]), "iou": np.float32([0.3]), "least": np.float32([0.2]), "zero": np.int64([0]),
+               "one": np.int64([1]), "two": np.int64([2]), "three": np.int64([3])}  # fmt: skip
+    proto = model(nodes, {"b": [1, "N", 4], "s": [1, 2, "N"]}, ["kept", "y"], weights)
+    rng = np.random.default_rng(0)
+    calls = [(rng.random((1, n, 4), np.float32), rng.random((1, 2, n), np.float32)) for n in (6, 20, 1)]
+    agree(proto, *calls)
+
+
+def test_reshape_by_numbers_that_come_in() -> None:
+    proto = with_ints([node("Reshape", ["x", "s"], ["y"])], {"x": ["N", 6]}, {"s": [2]}, ["y"])
+    x = seeded(2, 6)
+    agree(proto, *((x, np.int64(s)) for s in ([3, 4], [-1, 3], [0, 6], [1, -1])))
+
+
+def test_a_shape_of_known_and_unknown_parts() -> None:
+    nodes = [node("Shape", ["x"], ["all"]), node("Slice", ["all", "zero", "one"], ["n"]),
+             node("Concat", ["n", "k", "minus"], ["s"], axis=0), node("Reshape", ["x", "s"], ["y"])]  # fmt: skip
+    weights = {"zero": np.int64([0]), "one": np.int64([1]), "minus": np.int64([-1])}
+    proto = with_ints(nodes, {"x": ["N", 6]}, {"k": [1]}, ["y"], weights)
+    assert str(cr.load_onnx(proto).graph.outputs[0].type).startswith("f32[N,reshape")
+    agree(proto, (seeded(2, 6), np.int64([3])), (seeded(4, 6), np.int64([2])))
+
+
+@pytest.mark.parametrize("bounds", [([1], [4]), ([-3], [9]), ([4], [1]), ([-9], [-1])])
+def test_slices_between_numbers_that_come_in(bounds: tuple[list[int], list[int]]) -> None:
+    proto = with_ints([node("Slice", ["x", "a", "b", "axis", "step"], ["y"])], {"x": ["N", 5]}, {"a": [1], "b": [1]},
+                      ["y"], {"axis": np.int64([1]), "step": np.int64([2])})  # fmt: skip
+    agree(proto, (seeded(2, 5), *map(np.int64, bounds)))
+
+
+def test_ranges_fills_tiles_and_expansions_as_large_as_numbers_that_come_in() -> None:
+    nodes = [node("Range", ["zero", "n", "two"], ["r"]), node("Unsqueeze", ["n", "axis"], ["k"]),
+             node("ConstantOfShape", ["k"], ["f"], value=helper.make_tensor("v", TensorProto.FLOAT, [1], [7.0])),
+             node("Tile", ["x", "k"], ["t"]), node("Concat", ["k", "three"], ["s"], axis=0),
+             node("Expand", ["x", "s"], ["e"])]  # fmt: skip
+    weights = {"zero": np.int64(0), "two": np.int64(2), "axis": np.int64([0]), "three": np.int64([3])}
+    proto = with_ints(nodes, {"x": [3]}, {"n": []}, ["r", "f", "t", "e"], weights)
+    agree(proto, *((seeded(3), np.asarray(n, np.int64)) for n in (4, 1, 5)))
+
+
+def test_a_negative_size_is_refused_by_the_call() -> None:
+    proto = with_ints([node("ConstantOfShape", ["k"], ["f"]), node("Relu", ["x"], ["y"])], {"x": [1]}, {"k": [1]},
+                      ["f", "y"])  # fmt: skip
+    for backend in ("llvm", "reference"):
+        net = cr.compile(cr.load_onnx(proto), backend=backend)
+        with pytest.raises(cr.ShapeError, match="is computed as -2"):
+            net.run([np.zeros(1, np.float32), np.int64([-2])])
+
+
+def test_load_export_load_gives_the_same_text() -> None:
+    proto = model([node("NonZero", ["x"], ["p"]), node("Cast", ["p"], ["y"], to=1)], {"x": ["N", 3]}, ["y"])
+    first = cr.load_onnx(proto)
+    exported = cr.export_onnx(first)
+    assert [n.op_type for n in exported.graph.node] == ["NonZero", "Cast"]
+    again = cr.load_onnx(exported)
+    assert text(again.graph, places=False) == text(first.graph, places=False)
+    assert cr.export_onnx(again).SerializeToString() == exported.SerializeToString()
+
+
+def test_a_loaded_model_tells_its_sizes_in_a_trace_too() -> None:
+    proto = model([node("NonZero", ["x"], ["p"]), node("Cast", ["p"], ["y"], to=1)], {"x": ["N", 3]}, ["y"])
+    loaded = cr.load_onnx(proto)
+    twice = cr.compile(lambda x: (cr.sum(loaded(x)), cr.sum(loaded(x * 0 + 1))), cr.spec("M", 3))
+    found = twice(X)
+    assert found[0] == np.sum(np.nonzero(X)) and found[1] == np.sum(np.nonzero(X + 1))
