@@ -53,7 +53,7 @@ def unique(x: Operand, return_index: bool = False, return_inverse: bool = False,
         values, first, inverse, counts = ops.unique(flat, _told(ops.unique_count(flat), "unique"), sorted)
         asked = (True, return_index, return_inverse, return_counts)
         found = tuple(wrap(v) for v, wanted in zip((values, first, inverse, counts), asked, strict=True) if wanted)
-        return found if len(found) > 1 else found[0]
+        return found if len(found) > 1 else wrap(values)
 
 
 def non_max_suppression(boxes: Operand, scores: Operand, max_output_boxes_per_class: int, iou_threshold: float = 0.0,

@@ -28,8 +28,9 @@ def _read_unique(given: Given) -> Value:
 def _write_suppression(node: Value, opset: int) -> Call:
     op = node.op
     assert isinstance(op, NonMaxSuppression)
-    limits = [Numbers(array=np.float32([op.iou])), None if op.score is None else Numbers(array=np.float32([op.score]))]
-    return Call((*node.inputs, Numbers(array=np.int64([op.most])), *limits), {"center_point_box": int(op.center)})
+    iou = Numbers(array=np.asarray([op.iou], np.float32))
+    score = None if op.score is None else Numbers(array=np.asarray([op.score], np.float32))
+    return Call((*node.inputs, Numbers((op.most,)), iou, score), {"center_point_box": int(op.center)})
 
 
 def _read_suppression(given: Given) -> Value:
