@@ -35,6 +35,8 @@ Place = tuple[str, int] | Temp
 class Code:
     """A kernel as a program sees it. extent, flops: in the names of its sizes; modes: of its buffers, in order.
 
+    moved: the bytes that it reads and writes, None for all of its buffers.
+
     key: of its object code in the cache. fails: whether it may find its data wrong.
     """
 
@@ -45,6 +47,7 @@ class Code:
     flops: Dim
     modes: tuple[str, ...]
     fails: bool = False
+    moved: Dim | None = None
 
 
 @dataclass(frozen=True)
@@ -90,8 +93,9 @@ class Lowering:
         names = dict(zip(function.sizes, call.dims, strict=True))
         extent = 1 if function.extent is None else in_names(function.extent, names)
         flops = 0 if function.flops is None else in_names(function.flops, names)
+        moved = None if function.bytes is None else in_names(function.bytes, names)
         modes = tuple(buffer.mode for buffer in function.buffers)
-        code = Code(function.name, symbol, module.key(self.target), extent, flops, modes, may_fail(function))
+        code = Code(function.name, symbol, module.key(self.target), extent, flops, modes, may_fail(function), moved)
         return Call(code, call.buffers, call.dims, call.why)
 
     def compiled(self, codes: Iterable[Code]) -> jit.Linked:
@@ -162,8 +166,9 @@ def _written(calls: Sequence[Call]) -> bytes:
     rows = [
         {
             "name": c.code.name, "symbol": c.code.symbol, "key": c.code.key, "extent": str(c.code.extent),
-            "flops": str(c.code.flops), "modes": c.code.modes, "buffers": [place(b) for b in c.buffers],
-            "dims": c.dims, "why": c.why, "fails": c.code.fails,
+            "flops": str(c.code.flops), "moved": None if c.code.moved is None else str(c.code.moved),
+            "modes": c.code.modes, "buffers": [place(b) for b in c.buffers], "dims": c.dims, "why": c.why,
+            "fails": c.code.fails,
         }
         for c in calls
     ]  # fmt: skip
@@ -187,7 +192,8 @@ def _read(data: bytes | None) -> list[Call] | None:
         return [
             Call(
                 Code(row["name"], row["symbol"], row["key"], parse_dim(row["extent"]), parse_dim(row["flops"]),
-                     tuple(row["modes"]), bool(row["fails"])),
+                     tuple(row["modes"]), bool(row["fails"]),
+                     None if row["moved"] is None else parse_dim(row["moved"])),
                 tuple(place(b) for b in row["buffers"]), tuple(row["dims"]), row["why"],
             )
             for row in json.loads(data)

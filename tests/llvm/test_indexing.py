@@ -32,6 +32,14 @@ from tests.ops.samples import SAMPLES
 OPS = ("gather", "embedding", "index_add", "take_along_axis", "scatter_add", "scatter", "gather_nd", "scatter_nd")
 
 
+@pytest.mark.parametrize(("op", "shape"), [(gather, (3,)), (gather_elements, (3, 64))])
+def test_the_rows_that_are_taken_count_and_not_the_table(op: Callable[..., Value], shape: tuple[int, ...]):
+    table, chosen = new_input("table", tensor("f32", ("V", 64))), new_input("chosen", tensor("i64", shape))
+    bound = executable(Graph("g", (table, chosen), (op(table, chosen, 0),))).bound({"V": 10_000})
+    copied = 2 * 4 * 3 * 64
+    assert sum(step.moved for step in bound.steps) == copied + 8 * int(np.prod(shape))
+
+
 def gathers() -> list[Sample]:
     """Rows of all lengths, by every kind of index, on every axis."""
     found: list[Sample] = []

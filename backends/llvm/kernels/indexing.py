@@ -66,6 +66,8 @@ def gather(region: Region, target: Target) -> list[KernelCall]:
     kernel = Kernel(region, target, "gather")
     k = kernel.k
     chosen = kernel.input(1, (count,))
+    # What it copies, both ways, and the indices: a table of words is far larger than the rows that are taken from it.
+    k.bytes = kernel.dim(outer * count * inner) * (2 * x.dtype.itemsize) + kernel.dim(count) * indices.dtype.itemsize
     if inner == 1 and outer != 1 and x.dtype.itemsize >= 4:
         _gather_columns(k, kernel.input(0, (outer, x.shape[axis])), chosen, kernel.output(0, (outer, count)))
         return [kernel.built("by vectors")]
@@ -207,6 +209,8 @@ def take_along_axis(region: Region, target: Target) -> list[KernelCall]:
     kernel = Kernel(region, target, "take_along_axis", scalar=True)
     k = kernel.k
     source, chosen, into = kernel.input(0), kernel.input(1), kernel.output(0)
+    count = dim_product(region.anchor.shape)
+    k.bytes = kernel.dim(count) * (2 * x.dtype.itemsize + region.anchor.inputs[1].dtype.itemsize)
     axis = op.axis % x.rank
     zero = k.const(0, x.dtype)
 
