@@ -1,13 +1,13 @@
-"""ResNet-18; see resnet.py."""
+"""ResNet-18; see resnet50.py."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from chainrule import nn
-from models import resnet
+from models import resnet50
 
 
 def build(batch: int | str = 1) -> tuple[nn.Module, tuple[Any, ...]]:
     """The network and the spec of its image."""
-    return resnet.build(batch, 18)
+    return resnet50.build(batch, 18)

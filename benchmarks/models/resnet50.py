@@ -1,5 +1,5 @@
-"""ResNet-18 and ResNet-50, the stride in the 3x3 convolution. Source: He et al. 2016, table 1; torchvision for the
-place of the stride."""
+"""ResNet-50, the stride in the 3x3 convolution; resnet18.py takes the other one from here. Source: He et al. 2016,
+table 1; torchvision for the place of the stride."""
 
 from __future__ import annotations
 
