@@ -28,6 +28,7 @@ WINOGRAD = ("auto", "never", "2", "4")  # what the layout pass takes: chosen her
 UNKNOWN_SIDE = 28
 # Measured on one Zen 5 core, where 130 multiply-adds take as long as one number's way into or out of 16 matrices:
 TRANSFORM = 6.0  # multiply-adds in the time in which a number of a transformed tile is made, or read back
+WEIGHT = 20.0  # multiply-adds in the time in which a number of a transformed weight is made, where that is per call
 STEP = 8  # steps of depth that storing a register tile costs
 BYTE = 2.5  # multiply-adds in the time in which a byte comes from memory
 HIDDEN = 0.75  # the part of the memory's time that the products hide
@@ -46,13 +47,14 @@ class Choice:
 
 @dataclass(frozen=True)
 class _Sizes:
-    """A convolution of stride 1 as numbers."""
+    """A convolution of stride 1 as numbers. fixed: its weight is, so that it is transformed once for all calls."""
 
     images: int
     sizes: tuple[int, ...]
     kernel: tuple[int, ...]
     ins: int
     outs: int
+    fixed: bool
 
     @property
     def work(self) -> int:
@@ -66,8 +68,8 @@ def require_winograd(option: str) -> None:
         raise ArgumentError(f"winograd is {option!r}", help="use one of " + ", ".join(WINOGRAD))
 
 
-def choose(node: Value, op: Conv | ConvTranspose, winograd: str = "auto") -> Choice:
-    """How a convolution, or a transposed one, is computed, and why. winograd: see WINOGRAD."""
+def choose(node: Value, op: Conv | ConvTranspose, winograd: str = "auto", fixed: bool = True) -> Choice:
+    """How a convolution, or a transposed one, is computed, and why. winograd: see WINOGRAD; fixed: is its weight?"""
     ins, outs, kernel = node.inputs[0].shape[1], node.shape[1], kernel_of(node.inputs[1].tensor)
     if op.groups > 1 and op.groups == ins == outs:
         return Choice("channels", "each output channel sees one of the input")
@@ -80,7 +82,7 @@ def choose(node: Value, op: Conv | ConvTranspose, winograd: str = "auto") -> Cho
         return Choice("panels", refusal)
     assert isinstance(ins, int) and isinstance(outs, int)
     sizes = tuple(_known(n, UNKNOWN_SIDE) for n in node.shape[2:])
-    return _cheapest(_Sizes(_known(node.shape[0], 1), sizes, kernel, ins, outs), winograd)
+    return _cheapest(_Sizes(_known(node.shape[0], 1), sizes, kernel, ins, outs, fixed), winograd)
 
 
 def _known(size: Dim, otherwise: int) -> int:
@@ -145,8 +147,9 @@ def _transformed(s: _Sizes, tile: Sequence[int]) -> float:
     direct = math.prod(k for m, k in zip(tile, s.kernel, strict=True) if m == 1)
     tiles = s.images * math.prod(-(-n // m) for n, m in zip(s.sizes, tile, strict=True))
     work = tiles * matrices * (direct * s.ins + STEP) * _rounded(s.outs)
-    moved = tiles * matrices * (s.ins + s.outs) * TRANSFORM
-    return _with_memory(work, 4 * matrices * direct * s.ins * s.outs) + moved
+    weights = matrices * direct * s.ins * s.outs
+    moved = tiles * matrices * (s.ins + s.outs) * TRANSFORM + (0 if s.fixed else weights * WEIGHT)
+    return _with_memory(work, 4 * weights) + moved
 
 
 def _with_memory(work: float, weights: float) -> float:

@@ -220,7 +220,7 @@ class _Walk:
 
     def _choice(self, node: Value, op: Conv | ConvTranspose) -> Choice:
         """How a convolution is computed; notes why."""
-        choice = choose(node, op, self.winograd)
+        choice = choose(node, op, self.winograd, node.inputs[1] in self.fixed)
         kind = "convolution" if isinstance(op, Conv) else "transposed convolution"
         self.notes.count(f"{kind}: {choice.way} ({choice.why})")
         return choice

@@ -205,6 +205,14 @@ def test_the_gradient_for_the_image_is_made_by_tiles_as_well() -> None:
     assert count(after, PanelConv) == 0
 
 
+def test_a_weight_that_a_step_changes_is_worth_transforming_for_many_tiles_only() -> None:
+    x, w = image(256, 7, 1), weight("w", 256, 256, 3, 3)
+    y = conv(x, w, pad=1)
+    still, step = Graph("g", (x, w), (y,)), Graph("g", (x, w), (y,), ((w, mul(w, w)),))
+    assert any("convolution: winograd" in what for what in lowered(still)[1].counts)
+    assert any("too little gained" in what for what in lowered(step)[1].counts)
+
+
 def test_the_option_of_tiles_is_one_of_its_words() -> None:
     with pytest.raises(ArgumentError, match="winograd is 'often'"):
         ChannelsLast(winograd="often")

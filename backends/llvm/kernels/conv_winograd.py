@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from chainrule.backends.llvm.kernels.conv import combined, pool_behind
-from chainrule.backends.llvm.kernels.conv_winograd_product import Products
+from chainrule.backends.llvm.kernels.conv_winograd_product import Place, Products
 from chainrule.backends.llvm.kernels.conv_winograd_shape import Plan, Tiling, plan, reach, tiling
 from chainrule.backends.llvm.kernels.pack import spread_loop
 from chainrule.backends.llvm.kernels.region import Kernel, KernelCall, Region, Temp, refuse
@@ -83,16 +83,25 @@ def _blocks(kernel: Kernel, anchor: Value, t: Tiling, cut: Plan, target: Target)
     """All three steps, block by block."""
     k, tiles = kernel.k, cut.rows * cut.columns
     left = k.scratch("v", t.dtype, (t.matrices, tiles | 1, t.row))
-    right = k.scratch("m", t.dtype, (t.matrices, tiles | 1, t.out_row))
+    right = k.scratch("m", t.dtype, (t.matrices, tiles | 1, t.out_row(1)))
     inputs, outputs = _Inputs(kernel, anchor, t, cut, left), _Outputs(kernel, anchor, t, cut, right)
     products = Products(kernel, anchor, t, target, left, right, tiles)
     k.flops = math.prod(t.sizes, start=2 * t.batch * t.channels * t.outs) * math.prod(t.kernel)
+
+    def panel_by_panel(area: _Area, panel: Int, columns: int) -> None:
+        """The products of all matrices with a panel, and its outputs: only these wait at a time."""
+        with k.loop("t", 0, t.matrices) as matrix:
+            products.write(matrix, panel, as_int(0), Place(as_int(0), as_int(0)), as_int(tiles))
+        outputs.write(area, panel * t.width, columns)
+
     with spread_loop(k, (t.batch, *_grid(t, cut))) as (batch, plane, block, segment):
         area = _area(t, cut, (batch, plane, block, segment), as_int(0))
         inputs.write(area, as_int(0), as_int(t.vectors))
-        with k.loop("t", 0, t.matrices) as matrix, k.loop("p", 0, t.panels) as panel:
-            products.write(matrix, panel, as_int(0), as_int(0), as_int(tiles))
-        outputs.write(area)
+        whole = t.outs // t.width
+        with _loop(k, "p", as_int(whole)) as panel:
+            panel_by_panel(area, panel, t.width)
+        if t.outs % t.width:
+            panel_by_panel(area, as_int(whole), t.outs % t.width)
 
 
 def _in_steps(region: Region, target: Target, anchor: Value, cut: Plan, why: str) -> list[KernelCall]:
@@ -106,12 +115,12 @@ def _in_steps(region: Region, target: Target, anchor: Value, cut: Plan, why: str
     places = dim_product((x.shape[0], *depth, *across))
     made = dim_product((x.shape[0], *(op.sizes[:-2] if t.rank == 3 else ()), *across))
     before = Temp(TensorType(t.dtype, (t.matrices, _odd(places), t.row)))
-    after = Temp(TensorType(t.dtype, (t.matrices, _odd(made), t.out_row)))
+    after = Temp(TensorType(t.dtype, (t.matrices, _odd(made), t.out_row(t.panels))))
     flops = math.prod(t.sizes, start=2 * t.batch * t.channels * t.outs) * math.prod(t.kernel)
 
     seen = replace(t, sizes=(t.image[0], *t.sizes[1:]), pad=(0, *t.pad[1:]), kernel=(1, *t.kernel[1:]))
     inputs = _Inputs(first, anchor, seen, cut, first.temp(before, mode="w"))
-    first.k.flops = t.batch * math.prod(seen.counts) * (t.matrices * 8 * t.row)
+    first.k.flops = t.batch * math.prod(seen.counts) * (t.matrices * 8 * t.channels)
     with spread_loop(first.k, (t.batch, *_grid(seen, cut), as_int(t.vectors))) as (*place, vector):
         inputs.write(_area(seen, cut, place, None), vector, as_int(1))
 
@@ -122,9 +131,9 @@ def _in_steps(region: Region, target: Target, anchor: Value, cut: Plan, why: str
 
     t = tiling(third, anchor)
     outputs = _Outputs(third, anchor, t, cut, third.temp(after, mode="r"))
-    third.k.flops = t.batch * math.prod(t.counts) * (t.matrices * 8 * t.out_row)
+    third.k.flops = t.batch * math.prod(t.counts) * (t.matrices * 8 * t.outs)
     with spread_loop(third.k, (t.batch, *_grid(t, cut))) as place:
-        outputs.write(_area(t, cut, place, None))
+        outputs.write(_area(t, cut, place, None), as_int(0), t.outs)
     return [first.built(why), second.built(products.text), third.built(why)]
 
 
@@ -258,6 +267,15 @@ class _Inputs:
                 k.store(self.matrices, (j + i * wide, row, column), value)
 
 
+@dataclass(frozen=True)
+class _Channels:
+    """A vector of output channels: where it is in the matrices' rows, its first channel, how many there are."""
+
+    column: Int
+    channel: Int
+    mask: int | None
+
+
 @dataclass
 class _Outputs:
     """The transform back. matrices: [products, tiles, out_row]."""
@@ -283,43 +301,43 @@ class _Outputs:
         assert isinstance(self.pool.op, PoolLast)
         return (1, *self.pool.op.window)[-2], self.pool.op.window[-1]
 
-    def write(self, area: _Area) -> None:
-        """All outputs of a block."""
-        k, t = self.kernel.k, self.t
-        whole, rest = divmod(t.outs, t.lanes)
+    def write(self, area: _Area, first: Int, count: int) -> None:
+        """The outputs of a block, `count` channels from `first` on, which lie at the begin of the matrices' rows."""
+        k, lanes = self.kernel.k, self.t.lanes
+        whole, rest = divmod(count, lanes)
 
         def tiles(column: Int, mask: int | None) -> None:
             with _loop(k, "ty", area.rows) as y, _loop(k, "tx", area.columns) as x:
                 place = (area.batch, area.plane, area.top + y, area.side + x)
-                self._tile(place, area.start + y * area.pitch + x, column, mask)
+                self._tile(place, area.start + y * area.pitch + x, _Channels(column, first + column, mask))
 
         if whole:
             with _loop(k, "o", as_int(whole)) as o:
-                tiles(o * t.lanes, None)
+                tiles(o * lanes, None)
         if rest:
-            tiles(as_int(whole * t.lanes), rest)
+            tiles(as_int(whole * lanes), rest)
 
-    def _tile(self, place: tuple[Int, Int, Int, Int], row: Int, column: Int, mask: int | None) -> None:
+    def _tile(self, place: tuple[Int, Int, Int, Int], row: Int, c: _Channels) -> None:
         """Transforms one tile along its columns, then along its rows, stored one by one (a pool's in pairs)."""
         t, k, lanes = self.t, self.kernel.k, self.t.lanes
         high, wide = t.products[1:]
         across = short_convolution(t.tile[2], t.kernel[2]).outputs
         if high == 1:
-            line = to_outputs(k, across, [k.load(self.matrices, (j, row, column), lanes) for j in range(wide)])
-            self._store(place, as_int(0), [line], column, mask)
+            line = to_outputs(k, across, [k.load(self.matrices, (j, row, c.column), lanes) for j in range(wide)])
+            self._store(place, as_int(0), [line], c)
             return
         down = short_convolution(t.tile[1], t.kernel[1]).outputs
         with k.loop("j", 0, wide) as j:
-            values = [k.load(self.matrices, (j + i * wide, row, column), lanes) for i in range(high)]
+            values = [k.load(self.matrices, (j + i * wide, row, c.column), lanes) for i in range(high)]
             for i, value in enumerate(to_outputs(k, down, values)):
                 k.store(self.patch, (i, j * lanes), value)
         step = self.window[0]
         with _loop(k, "i", as_int(t.tile[1] // step)) as i:
             lines = [[k.load(self.patch, (i * step + r, j * lanes), lanes) for j in range(wide)] for r in range(step)]
-            self._store(place, i, [to_outputs(k, across, line) for line in lines], column, mask)
+            self._store(place, i, [to_outputs(k, across, line) for line in lines], c)
 
-    def _store(self, place: tuple[Int, Int, Int, Int], i: Int, lines: Sequence[Sequence[LoopValue]], column: Int,
-               mask: int | None) -> None:  # fmt: skip
+    def _store(self, place: tuple[Int, Int, Int, Int], i: Int, lines: Sequence[Sequence[LoopValue]],
+               c: _Channels) -> None:  # fmt: skip
         """The outputs that lie in the image. i: row of the tile, or of its windows; lines: the row, or a window's."""
         t, k = self.t, self.kernel.k
         batch, plane, ty, tx = place
@@ -332,31 +350,30 @@ class _Outputs:
                 x = tx * (t.tile[2] // wide) + j
                 with _where(k, x, columns, (j == 0 and wide == 1) or _even(t.sizes[2], t.tile[2])):
                     window = [line[j * wide : (j + 1) * wide] for line in lines]
-                    self._pixel((batch, plane, y, x), window, column, mask)
+                    self._pixel((batch, plane, y, x), window, c)
 
-    def _pixel(self, at: tuple[Int, Int, Int, Int], window: Sequence[Sequence[LoopValue]], column: Int,
-               mask: int | None) -> None:  # fmt: skip
+    def _pixel(self, at: tuple[Int, Int, Int, Int], window: Sequence[Sequence[LoopValue]], c: _Channels) -> None:
         """One output, or the pool of a window of them. at: image, plane, row and column."""
         t, lanes = self.t, self.t.lanes
         batch, plane, y, x = at
-        place = (batch, *t.outer((plane, y, x)), column)
+        place = (batch, *t.outer((plane, y, x)), c.channel)
         if self.pool is None:
-            known = {self.anchor: self._finished(window[0][0], column, mask)}
-            self.kernel.write(place, known, lanes, mask)
+            known = {self.anchor: self._finished(window[0][0], c)}
+            self.kernel.write(place, known, lanes, c.mask)
             return
         high, wide = self.window
         inputs: list[LoopValue] = []
         for dy, dx in itertools.product(range(high), range(wide)):
-            index = (batch, *t.outer((plane, y * high + dy, x * wide + dx)), column)
-            known = {self.anchor: self._finished(window[dy][dx], column, mask)}
-            inputs.append(self.kernel.read(self.pool.inputs[0], index, lanes, mask, known))
-        self.kernel.write(place, {self.pool: combined(self.kernel.k, self.pool, inputs)}, lanes, mask)
+            index = (batch, *t.outer((plane, y * high + dy, x * wide + dx)), c.channel)
+            known = {self.anchor: self._finished(window[dy][dx], c)}
+            inputs.append(self.kernel.read(self.pool.inputs[0], index, lanes, c.mask, known))
+        self.kernel.write(place, {self.pool: combined(self.kernel.k, self.pool, inputs)}, lanes, c.mask)
 
-    def _finished(self, value: LoopValue, column: Int, mask: int | None) -> LoopValue:
+    def _finished(self, value: LoopValue, c: _Channels) -> LoopValue:
         """The convolution's own result: with its bias, rounded to its element type."""
         k = self.kernel.k
         if len(self.anchor.inputs) == 3:
-            bias = self.kernel.read(self.anchor.inputs[2], (column,), value.lanes, mask)
+            bias = self.kernel.read(self.anchor.inputs[2], (c.channel,), value.lanes, c.mask)
             value = k.add(value, self.kernel.fit(bias, value.lanes))
         return k.cast(value, self.anchor.tensor.dtype)
 

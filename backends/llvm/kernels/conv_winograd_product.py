@@ -1,8 +1,8 @@
 """The products of a Winograd convolution: for every matrix, transformed tiles times transformed weights.
 
-A panel of a matrix's weights is read for all rows of tiles before the next. Where there are few rows the next panel
-comes from memory before this one's work is done, so it is asked for ahead of time. Sums of more than
-matmul_tile.BLOCK steps go by blocks, as in all products.
+A panel of a matrix's weights is read for all rows of tiles before the next. The next one is asked for while this one is
+used: a panel is too short for the processor to see that it goes on elsewhere (measured on 256@28: 1464 -> 1105 us, on
+128@28 421 -> 319). Sums of more than matmul_tile.BLOCK steps go by blocks, as in all products.
 """
 
 from __future__ import annotations
@@ -28,7 +28,14 @@ from chainrule.backends.loops import Value as LoopValue
 from chainrule.ir.graph import Value
 
 GROUP = 8  # row tiles whose sums wait for the next block of depth
-FEW_ROWS = 16  # up to so many the next panel is asked for
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where products go: the first row and column of the matrices."""
+
+    row: Int
+    column: Int
 
 
 @dataclass
@@ -42,6 +49,7 @@ class Products:
     left: Buffer
     right: Buffer
     tiles: int | None = None
+    by_blocks: bool = True
     made: dict[int, Multiplier] = field(default_factory=dict)
 
     @property
@@ -61,12 +69,13 @@ class Products:
     def all_tiles(self) -> None:
         """A parallel loop over matrices and panels, each for the tiles of all images."""
         t, k = self.t, self.k
+        self.by_blocks = False
         across = t.counts[1] * t.counts[2]
         if t.kernel[0] == 1:
             count = t.batch * t.counts[0] * across
             self.tiles = count.const if count.is_const else None
             with spread_loop(k, (as_int(t.matrices), as_int(t.panels))) as (matrix, panel):
-                self.write(matrix, panel, as_int(0), as_int(0), count)
+                self.write(matrix, panel, as_int(0), Place(as_int(0), panel * t.width), count)
             return
         self.tiles = across.const if across.is_const else None
         with (spread_loop(k, (as_int(t.matrices), as_int(t.panels))) as (matrix, panel), k.loop("n", 0, t.batch) as n,
@@ -74,11 +83,12 @@ class Products:
             low = imax(0, t.pad[0] - z)
             high = imin(t.kernel[0], t.image[0] + t.pad[0] - z)
             source = (n * t.image[0] + z - t.pad[0]) * across
-            self.write(matrix, panel, source, (n * t.counts[0] + z) * across, across, (low, high, across))
+            target = Place((n * t.counts[0] + z) * across, panel * t.width)
+            self.write(matrix, panel, source, target, across, (low, high, across))
 
-    def write(self, matrix: Int, panel: Int, source: Int, target: Int, count: Int,
+    def write(self, matrix: Int, panel: Int, source: Int, target: Place, count: Int,
               taps: tuple[Int, Int, Int] | None = None) -> None:  # fmt: skip
-        """`count` tiles from row `source` on times one panel, to the rows from `target` on.
+        """`count` tiles from row `source` on times one panel.
 
         taps: the range of the untransformed axis' taps, and the rows from one tap to the next.
         """
@@ -110,7 +120,7 @@ class _Part:
     matrix: Int
     panel: Int
     source: Int
-    target: Int
+    target: Place
     count: Int
     taps: tuple[Int, Int, Int] | None
 
@@ -167,28 +177,27 @@ class _Part:
             index = (self.matrix, self.panel, tap + step, start)
             return own.kernel.fit(own.kernel.read(panels, index, lanes), lanes)
 
-        few = own.tiles is not None and own.tiles <= FEW_ROWS
         with k.loop("k", *span) as step:
-            if few:
-                self._prefetch(tap + step)
+            self._prefetch(tap + step)
             multiplier.step(sums, step, left, right)  # type: ignore[arg-type]
 
     def _prefetch(self, row: Int) -> None:
-        """Asks for the row of the next panel that this step's is of this one."""
+        """Asks for the row of the next panel that this step's is of this one: of the next matrix, block by block."""
         own = self.products
         buffer = own.kernel.input(own.kernel.region.body.inputs.index(own.anchor.inputs[1]))
         line = 64 // own.t.dtype.itemsize
+        after = (self.matrix + 1, self.panel) if own.by_blocks else (self.matrix, self.panel + 1)
         for start in range(0, own.t.width, line):
-            own.k.prefetch(buffer, (self.matrix, self.panel + 1, row, start))
+            own.k.prefetch(buffer, (*after, row, start))
 
     def _store(self, row: Int, ragged: bool, sums: Sequence[Sequence[LoopValue]]) -> None:
         own = self.products
-        k, width = own.k, own.t.width
+        k = own.k
         starts = own.multiplier(len(sums)).tile.starts
         for r, values in enumerate(sums):
             def put(r: int = r, values: Sequence[LoopValue] = values) -> None:
                 for start, value in zip(starts, values, strict=True):
-                    k.store(own.right, (self.matrix, self.target + row + r, self.panel * width + start), value)
+                    k.store(own.right, (self.matrix, self.target.row + row + r, self.target.column + start), value)
 
             if ragged and r:
                 with k.when(k.cmp("lt", row + r, self.count)):

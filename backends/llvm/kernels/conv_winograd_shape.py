@@ -24,7 +24,11 @@ from chainrule.ops.lowered_winograd import WinogradConv, products_of
 BLOCK_BYTES = SCRATCH_BYTES * 4 // 5  # of a block's matrices before and after the products
 STRIP_BYTES = 48 * 1024  # of the padded pixels that a block reads, one vector of channels
 LEAST_TILES = 12  # in a block: fewer would read a panel of the weights too often
-WEIGHTS_NEAR = 6 * 1024 * 1024  # bytes of weights that may be read once per block
+MOST_TILES = 28  # in a block: more gain nothing
+WEIGHTS_NEAR = 1024 * 1024  # bytes of weights that stay in the second-level cache from block to block
+WEIGHTS_FAR = 10 * 1024 * 1024  # bytes of weights that are not read once per block
+MATRICES_NEAR = 16 * 1024 * 1024  # bytes of the matrices of all tiles that stay in the third-level cache
+UNKNOWN_IMAGES, UNKNOWN_TILES = 4, 64  # what named sizes count as: images of a batch, tiles of an image
 SPAN = 4  # tiles of a block each way where the image's size is not known
 
 
@@ -75,10 +79,9 @@ class Tiling:
         """Numbers of a transformed tile in a matrix."""
         return (self.vectors | 1) * self.lanes
 
-    @property
-    def out_row(self) -> int:
-        """Numbers of a tile's products in a matrix."""
-        return (-(-self.panels * self.width // self.lanes) | 1) * self.lanes
+    def out_row(self, panels: int) -> int:
+        """Numbers of a tile's products with so many panels in a matrix."""
+        return (-(-panels * self.width // self.lanes) | 1) * self.lanes
 
     @property
     def weight_bytes(self) -> int:
@@ -119,14 +122,22 @@ class Plan:
 
 
 def plan(t: Tiling) -> Plan:
-    """Blocks of so many tiles that their matrices stay in the second-level cache, where the weights are near."""
-    per_tile = t.matrices * (t.row + t.out_row) * t.dtype.itemsize
+    """Blocks of so many tiles that their matrices stay in the second-level cache, or all tiles before any product.
+
+    Blocks where the weights stay there, too, or where the matrices of all tiles would have to go to memory and back.
+    Measured, us for blocks and for all at once: 64@56 349, 413; 128@28 311, 277; 128-256@56 3821, 3517; 128@112 7329,
+    9234; 256@28 1796, 1473.
+    """
+    per_tile = t.matrices * (t.row + t.out_row(1)) * t.dtype.itemsize
     most = BLOCK_BYTES // per_tile
     high, wide = (n.const if n.is_const else None for n in t.counts[1:])
-    enough = LEAST_TILES if high is None or wide is None else min(LEAST_TILES, max(1, high * wide))
-    if t.kernel[0] > 1 or most < enough or t.weight_bytes > WEIGHTS_NEAR:
+    images = t.batch.const if t.batch.is_const else UNKNOWN_IMAGES
+    tiles = UNKNOWN_TILES if high is None or wide is None else high * wide
+    matrices = images * tiles * t.matrices * (t.row + t.out_row(t.panels)) * t.dtype.itemsize
+    near = t.weight_bytes <= WEIGHTS_NEAR or (matrices > MATRICES_NEAR and t.weight_bytes <= WEIGHTS_FAR)
+    if t.kernel[0] > 1 or not near or most < min(LEAST_TILES, max(1, tiles)):
         return Plan(True, *_block(t, high, wide, 1 << 30))
-    return Plan(False, *_block(t, high, wide, most))
+    return Plan(False, *_block(t, high, wide, min(most, MOST_TILES)))
 
 
 def _block(t: Tiling, high: int | None, wide: int | None, most: int) -> tuple[int, int]:
