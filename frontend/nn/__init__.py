@@ -34,6 +34,7 @@ from chainrule.frontend.nn.activation import (
 from chainrule.frontend.nn.attention import AdditiveAttention, MultiheadAttention
 from chainrule.frontend.nn.containers import ModuleDict, ModuleList, Sequential
 from chainrule.frontend.nn.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from chainrule.frontend.nn.crf import CRF
 from chainrule.frontend.nn.dropout import Dropout, Dropout1d, Dropout2d, Dropout3d
 from chainrule.frontend.nn.embedding import Embedding
 from chainrule.frontend.nn.linear import Bilinear, Identity, Linear
@@ -42,6 +43,7 @@ from chainrule.frontend.nn.loss import (
     BCEWithLogitsLoss,
     CosineEmbeddingLoss,
     CrossEntropyLoss,
+    CTCLoss,
     GaussianNLLLoss,
     HingeEmbeddingLoss,
     HuberLoss,
@@ -174,6 +176,8 @@ __all__ = [
     "GaussianNLLLoss",
     "PoissonNLLLoss",
     "SoftMarginLoss",
+    "CTCLoss",
+    "CRF",
     "Module",
     "BatchNorm1d",
     "BatchNorm2d",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from chainrule.frontend.functions import losses
+from typing import Any
+
+from chainrule.frontend.functions import losses, sequences
 from chainrule.frontend.nn.module import Module
 from chainrule.frontend.stored import Buffer
 from chainrule.frontend.tensor import Operand, Tensor
@@ -186,3 +188,15 @@ class SoftMarginLoss(Loss):
 
     def forward(self, input: Operand, target: Operand) -> Tensor:
         return losses.soft_margin_loss(input, target, self.reduction)
+
+
+class CTCLoss(Loss):
+    """-log of the probability that a row's labels are read, whatever their places in time."""
+
+    def __init__(self, blank: int = 0, reduction: str = "mean", zero_infinity: bool = False) -> None:
+        super().__init__(reduction)
+        self.blank, self.zero_infinity = blank, zero_infinity
+
+    def forward(self, log_probs: Operand, targets: Operand, input_lengths: Any, target_lengths: Any) -> Tensor:
+        return sequences.ctc_loss(log_probs, targets, input_lengths, target_lengths, self.blank, self.reduction,
+                                  self.zero_infinity)  # fmt: skip

@@ -227,6 +227,9 @@ if TYPE_CHECKING:
     from chainrule.frontend.functions.selecting import non_max_suppression as non_max_suppression
     from chainrule.frontend.functions.selecting import nonzero as nonzero
     from chainrule.frontend.functions.selecting import unique as unique
+    from chainrule.frontend.functions.sequences import crf_log_likelihood as crf_log_likelihood
+    from chainrule.frontend.functions.sequences import ctc_loss as ctc_loss
+    from chainrule.frontend.functions.sequences import viterbi_decode as viterbi_decode
     from chainrule.frontend.functions.shape import asarray as asarray
     from chainrule.frontend.functions.shape import broadcast_to as broadcast_to
     from chainrule.frontend.functions.shape import concatenate as concatenate
@@ -522,6 +525,11 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "non_max_suppression",
         "nonzero",
         "unique",
+    ),
+    "chainrule.frontend.functions.sequences": (
+        "crf_log_likelihood",
+        "ctc_loss",
+        "viterbi_decode",
     ),
     "chainrule.frontend.functions.shape": (
         "asarray",

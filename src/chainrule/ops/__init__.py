@@ -25,6 +25,7 @@ from chainrule.ops import (
     keys,
     losses,
     losses_class,
+    losses_sequence,
     lowered,
     lowered_pool,
     lowered_winograd,
@@ -51,7 +52,7 @@ from chainrule.ops import (
 FAMILIES = (basic, elementwise, arithmetic, compare, transcendental, trigonometric, activations, activations_smooth,
             reduce, statistics, cumulative, softmax, matmul, attention, einsum, conv, integer_products, fft, pool,
             norm, shaping, declared, selecting, suppression, repeating, ranges, indexing, indexing_nd, indexing_reduce,
-            sorting, resize, keys, random, losses, losses_class, control, recurrent, recurrent_steps, lowered,
-            lowered_pool, lowered_winograd)  # fmt: skip
+            sorting, resize, keys, random, losses, losses_class, losses_sequence, control, recurrent,
+            recurrent_steps, lowered, lowered_pool, lowered_winograd)  # fmt: skip
 ALL_OPS: tuple[type[Op], ...] = (Input, Get, *(op for family in FAMILIES for op in family.OPS))
 OP_BY_NAME = {op.name: op for op in ALL_OPS}
