@@ -3,7 +3,7 @@
     python benchmarks/spine.py [--threads 1] [--only lenet,mlp] [--json FILE]
 
 Peers: onnxruntime for inference; PyTorch eager for the training step, where it is installed. Candidates take turns, and
-medians are compared. Shares of the fused multiply-add peak are against `peak`, which is measured in the same run.
+medians are compared. Shares of the peak are against what the core is measured to reach in the same run.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from pathlib import Path
 import numpy as np
 
 import chainrule as cr
+from chainrule.backends.llvm.profile import machine_peak
+from chainrule.backends.llvm.target import host_target
 from chainrule.frontend import nn, optim
 from chainrule.models import LeNet, conv3x3, mlp
 from chainrule.timing import paired, spelled
@@ -46,35 +48,6 @@ def call_overhead(threads: int) -> Row:
     x = np.zeros(1, np.float32)
     seconds = paired({"call": lambda: add(x)})["call"].median
     return {"what": "one call's overhead", "ours_s": seconds, "goal": "under 3 us", "met": seconds < 3e-6}
-
-
-def peak(threads: int) -> float:
-    """Flops per second of independent fused multiply-adds in registers, on one core."""
-    del threads
-    from chainrule.backends.llvm.jit import compile_functions
-    from chainrule.backends.llvm.runtime import Call, Frame
-    from chainrule.backends.loops import Builder
-    from chainrule.ir.types import f32
-
-    turns, chains, lanes = 100_000, 16, 16
-    k = Builder("peak")
-    out = k.buffer("out", f32, (lanes,), "rw")
-    start = k.load(out, (0,), lanes)
-    registers = [k.reg(k.add(start, float(i))) for i in range(chains)]
-    factor = k.const(0.999, f32, lanes)
-    with k.loop("i", 0, turns):
-        for register in registers:
-            register.set(k.fma(register.get(), factor, start))
-    total = registers[0].get()
-    for register in registers[1:]:
-        total = k.add(total, register.get())
-    k.store(out, (0,), total)
-    function = k.build()
-    code = compile_functions([function])
-    array = np.zeros(lanes, np.float32)
-    frame = Frame([Call(code[function], 1, True, (0,))], 1, {0: array.ctypes.data}, [], [], None, 1, keep_alive=code)
-    best = paired({"peak": lambda: frame.run([])}, seconds=0.5)["peak"].least
-    return 2 * turns * chains * lanes / best
 
 
 def share_of_peak(name: str, flops: float, run: Callable[[], object], top: float) -> Row:
@@ -180,7 +153,7 @@ def main() -> int:
     parser.add_argument("--json", metavar="FILE")
     arguments = parser.parse_args()
     rng, threads = np.random.default_rng(0), arguments.threads
-    top = peak(threads)
+    top = machine_peak(host_target()).flops
     parts: dict[str, Callable[[], Row | list[Row]]] = {
         "lenet": lambda: inference("LeNet-5, batch 1", LeNet(), cr.spec("N", 1, 28, 28),
                                    rng.standard_normal((1, 1, 28, 28)).astype(np.float32), threads, 0.7),
