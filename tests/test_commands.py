@@ -1,11 +1,15 @@
 """Each command does its work on a real model and says so, to people and to machines."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
+import chainrule as cr
 from chainrule.cli import main
+from chainrule.models import MODELS
 
 MODEL = """
 import chainrule as cr
@@ -85,6 +89,48 @@ def test_bench_times_both_runtimes(capsys):
 def test_export_writes_a_checked_file_that_run_can_read_back(capsys, tmp_path):
     code, facts = answer(capsys, "export", "digits", "-o", f"{tmp_path}/net.onnx")
     assert code == 0 and facts["bytes"] > 1000
+
+
+def test_an_exported_step_comes_with_a_program_that_trains_it_and_checkpoints_go_both_ways(capsys, tmp_path):
+    code, facts = answer(capsys, "export", "digits", "--train", "--with-loop", "-o", f"{tmp_path}/step.onnx")
+    assert code == 0 and facts["loop"] == f"{tmp_path}/step_loop.py"
+    images, labels = cr.datasets.digits()
+    images, labels = images[:320], labels[:320].astype(np.int64)
+    cr.manual_seed(0)
+    model = MODELS["digits"]
+    step = cr.training_step(model.build(), cr.cross_entropy, cr.optim.Adam(1e-3),
+                            (model.specs[0], cr.spec("N", dtype="i64")))  # fmt: skip
+    np.savez(tmp_path / "data.npz", **dict(zip(step.input_names, (images, labels), strict=True)))
+
+    def trained() -> float:
+        command = [sys.executable, "step_loop.py", "data.npz", "1", "kept.safetensors"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        return float(done.stdout.split()[-1])
+
+    def ours() -> float:
+        order = np.random.default_rng(0).permutation(320)
+        return float(np.mean([step(images[p], labels[p]) for p in np.split(order, 10)]))
+
+    first, second = trained(), None
+    assert first == pytest.approx(ours(), abs=2e-4)  # the program prints four digits
+    cr.load(tmp_path / "kept.safetensors", step)  # from there to here: both go on alike
+    second = trained()
+    assert second == pytest.approx(ours(), abs=2e-4)
+    assert second < first
+
+
+def test_a_loop_needs_a_step_and_a_step_may_come_from_a_file(capsys, tmp_path, model):
+    assert main(["export", "digits", "--with-loop", "-o", f"{tmp_path}/net.onnx"]) == 1
+    assert "--with-loop goes with a training step" in capsys.readouterr().err
+    file = tmp_path / "step_of_test.py"
+    file.write_text(MODEL + """
+def step() -> cr.Step:
+    return cr.training_step(Net(), cr.mse_loss, cr.optim.SGD(0.1), (cr.spec(8, 4), cr.spec(8, 3)))
+""")
+    code, facts = answer(capsys, "export", f"{file}:step", "--with-loop", "--no-verify", "-o", f"{tmp_path}/step.onnx")
+    assert code == 0 and facts["model"] == "step"
+    program = (tmp_path / "step_loop.py").read_text()
+    assert "batch = ['x', 'target'], [o.name for o in session.get_outputs()], 8" in program
 
 
 @pytest.mark.parametrize(("words", "said"), [

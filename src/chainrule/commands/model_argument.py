@@ -55,8 +55,7 @@ def load(arguments: argparse.Namespace) -> Loaded:
     """The model that the arguments name. Raises ArgumentError with what to write instead."""
     from chainrule.compiler import traced_of
 
-    cr.manual_seed(arguments.seed)
-    model, specs, name = _find(arguments.model, [parse_spec(s) for s in arguments.spec])
+    model, specs, name = find_model(arguments)
     traced = traced_of(model, specs, {}, None)
     dims = dict.fromkeys(traced.graph.symbols, 1) | parse_dims(arguments.dim)
     unknown = dims.keys() - set(traced.graph.symbols)
@@ -64,6 +63,23 @@ def load(arguments: argparse.Namespace) -> Loaded:
         known = ", ".join(traced.graph.symbols) or "none"
         raise ArgumentError(f"--dim: the model has no size {sorted(unknown)[0]}", help=f"its symbolic sizes: {known}")
     return Loaded(name, traced, dims)
+
+
+def find_model(arguments: argparse.Namespace) -> tuple[Any, tuple[Any, ...], str]:
+    """The model itself that the arguments name, its specs, and its name."""
+    cr.manual_seed(arguments.seed)
+    model, specs, name = _find(arguments.model, [parse_spec(s) for s in arguments.spec])
+    return model, tuple(specs), name
+
+
+def find_step(text: str) -> cr.Step | None:
+    """The training step that FILE.py:NAME names, or a function of that name returns; None for anything else."""
+    file, _, attribute = text.rpartition(":")
+    found = _from_file(Path(file), attribute) if file.endswith(".py") and Path(file).is_file() else None
+    if callable(found) and not isinstance(found, cr.Step) and getattr(found, "__annotations__", {}).get("return"):
+        returned = found.__annotations__["return"]
+        found = found() if returned is cr.Step or str(returned).rpartition(".")[2] == "Step" else None
+    return found if isinstance(found, cr.Step) else None
 
 
 def _find(text: str, specs: list[Any]) -> tuple[Any, Sequence[Any], str]:
