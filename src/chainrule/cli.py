@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 from chainrule import __version__
-from chainrule.errors import ChainruleError
+from chainrule.errors import ArgumentError, ChainruleError
 
 
 class CommandModule(Protocol):
@@ -102,6 +102,12 @@ def main(words: Sequence[str] | None = None) -> int:
         # The reader has left, as `head` does. Python flushes stdout once more at exit: give it somewhere to write.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except MemoryError as error:
+        if arguments.traceback:
+            raise
+        explain(ArgumentError(f"there is not enough memory: {error}", help="choose smaller sizes: --dim N=8"),
+                json=arguments.json)  # fmt: skip
+        return 1
     except (ChainruleError, OSError) as error:
         if arguments.traceback:
             raise

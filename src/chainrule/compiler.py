@@ -122,6 +122,8 @@ class Executable:
                 result = self._entry(*arrays, *given)
             except ChainruleError as problem:
                 raise _explained(self.program, problem, arrays) from None
+            except MemoryError as problem:
+                raise _too_large(problem) from problem
             if result is not NotImplemented and self._bare:
                 return result
             if result is not NotImplemented:
@@ -167,7 +169,10 @@ class Executable:
 
     def _run(self, leaves: Sequence[object]) -> list[Array]:
         checked = [as_input(leaf, value) for leaf, value in zip(leaves, self._inputs, strict=True)]
-        outputs = self.program.run(checked)
+        try:
+            outputs = self.program.run(checked)
+        except MemoryError as problem:
+            raise _too_large(problem) from problem
         self._entry = getattr(self.program, "entry", _refuse)
         return outputs
 
@@ -271,6 +276,10 @@ def _check_numerics(graph: Graph, arrays: Sequence[Array], weights: Sequence[Arr
     held = dict(zip(graph.by_role("input"), arrays, strict=True))
     held |= dict(zip(graph.by_role("param", "state"), weights, strict=True))
     check_numerics(graph, [held[v] for v in graph.inputs])
+
+
+def _too_large(problem: MemoryError) -> ArgumentError:
+    return ArgumentError(f"a call of these sizes needs more memory than there is: {problem}", help="use smaller ones")
 
 
 def _refuse(*arrays: object) -> object:

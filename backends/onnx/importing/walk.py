@@ -31,6 +31,7 @@ from chainrule.loc import Loc
 from chainrule.ops.basic import Constant, constant
 
 FILLING = frozenset({"ConstantOfShape", "Range"})  # as data they stay what they are, although their numbers are known
+LONGEST_SAYING = 80  # characters of a node's doc string that are shown
 _SOURCE_LINE = re.compile(r"[^,:\n]+:\d{1,9}\Z")
 
 
@@ -184,7 +185,9 @@ class Walker:
         """Where a node comes from: the user's lines in a model of ours, else its name in the file."""
         if self.ours and node.doc_string:
             return tuple(self._written(part) for part in node.doc_string.split(", "))
-        return (Loc(self.label, 0, name=scope.path + (node.name or f"{node.op_type}_{index}")),)
+        said = _printable(node.doc_string.strip().partition("\n")[0])[:LONGEST_SAYING]
+        name = scope.path + _printable(node.name or f"{node.op_type}_{index}")
+        return (Loc(self.label, 0, name=f"{name}: {said}" if said else name),)
 
     def _written(self, place: str) -> Loc:
         """A place as the exporter wrote it: a line of source, or a node of the model that was loaded then."""
@@ -249,6 +252,11 @@ class _Attached:
 def _constant(array: Array) -> Entry:
     """An initializer of a graph inside another: it is no parameter, as it may be read many times."""
     return Entry(constant(array), array if array.size <= LARGEST else None, as_dtype(array.dtype))
+
+
+def _printable(text: str) -> str:
+    """The text on one line, without what would steer a terminal."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _results(given: Given) -> Sequence[Entry | None]:

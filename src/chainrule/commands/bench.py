@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
-from chainrule.commands.model_argument import add_model_arguments, load
+from chainrule.commands.model_argument import add_model_arguments, load, read_inputs
+from chainrule.commands.peer import onnxruntime_of
 from chainrule.profiling import Profile
 from chainrule.timing import paired, spelled
 
@@ -13,6 +14,8 @@ from chainrule.timing import paired, spelled
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """How long, how many threads, and whether to look at the kernels."""
     add_model_arguments(parser)
+    parser.add_argument("--input", "-i", action="append", default=[], metavar="[NAME=]FILE",
+                        help="as for chainrule run")  # fmt: skip
     parser.add_argument("--threads", type=int, default=1, help="threads of one call, for both (default 1)")
     parser.add_argument("--rounds", type=int, default=15, help="turns of each candidate (default 15)")
     parser.add_argument("--seconds", type=float, default=1.0, help="time for each candidate (default 1)")
@@ -26,12 +29,12 @@ def run(arguments: argparse.Namespace) -> int:
     import chainrule as cr
 
     loaded = load(arguments)
-    inputs = loaded.inputs(arguments.seed)
+    inputs = read_inputs(loaded, arguments.input, arguments.seed)
     ours = cr.compile(loaded.traced, threads=arguments.threads)
     if arguments.kernels or arguments.trace or arguments.roofline:
         return _kernels(ours.profile(*inputs), arguments)
-    theirs = cr.compile(loaded.traced, backend="onnxruntime", threads=arguments.threads)
-    times = paired({"chainrule": lambda: ours(*inputs), "onnxruntime": lambda: theirs(*inputs)},
+    theirs = onnxruntime_of(loaded, arguments.threads)
+    times = paired({"chainrule": lambda: ours(*inputs), "onnxruntime": lambda: theirs(inputs)},
                    rounds=arguments.rounds, seconds=arguments.seconds)  # fmt: skip
     ratio = times["chainrule"].median / times["onnxruntime"].median
     if arguments.json:

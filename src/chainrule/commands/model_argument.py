@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ from chainrule.ir.dims import dim_value
 from chainrule.ir.types import TensorType, tensor
 from chainrule.loc import Loc, of_traceback
 
+LARGEST_INPUT = 1 << 32  # bytes of random numbers, which are made as f64
 _SPEC = re.compile(r"(?:(\w+)=)?(\w+)\[([^\]]*)\]\Z")
 
 
@@ -39,11 +41,15 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model from the command line, traced: what to compile, and values for its symbolic sizes."""
+    """A model from the command line, traced: what to compile, and values for its symbolic sizes.
+
+    path: the ONNX file that it is from.
+    """
 
     name: str
     traced: Traced
     dims: Mapping[str, int]
+    path: Path | None = None
 
     def inputs(self, seed: int = 0) -> list[np.ndarray]:
         """Seeded arrays for the inputs at these sizes."""
@@ -62,7 +68,11 @@ def load(arguments: argparse.Namespace) -> Loaded:
     if unknown:
         known = ", ".join(traced.graph.symbols) or "none"
         raise ArgumentError(f"--dim: the model has no size {sorted(unknown)[0]}", help=f"its symbolic sizes: {known}")
-    return Loaded(name, traced, dims)
+    return Loaded(name, traced, dims, Path(arguments.model) if _is_onnx(arguments.model) and not specs else None)
+
+
+def _is_onnx(text: str) -> bool:
+    return text.endswith(".onnx")
 
 
 def find_model(arguments: argparse.Namespace) -> tuple[Any, tuple[Any, ...], str]:
@@ -88,7 +98,7 @@ def _find(text: str, specs: list[Any]) -> tuple[Any, Sequence[Any], str]:
     if text in MODELS:
         entry = MODELS[text]
         return entry.build(), tuple(specs) or entry.specs, text
-    if text.endswith(".onnx"):
+    if _is_onnx(text):
         if not Path(text).is_file():
             raise ArgumentError(f"{text}: there is no such file", help="check the path")
         return cr.load_onnx(text), tuple(specs), Path(text).stem
@@ -162,6 +172,8 @@ def parse_dims(texts: Sequence[str]) -> dict[str, int]:
 def random_array(type: TensorType, dims: Mapping[str, int], rng: np.random.Generator) -> np.ndarray:
     """A seeded array of a type: Gaussian floats, integers 0 or 1."""
     shape = [dim_value(d, dims) for d in type.shape]
+    if math.prod(shape) * 8 > LARGEST_INPUT:
+        raise ArgumentError(f"an input would have the shape {shape}", help="choose smaller sizes: --dim N=8")
     if type.dtype.is_float:
         return rng.standard_normal(shape).astype(type.dtype.numpy)
     return rng.integers(0, 2, shape).astype(type.dtype.numpy)

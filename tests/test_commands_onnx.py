@@ -1,0 +1,98 @@
+"""The commands on ONNX files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import chainrule.compiler as compiler
+from chainrule.cli import main
+from tests.onnx.models import convnet, model, node, seeded
+
+Array = np.ndarray
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> Path:
+    proto = convnet()
+    proto.graph.node[0].doc_string = "net.py(12): forward\nnet.py(40): main"
+    path = tmp_path / "net.onnx"
+    path.write_bytes(proto.SerializeToString())
+    return path
+
+
+def answer(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, dict]:
+    code = main([*map(str, words), "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_run_takes_inputs_by_name_and_sizes(capsys: pytest.CaptureFixture[str], net: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "in.npz", x=seeded(3, 2, 8, 8))
+    code, rows = answer(capsys, "run", net, "-i", tmp_path / "in.npz", "-o", tmp_path / "out.npz")
+    assert code == 0 and rows["y"]["shape"] == [3, 5]
+    assert np.load(tmp_path / "out.npz")["y"].shape == (3, 5)
+    code, rows = answer(capsys, "run", net, "--dim", "N=2")
+    assert code == 0 and rows["y"]["shape"] == [2, 5]
+
+
+def test_bench_and_verify_compare_with_the_file_itself(capsys: pytest.CaptureFixture[str], net: Path) -> None:
+    code, facts = answer(capsys, "bench", net, "--rounds", "2", "--seconds", "0.02")
+    assert code == 0 and facts["ratio"] > 0
+    code, rows = answer(capsys, "verify", net, "--dim", "N=2")
+    assert code == 0 and all(row["agrees"] for row in rows.values())
+
+
+class Wrong:
+    """A program whose outputs are off wherever a node of max_pool2d is among what it computes."""
+
+    def __init__(self, program: compiler.Program, wrong: bool) -> None:
+        self.program = program
+        self.wrong = wrong
+
+    def run(self, arrays: Sequence[Array]) -> list[Array]:
+        return [y + 1 if self.wrong else y for y in self.program.run(arrays)]
+
+
+def test_verify_names_the_first_node_that_parts(capsys: pytest.CaptureFixture[str], net: Path,
+                                                monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    make = compiler.make_program
+
+    def made(graph, weights, options):
+        wrong = options.backend == "llvm" and any(n.op.name == "max_pool" for n in graph.nodes)
+        return Wrong(make(graph, weights, options), wrong)
+
+    monkeypatch.setattr(compiler, "make_program", made)
+    code, rows = answer(capsys, "verify", net)
+    assert code == 1 and not rows["llvm"]["agrees"] and rows["onnxruntime"]["agrees"]
+    assert rows["llvm"]["first_node"].startswith("max_pool2d") and rows["llvm"]["first_node"].endswith("at /m")
+
+
+def test_show_prints_node_names_and_doc_strings(capsys: pytest.CaptureFixture[str], net: Path) -> None:
+    assert main(["show", str(net)]) == 0
+    printed = capsys.readouterr().out
+    assert "@ /c: net.py(12): forward\n" in printed and "@ /m\n" in printed
+
+
+def test_a_name_that_would_steer_the_terminal_is_printed_harmless(capsys: pytest.CaptureFixture[str],
+                                                                  tmp_path: Path) -> None:  # fmt: skip
+    proto = model([node("Relu", ["x"], ["y"])], {"x": [1]}, ["y"])
+    proto.graph.node[0].name = "\x1b[2J\nevil"
+    (tmp_path / "net.onnx").write_bytes(proto.SerializeToString())
+    assert main(["show", str(tmp_path / "net.onnx")]) == 0
+    assert "\x1b" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["run", "--dim", "N=99999999999"], "choose smaller sizes"),
+    (["run", "--dim", "M=2"], "the model has no size M"),
+    (["bench", "-i", "no.npy"], "cannot be read"),
+])  # fmt: skip
+def test_what_is_wrong_is_one_message_and_status_1(capsys: pytest.CaptureFixture[str], net: Path, words: list[str],
+                                                   said: str) -> None:  # fmt: skip
+    assert main([words[0], str(net), *words[1:]]) == 1
+    shown = capsys.readouterr().err
+    assert said in shown and "Traceback" not in shown
