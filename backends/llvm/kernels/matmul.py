@@ -298,8 +298,11 @@ class _Maker:
             return self.read(self.at, step, self.column + start, lanes, mask)
 
         asks: Ask | None = None
-        if self.ask is not None and self.multiplier.tiles > 1:
-            asks = self.ask(self.column // product.width, lo, hi - lo, i, self.multiplier.tiles)
+        tiles, turn = self.multiplier.tiles, i
+        if not product.m.is_const:  # there may be only two
+            tiles, turn = min(2, self.tile.rows), row // self.tile.rows % 2
+        if self.ask is not None and tiles > 1:
+            asks = self.ask(self.column // product.width, lo, hi - lo, turn, tiles)
         return self.multiplier.summed(lo, hi, left, right, asks)
 
     def _store(self, row: Int, ragged: bool, sums: Sequence[Sequence[LoopValue]]) -> None:
