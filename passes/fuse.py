@@ -41,7 +41,7 @@ class Anchors:
 
 
 @dataclass(eq=False)
-class _Region:
+class GrowingRegion:
     """A region while it grows. root: its last node, of the shape that the kernel sweeps."""
 
     root: Value
@@ -84,18 +84,18 @@ class FuseRegions(Pass):
 
     def run(self, graph: Graph, notes: Notes) -> Graph:
         regions = self._grow(graph)
-        return _build(graph, regions, notes)
+        return closed_regions(graph, regions, notes)
 
-    def _grow(self, graph: Graph) -> dict[Value, _Region]:
+    def _grow(self, graph: Graph) -> dict[Value, GrowingRegion]:
         outer = set(graph.results)
-        region_of: dict[Value, _Region] = {}
+        region_of: dict[Value, GrowingRegion] = {}
         for node in reversed(graph.nodes):
             if not isinstance(node.type, TensorType) or not self._fusable(node):
                 continue
             region = self._joined(graph, node, region_of, node in outer)
             if region is None:
                 anchor = None if is_pointwise(node) else node
-                region = _Region(node, anchor, {}, {node: None})
+                region = GrowingRegion(node, anchor, {}, {node: None})
             region.members[node] = None
             region_of[node] = region
         return region_of
@@ -103,7 +103,8 @@ class FuseRegions(Pass):
     def _fusable(self, node: Value) -> bool:
         return is_pointwise(node) or type(node.op) in self.anchors.prologue | self.anchors.epilogue
 
-    def _joined(self, graph: Graph, node: Value, region_of: dict[Value, _Region], is_output: bool) -> _Region | None:
+    def _joined(self, graph: Graph, node: Value, region_of: dict[Value, GrowingRegion],
+                is_output: bool) -> GrowingRegion | None:  # fmt: skip
         """The region that the node joins, None if it starts its own."""
         users = graph.users[node]
         regions = list(dict.fromkeys(r for u in users if (r := region_of.get(u)) is not None))
@@ -129,8 +130,8 @@ class FuseRegions(Pass):
         region.anchor = node
         return region
 
-    def _merged(self, graph: Graph, node: Value, regions: list[_Region], region_of: dict[Value, _Region],
-                is_output: bool) -> _Region | None:  # fmt: skip
+    def _merged(self, graph: Graph, node: Value, regions: list[GrowingRegion], region_of: dict[Value, GrowingRegion],
+                is_output: bool) -> GrowingRegion | None:  # fmt: skip
         """The one region that the node makes of the elementwise regions of its users; None if that is not possible."""
         members = {m: None for r in regions for m in r.members}
         fits = (
@@ -156,13 +157,13 @@ class FuseRegions(Pass):
         unrolled = anchor is not None and type(anchor.op) not in self.anchors.prologue
         return MAX_UNROLLED_WEIGHT if unrolled else self.max_nodes
 
-    def _may_read(self, user: Value, node: Value, region: _Region) -> bool:
+    def _may_read(self, user: Value, node: Value, region: GrowingRegion) -> bool:
         """True if computing node where user reads it repeats no work."""
         if is_pointwise(user):
             return node.shape == user.shape
         return type(user.op) in self.anchors.prologue
 
-    def _after_anchor(self, node: Value, region: _Region) -> bool:
+    def _after_anchor(self, node: Value, region: GrowingRegion) -> bool:
         """True if the node lies behind the anchor: only then does the kernel visit each of its elements once."""
         seen, stack = set[Value](), [node]
         while stack:
@@ -173,7 +174,7 @@ class FuseRegions(Pass):
             seen.update(value.inputs)
         return False
 
-    def _may_anchor(self, node: Value, region: _Region, users: tuple[Value, ...]) -> bool:
+    def _may_anchor(self, node: Value, region: GrowingRegion, users: tuple[Value, ...]) -> bool:
         if type(node.op) not in self.anchors.epilogue or weight_of(region.members) >= self._limit(node):
             return False
         if region.anchor is not None:
@@ -184,7 +185,7 @@ class FuseRegions(Pass):
         return node.shape == region.root.shape and all(is_pointwise(u) and u.shape == node.shape for u in users)
 
 
-def _returns(graph: Graph, members: Mapping[Value, None], region_of: Mapping[Value, _Region]) -> bool:
+def _returns(graph: Graph, members: Mapping[Value, None], region_of: Mapping[Value, GrowingRegion]) -> bool:
     """True if a path leaves the members and comes back: one unit of them would then wait for itself.
 
     A path may enter another region at one node and leave it at another, so regions are stepped over whole.
@@ -205,7 +206,7 @@ def _returns(graph: Graph, members: Mapping[Value, None], region_of: Mapping[Val
     return False
 
 
-def _build(graph: Graph, region_of: Mapping[Value, _Region], notes: Notes) -> Graph:
+def closed_regions(graph: Graph, region_of: Mapping[Value, GrowingRegion], notes: Notes) -> Graph:
     """The graph with every region of two nodes or more closed, units in the order of their dependence."""
     done: dict[Value, Value] = {v: v for v in graph.inputs}
     stack = [(v, False) for v in reversed(graph.results)]
@@ -227,7 +228,7 @@ def _build(graph: Graph, region_of: Mapping[Value, _Region], notes: Notes) -> Gr
     return remapped(graph, done)
 
 
-def _arguments(region: _Region) -> tuple[Value, ...]:
+def _arguments(region: GrowingRegion) -> tuple[Value, ...]:
     """The values that a region takes from outside."""
     return tuple(
         dict.fromkeys(v for m in region.members for v in m.inputs if v not in region.members and not _is_free(v))
@@ -240,14 +241,14 @@ def _moved(node: Value, done: Mapping[Value, Value]) -> Value:
     return rebuild(node, tuple(done[v] for v in node.inputs))
 
 
-def _close(region: _Region, done: dict[Value, Value], notes: Notes) -> None:
+def _close(region: GrowingRegion, done: dict[Value, Value], notes: Notes) -> None:
     """Builds the region's op and tells where its results now come from."""
     order = list(reachable(region.outputs, within=region.members))
     with using(_places(order)):
         _closed(region, order, done, notes)
 
 
-def _closed(region: _Region, order: Sequence[Value], done: dict[Value, Value], notes: Notes) -> None:
+def _closed(region: GrowingRegion, order: Sequence[Value], done: dict[Value, Value], notes: Notes) -> None:
     inner: dict[Value, Value] = {}
     arguments: dict[Value, Value] = {}
     for node in order:

@@ -41,7 +41,7 @@ from chainrule.ops.shape_rules import axes_of
 from chainrule.ops.shaping import Concat, Expand, Flip, Pad, Reshape, Slice, Transpose, flip, reshape, transpose
 from chainrule.passes.base import Notes, Pass
 from chainrule.passes.choose_conv import Choice, choose, require_winograd
-from chainrule.passes.pack import TILES, Tiles, even_width, widest
+from chainrule.passes.pack import TILES, Tiles, even_width, whole_tiles, widest
 from chainrule.passes.rewrite import fixed_values
 
 RAGGED = 0.03  # what a last panel of other vectors is taken to cost: it is a second body of the kernel
@@ -257,20 +257,19 @@ class _Walk:
         The widest tile reads the fewest scalars, but has few rows: narrower ones have more, which share what is read of
         the panels and fit maps of 7 or 13 pixels better.
         """
-        part = outs // groups
-        scale = 4 / accumulated(node.dtype).itemsize
+        part, most = outs // groups, widest(self.tiles, node.dtype)
+        tiles = whole_tiles(self.tiles, node.dtype)
         depth = dim_product(node.inputs[1].shape[1:])
         shallow = isinstance(depth, int) and depth < SHALLOW
-        if not isinstance(part, int) or part <= 32 * scale or len(self.tiles) < 3 or shallow:
-            return panel_width(part, widest(self.tiles, node.dtype), node.dtype)
+        if not isinstance(part, int) or 2 * part <= most or len(tiles) < 3 or shallow:
+            return panel_width(part, most, node.dtype)
         if not isinstance(across, int):
-            return widest(self.tiles, node.dtype)
-        room = max((rows + 1) * width for rows, width in self.tiles)
-        vector = min(width for _, width in self.tiles)  # one alone takes a broadcast for each multiplication
-        wide = [tile for tile in self.tiles if tile[1] >= 2 * vector]
-        best = min(wide, key=lambda tile: (
-            _cost(across, room // tile[1] - 1) + RAGGED * (part % int(tile[1] * scale) != 0), -tile[1]))  # fmt: skip
-        return panel_width(part, int(best[1] * scale), node.dtype)
+            return most
+        room = max((rows + 1) * width for rows, width in tiles)
+        vector = min(width for _, width in tiles)  # one alone takes a broadcast for each multiplication
+        best = min((width for _, width in tiles if width >= 2 * vector), key=lambda width: (
+            _cost(across, room // width - 1) + RAGGED * (part % width != 0), -width))  # fmt: skip
+        return panel_width(part, best, node.dtype)
 
     # -- ways out ------------------------------------------------------------------------------------------------------
 

@@ -34,9 +34,19 @@ def even_width(columns: Dim, tiles: Tiles, dtype: DType) -> int:
     """The width of panels for so many columns: the widest that leaves no rest, down to half of the widest there is."""
     most = widest(tiles, dtype)
     if isinstance(columns, int) and columns > most:
-        widths = sorted((w * most // tiles[0][1] for _, w in tiles), reverse=True)
-        return next((w for w in widths if columns % w == 0 and 2 * w >= most), most)
+        widths = (width for _, width in whole_tiles(tiles, dtype))
+        return next((w for w in sorted(widths, reverse=True) if columns % w == 0 and 2 * w >= most), most)
     return panel_width(columns, most, dtype)
+
+
+def whole_tiles(tiles: Tiles, dtype: DType) -> list[tuple[int, int]]:
+    """The tiles (rows, columns in elements of the type) whose columns are whole half vectors of 32 bytes.
+
+    Others would be computed and stored beyond their end.
+    """
+    size = accumulated(dtype).itemsize
+    scaled = [(rows, width * 4 // size) for rows, width in tiles]
+    return [(rows, width) for rows, width in scaled if width * size % 32 == 0]
 
 
 def packed(w: Value, tiles: Tiles, transposed: bool) -> tuple[Value, Dim]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from chainrule.backends.llvm.kernels.conv_block import takes_block
 from chainrule.backends.llvm.kernels.recurrent import panel_units
 from chainrule.backends.llvm.kernels.table import ANCHORS, keeps
 from chainrule.backends.llvm.target import Target, gemm_tiles, host_target
@@ -19,6 +20,7 @@ from chainrule.passes.fold import FoldConstants
 from chainrule.passes.fold_norm import FoldNorm
 from chainrule.passes.fuse import FuseRegions
 from chainrule.passes.fuse_attention import FuseAttention
+from chainrule.passes.fuse_blocks import FuseBlocks
 from chainrule.passes.hoist_invariants import HoistInvariants, MarkFixed
 from chainrule.passes.layout import ChannelsLast
 from chainrule.passes.lower_conv import LowerConv
@@ -51,6 +53,7 @@ def pipeline(target: Target | None = None, name: str = "default") -> Pipeline:
         case _:
             raise ArgumentError(f"there is no pipeline {name!r}", help="use one of " + ", ".join(NAMES))
     packed = (PackWeights(tiles), PackRecurrent(partial(panel_units, machine), tiles))
-    last = (LowerConv(keeps), *packed, algebra[0], HoistInvariants(), FuseAttention(), FuseRegions(ANCHORS))
+    fused = (FuseAttention(), FuseBlocks(takes_block), FuseRegions(ANCHORS))
+    last = (LowerConv(keeps), *packed, algebra[0], HoistInvariants(), *fused)
     first = (MergeScans(), TrimBodies(), MarkFixed(), algebra[0], FoldConstants())
     return Pipeline(name, (*first, Decompose(keeps), ShareSaved(), FoldConstants(), *algebra, *layout, *last))

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from chainrule.backends.llvm.target import gemm_tiles, named_target
 from chainrule.backends.reference import run
 from chainrule.errors import ArgumentError
 from chainrule.ir.graph import Graph, Value, build, new_input
-from chainrule.ir.types import tensor
+from chainrule.ir.types import as_dtype, tensor
 from chainrule.ops.activations import relu
 from chainrule.ops.conv import ConvTranspose, conv, conv_transpose
 from chainrule.ops.elementwise import add, mul, sub
@@ -25,7 +26,7 @@ from chainrule.passes.autodiff import gradients
 from chainrule.passes.base import Notes
 from chainrule.passes.canonicalize import Canonicalize
 from chainrule.passes.layout import ChannelsLast
-from chainrule.passes.pack import PackWeights
+from chainrule.passes.pack import PackWeights, even_width
 from tests.ops.sample import normal
 
 Array = np.ndarray
@@ -243,3 +244,13 @@ def test_a_product_of_two_activations_is_not_packed() -> None:
     a, b = new_input("a", tensor("f32", (3, 4))), new_input("b", tensor("f32", (4, 5)))
     graph = Graph("g", (a, b), (build(MatMul(), a, b),))
     assert PackWeights().run(graph, Notes()) is graph
+
+
+@pytest.mark.parametrize("target", ["x86-64-v4", "x86-64-v3", "x86-64-v2", "aarch64"])
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+def test_panels_are_whole_half_vectors(target: str, dtype: str) -> None:
+    """Kernels write half vectors of 32 bytes without a mask."""
+    tiles = gemm_tiles(named_target(target))
+    for columns in range(1, 200):
+        width = even_width(columns, tiles, as_dtype(dtype))
+        assert width * as_dtype(dtype).itemsize % 32 == 0

@@ -35,39 +35,49 @@ def channel_conv(region: Region, target: Target) -> list[KernelCall]:
     dtype = accumulated(anchor.tensor.dtype)
     k = kernel.k
     k.flops = 2 * g.batch * math.prod(g.sizes, start=g.channels) * math.prod(g.kernel)
-    # Tiles of 64-byte vectors: sums, one kernel row of weights, and two inputs on their way.
-    registers = target.vector_registers * target.vector_bits // 512
-    most = max(1, min(MOST_PIXELS, registers - g.kernel[2] - 2))
+    most = most_pixels(g, target)
     width = int(anchor.inputs[1].tensor.shape[-1])  # type: ignore[arg-type]
-    conv = _ChannelConv(kernel, anchor, g, dtype, most)
+    conv = ChannelRows(kernel, anchor, g, dtype, most)
     with spread_loop(k, (g.batch, g.sizes[0], g.sizes[1])) as (n, z, y):
-        lanes = vector_lanes(dtype)
-        assert width == lanes, "the layout pass packs channels by vectors"
-        whole = g.channels // lanes
-        if not (whole.is_const and whole.const == 0):
-            with k.loop("c", 0, whole) as c:
-                conv.row(n, z, y, c, lanes, None)
-        rest = g.channels - whole * lanes
-        if rest.is_const and rest.const:
-            conv.row(n, z, y, whole, lanes if rest.const > lanes // 2 else lanes // 2, rest)
-        elif not rest.is_const:
-            with k.when(k.cmp("gt", rest, 0)):
-                conv.row(n, z, y, whole, lanes, rest)
+        assert width == vector_lanes(dtype), "the layout pass packs channels by vectors"
+        conv.channels(n, z, y)
     return [kernel.built(f"channels, {most} pixels")]
 
 
+def most_pixels(g: Geometry, target: Target) -> int:
+    """Pixels of a tile: sums, one kernel row of weights, and two inputs on their way, in vectors of 64 bytes."""
+    registers = target.vector_registers * target.vector_bits // 512
+    return max(1, min(MOST_PIXELS, registers - g.kernel[2] - 2))
+
+
 @dataclass
-class _ChannelConv:
+class ChannelRows:
+    """Writes rows of a depthwise convolution. most: pixels of a tile."""
+
     kernel: Kernel
     anchor: Value
     g: Geometry
     dtype: DType
     most: int
 
+    def channels(self, n: Int, z: Int, y: Int) -> None:
+        """One row of the result for all channels."""
+        k, lanes = self.kernel.k, vector_lanes(self.dtype)
+        whole = self.g.channels // lanes
+        if not (whole.is_const and whole.const == 0):
+            with k.loop("c", 0, whole) as c:
+                self.row(n, z, y, c, lanes, None)
+        rest = self.g.channels - whole * lanes
+        if rest.is_const and rest.const:
+            self.row(n, z, y, whole, lanes if rest.const > lanes // 2 else lanes // 2, rest)
+        elif not rest.is_const:
+            with k.when(k.cmp("gt", rest, 0)):
+                self.row(n, z, y, whole, lanes, rest)
+
     def row(self, n: Int, z: Int, y: Int, block: Int, lanes: int, mask: Int | None) -> None:
         """One row of the result for one vector of channels."""
         g, count = self.g, self.g.sizes[2]
-        spot = _Row(n, z, y, block, block * vector_lanes(self.dtype), lanes, mask)
+        spot = ChannelRow(n, z, y, block, block * vector_lanes(self.dtype), lanes, mask)
         if not (count.is_const and g.image[2].is_const) or g.spread != (1, 1, 1):
             with self.kernel.k.loop("x", 0, count) as x:
                 self._tile(spot, [x], self._taps_at_run_time)
@@ -91,7 +101,7 @@ class _ChannelConv:
         first = start * g.stride[2] - g.pad[2]
         return first >= 0 and first + (across - 1) * g.stride[2] + g.reach[2] <= g.image[2].const
 
-    def _tile(self, spot: _Row, pixels: Sequence[Int], taps: Callable[..., None]) -> None:
+    def _tile(self, spot: ChannelRow, pixels: Sequence[Int], taps: Callable[..., None]) -> None:
         """The sums of some pixels over all kernel rows, and their epilogue."""
         k, g = self.kernel.k, self.g
         sums = [k.reg(k.const(0, self.dtype, spot.lanes)) for _ in pixels]
@@ -115,10 +125,9 @@ class _ChannelConv:
             if len(self.anchor.inputs) == 3:
                 bias = self.kernel.read(self.anchor.inputs[2], (spot.channel,), spot.lanes, spot.mask)
                 value = k.add(value, self.kernel.fit(bias, spot.lanes))
-            index = (spot.n, *g.outer((spot.z, spot.y, x)), spot.channel)
-            self.kernel.write(index, {self.anchor: k.cast(value, self.anchor.tensor.dtype)}, spot.lanes, spot.mask)
+            self.put(spot, x, k.cast(value, self.anchor.tensor.dtype))
 
-    def _known_taps(self, spot: _Row, pixels: Sequence[Int], sums: Sequence[Reg], place: Sequence[Int],
+    def _known_taps(self, spot: ChannelRow, pixels: Sequence[Int], sums: Sequence[Reg], place: Sequence[Int],
                     row: Int) -> None:  # fmt: skip
         """One kernel row where it is known which taps lie inside the image."""
         k, g = self.kernel.k, self.g
@@ -130,10 +139,10 @@ class _ChannelConv:
                 if where.is_const and not 0 <= where.const < g.image[2].const:
                     continue
                 if where not in loaded:
-                    loaded[where] = self._pixel(spot, place, where)
+                    loaded[where] = self.pixel(spot, place, where)
                 k.set(total, k.fma(loaded[where], weight, k.get(total)))
 
-    def _taps_at_run_time(self, spot: _Row, pixels: Sequence[Int], sums: Sequence[Reg], place: Sequence[Int],
+    def _taps_at_run_time(self, spot: ChannelRow, pixels: Sequence[Int], sums: Sequence[Reg], place: Sequence[Int],
                           row: Int) -> None:  # fmt: skip
         """One kernel row of one pixel, its taps between limits."""
         k, g = self.kernel.k, self.g
@@ -142,20 +151,26 @@ class _ChannelConv:
             where = pixels[0] * g.stride[2] - g.pad[2] + tap * g.dilation[2]
             if g.spread[2] > 1:
                 stack.enter_context(k.when(k.cmp("eq", where % g.spread[2], 0)))
-            value = self._pixel(spot, place, where // g.spread[2])
+            value = self.pixel(spot, place, where // g.spread[2])
             k.set(sums[0], k.fma(value, self._weight(spot, row, tap), k.get(sums[0])))
 
-    def _weight(self, spot: _Row, row: Int, tap: Int | int) -> LoopValue:
+    def _weight(self, spot: ChannelRow, row: Int, tap: Int | int) -> LoopValue:
         index = (0, spot.block, row * self.g.kernel[2] + tap, 0)
         return self.kernel.fit(self.kernel.read(self.anchor.inputs[1], index, spot.lanes), spot.lanes)
 
-    def _pixel(self, spot: _Row, place: Sequence[Int], x: Int) -> LoopValue:
+    def pixel(self, spot: ChannelRow, place: Sequence[Int], x: Int) -> LoopValue:
+        """The channels of the image at (plane, row) and a column."""
         index = (spot.n, *self.g.outer((*place, x)), spot.channel)
         return self.kernel.fit(self.kernel.read(self.anchor.inputs[0], index, spot.lanes, spot.mask), spot.lanes)
 
+    def put(self, spot: ChannelRow, x: Int, value: LoopValue) -> None:
+        """Takes the result of one pixel: computes what follows and stores it."""
+        index = (spot.n, *self.g.outer((spot.z, spot.y, x)), spot.channel)
+        self.kernel.write(index, {self.anchor: value}, spot.lanes, spot.mask)
+
 
 @dataclass(frozen=True)
-class _Row:
+class ChannelRow:
     """A row of the result and a vector of channels. mask: how many of its lanes are there."""
 
     n: Int

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from chainrule.backends.llvm.kernels.attention import attention, takes_attention
 from chainrule.backends.llvm.kernels.conv import panel_conv, takes_pool
+from chainrule.backends.llvm.kernels.conv_block import conv_block, is_block
 from chainrule.backends.llvm.kernels.conv_channels import channel_conv
 from chainrule.backends.llvm.kernels.conv_pool import pool_last
 from chainrule.backends.llvm.kernels.conv_weight import weight_grad_last
@@ -117,6 +118,8 @@ def template_of(region: Region) -> Template:
     """The template of a region: that of its anchor, or the elementwise sweep. Results without elements need none."""
     if all(0 in output.tensor.shape for output in region.body.outputs):
         return _nothing
+    if is_block(region):
+        return conv_block
     return pointwise if region.anchor is None else TEMPLATES[type(region.anchor.op)]
 
 
