@@ -12,7 +12,7 @@ Sums are those of the three kernels alone, in the same order. Measured on one Ze
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from chainrule.backends.llvm.kernels.conv_channels import ChannelRow, ChannelRows, most_pixels
@@ -200,7 +200,7 @@ class _Filter(ChannelRows):
     filtered: Buffer
     result: Value
 
-    def pixel(self, spot: ChannelRow, place: tuple[Int, ...], x: Int) -> LoopValue:
+    def pixel(self, spot: ChannelRow, place: Sequence[Int], x: Int) -> LoopValue:
         if self.ring is None:
             return super().pixel(spot, place, x)
         return self.kernel.k.load(self.ring, (place[1] % RING, x, spot.channel), spot.lanes, mask=spot.mask)
