@@ -13,6 +13,7 @@ from chainrule.backends.onnx.dtypes import dtype_of
 from chainrule.backends.onnx.forms import FORMS_NAMED
 from chainrule.backends.onnx.importing import (
     readers_attention,
+    readers_control,
     readers_images,
     readers_linear_attention,
     readers_positions,
@@ -294,6 +295,7 @@ def unordered_top_k(given: Given) -> Read:
 
 READERS: Mapping[str, Reader] = {
     **readers_attention.READERS,
+    **readers_control.READERS,
     **readers_images.READERS,
     **readers_linear_attention.READERS,
     **readers_positions.READERS,

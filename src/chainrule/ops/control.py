@@ -257,6 +257,20 @@ def loop_body(graph: Graph, captured: int) -> Body:
     return body_of(with_roles(graph, roles))
 
 
+def one_captured(own: int, parts: Sequence[tuple[Graph, Sequence[Value]]]) -> tuple[list[Graph], list[Value]]:
+    """Graphs that capture the same values, for bodies of one op; and these values.
+
+    own: how many inputs of each graph are no captures. parts: graphs with the values that their further inputs are.
+    """
+    captured = list(dict.fromkeys(v for _, values in parts for v in values))
+    graphs: list[Graph] = []
+    for graph, values in parts:
+        holders = dict(zip(values, graph.inputs[own:], strict=True))
+        inputs = (holders.get(v) or new_input(f"unused{i}", v.tensor, "param") for i, v in enumerate(captured))
+        graphs.append(graph.replace(inputs=(*graph.inputs[:own], *inputs)))
+    return graphs, captured
+
+
 def with_roles(graph: Graph, roles: Sequence[str]) -> Graph:
     """The graph with other roles for its inputs."""
     onto: dict[Value, Value] = {}

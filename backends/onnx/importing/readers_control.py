@@ -1,0 +1,228 @@
+"""Branches and loops of ONNX: If, Loop and Scan, in every opset's meaning.
+
+What is decided when the model is loaded is taken at once: a branch whose condition is known. A Loop that runs a known
+number of times is a scan; one that its body ends is a loop with a test; and one whose values change their types from
+round to round is unrolled, if it is short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from chainrule.backends.onnx.importing.readers_images import Read, Reader
+from chainrule.backends.onnx.node import Body, Entry, Given, Undecided, undecided
+from chainrule.errors import ModelError, NotSupported
+from chainrule.ir.dims import Dim, DimExpr, dim_max
+from chainrule.ir.graph import Graph, Value, inline, new_input
+from chainrule.ir.types import TensorType, bool_, i64
+from chainrule.ops.basic import Constant, constant
+from chainrule.ops.compare import logical_and, lt
+from chainrule.ops.control import cond, one_captured, scan, while_
+from chainrule.ops.elementwise import add
+from chainrule.ops.ranges import iota
+from chainrule.ops.shaping import flip, reshape, stack, transpose
+
+MOST_UNROLLED = 64
+ENDLESS = 1 << 31  # a bound from here on means that there is none
+
+
+def branch(given: Given) -> Read:
+    """One of two graphs, by a condition that is known or not."""
+    known = given.known(0)
+    if known is not None and known.size == 1 and not isinstance(known.reshape(-1)[0], DimExpr):
+        chosen = "then_branch" if bool(known.reshape(-1)[0]) else "else_branch"
+        return tuple(given.graph(chosen).inlined(()))
+    parts = [given.graph(name).body(()) for name in ("then_branch", "else_branch")]
+    (then, otherwise), captured = one_captured(0, [(part.graph, part.captured) for part in parts])
+    for name, a, b in zip(parts[0].graph.output_names, then.outputs, otherwise.outputs):
+        if a.type != b.type:
+            raise NotSupported(f"If: the output {name!r} is {a.type} in one branch and {b.type} in the other",
+                               help="both branches give the same types")  # fmt: skip
+    return cond(_flag(given.value(0)), then, otherwise, captured)
+
+
+def _flag(value: Value) -> Value:
+    return reshape(value, ())
+
+
+def loop(given: Given) -> Read:
+    """A loop with a count, a condition, or both; values carried, and values stacked."""
+    graph = given.graph("body")
+    init = [given.entry(i) for i in range(2, len(given.entries))]
+    trips = _trips(given)
+    starts = _starts(given)
+    number, going = new_input("iteration", TensorType(i64, ())), new_input("going", TensorType(bool_, ()))
+    held = [new_input(f"carry{i}", e.value().tensor) for i, e in enumerate(init)]
+    if starts is False:
+        trips = 0
+    try:
+        body = graph.body([number, going, *held])
+    except Undecided:  # it may be known in each round what is not known in all of them
+        return _unrolled(given, trips, init)
+    asked, *values = body.graph.outputs
+    carried, stacked = values[: len(init)], values[len(init) :]
+    fits = all(a.type == b.type for a, b in zip(carried, held, strict=True))
+    always = starts is not None and (_is_true(asked) or asked is going)
+    if not fits:
+        return _unrolled(given, trips, init)
+    if trips is not None and always:
+        return _counted(body, trips, init)
+    if stacked:
+        raise undecided("Loop: how many rounds are stacked is not known when the model is loaded", _deciding(given))
+    return _tested(given, body, trips, init)
+
+
+def _trips(given: Given) -> Dim | None:
+    """The number of rounds, None where it is not known or there is none."""
+    known = given.known(0) if given.has(0) else None
+    if known is None or known.size != 1:
+        return None
+    found = known.reshape(-1)[0]
+    if isinstance(found, DimExpr):
+        return dim_max(0, found)
+    return max(0, int(found)) if int(found) < ENDLESS else None
+
+
+def _starts(given: Given) -> bool | None:
+    """Whether the condition holds at the start; None where data decides."""
+    if not given.has(1):
+        return True
+    known = given.known(1)
+    return None if known is None or known.size != 1 else bool(known.reshape(-1)[0])
+
+
+def _is_true(value: Value) -> bool:
+    return isinstance(value.op, Constant) and bool(np.all(value.op.data.array))
+
+
+def _deciding(given: Given) -> Value:
+    """What decides how often a loop runs."""
+    return given.value(0) if given.has(0) and given.known(0) is None else given.value(1)
+
+
+def _counted(body: Body, trips: Dim, init: Sequence[Entry]) -> Read:
+    """A loop that runs a known number of times, as a scan over its numbers."""
+    number, going, *rest = body.graph.inputs
+    _, *outputs = inline(body.graph, [number, constant(np.bool_(True)), *rest])
+    held = rest[: len(init)]
+    inputs = (*held, number, *rest[len(init) :])
+    graph = Graph(body.graph.name, inputs, tuple(outputs))
+    return scan(graph, [e.value() for e in init], [iota((trips,), 0, i64)], body.captured, trips)
+
+
+def _tested(given: Given, body: Body, trips: Dim | None, init: Sequence[Entry]) -> Read:
+    """A loop that runs as long as its condition holds; it carries the condition and the number of the round."""
+    count = given.value(0) if given.has(0) and trips is None and given.known(0) is None else None
+    first = constant(np.bool_(True)) if not given.has(1) else _flag(given.value(1))
+    number, going, *rest = body.graph.inputs
+    asked, *after = body.graph.outputs
+    bound = new_input("bound", TensorType(i64, ()))
+    test = going if count is None else logical_and(going, lt(number, bound))
+    extra = [] if count is None else [reshape(count, ())]
+    places = [] if count is None else [bound]
+    inputs = (number, going, *rest, *places)
+    step = (add(number, constant(np.int64(1))), _flag(asked), *after)
+    found = while_(Graph("test", inputs, (test,)), Graph(body.graph.name, inputs, step),
+                   [constant(np.int64(0)), first, *(e.value() for e in init)], [*body.captured, *extra], trips)  # fmt: skip
+    return found[2:]
+
+
+def _unrolled(given: Given, trips: Dim | None, init: Sequence[Entry]) -> Read:
+    """A loop whose values change their types, round by round. Raises NotSupported where that cannot be."""
+    graph = given.graph("body")
+    if trips is None and given.has(0):
+        raise undecided("Loop: how often it runs is not known when the model is loaded", given.value(0))
+    if not isinstance(trips, int) or trips > MOST_UNROLLED:
+        raise NotSupported("Loop: what it does changes from round to round",
+                           help=f"a loop of up to {MOST_UNROLLED} rounds, a number known at load, is unrolled")  # fmt: skip
+    carried = list(init)
+    going = Entry(None, np.asarray(True), bool_)
+    rows: list[list[Value]] = []
+    for number in range(trips):
+        going, *values = graph.inlined([Entry(None, np.asarray(number), i64), going, *carried])
+        carried = values[: len(init)]
+        rows.append([e.value() for e in values[len(init) :]])
+        if going.content is None:
+            raise undecided("Loop: when it ends is not known when the model is loaded", going.value())
+        if not bool(np.all(going.content)):
+            break
+    if not rows and len(graph.outputs) > 1 + len(init):
+        raise NotSupported("Loop: a loop without rounds has no types for what it stacks")
+    return (*carried, *(stack(list(column)) for column in zip(*rows)))
+
+
+def scanned(given: Given) -> Read:
+    """A loop over slices of arrays, along any axes and in either direction; until opset 8 with a batch axis in front.
+    """
+    return _batched(given) if given.opset < 9 else _scan(given)
+
+
+def _listed(given: Given, name: str, count: int) -> tuple[int, ...]:
+    """An attribute with one number for each of `count` values; zeros where it is left out."""
+    found = given.vector(name) or (0,) * count
+    if len(found) != count:
+        raise ModelError(f"Scan: {name} has {len(found)} entries for {count} values")
+    return found
+
+
+def _split(given: Given, first: int) -> tuple[list[Value], list[Value], int]:
+    """The initial values, the arrays, and how many results are stacked."""
+    arrays = given.whole("num_scan_inputs")
+    graph = given.graph("body")
+    values = [given.value(i) for i in range(first, len(given.entries))]
+    carries = len(values) - arrays
+    if not 0 <= carries <= len(graph.outputs) or arrays < 1:
+        raise ModelError(f"Scan: {len(values)} inputs of which {arrays} are scanned do not fit its body")
+    return values[:carries], values[carries:], len(graph.outputs) - carries
+
+
+def _scan(given: Given) -> Read:
+    init, arrays, results = _split(given, 0)
+    axes = _listed(given, "scan_input_axes", len(arrays))
+    turned = _listed(given, "scan_input_directions", len(arrays))
+    out_turned = _listed(given, "scan_output_directions", results)
+    out_axes = _listed(given, "scan_output_axes", results)
+    reverse = all(turned) and all(out_turned)
+    stacked = [_moved(x, axis, 0) for x, axis in zip(arrays, axes)]
+    stacked = [flip(x, 0) if back and not reverse else x for x, back in zip(stacked, turned)]
+    holders = [v.tensor for v in init] + [x.tensor.with_shape(x.shape[1:]) for x in stacked]
+    body = given.graph("body").body([new_input(f"x{i}", t) for i, t in enumerate(holders)])
+    found = scan(body.graph, init, stacked, body.captured, stacked[0].shape[0], reverse)
+    made = found[len(init) :]
+    made = [flip(y, 0) if back and not reverse else y for y, back in zip(made, out_turned)]
+    return (*found[: len(init)], *(_moved(y, 0, axis) for y, axis in zip(made, out_axes)))
+
+
+def _moved(x: Value, source: int, target: int) -> Value:
+    """The value with one axis moved to another place."""
+    if not -x.rank <= min(source, target) <= max(source, target) < x.rank:
+        raise ModelError(f"Scan: {x.type} has no axis {source if target == 0 else target}")
+    source, target = source % x.rank, target % x.rank
+    order = [i for i in range(x.rank) if i != source]
+    order.insert(target, source)
+    return x if order == list(range(x.rank)) else transpose(x, order)
+
+
+def _batched(given: Given) -> Read:
+    """Scan-8: every value has a batch axis in front, and each row of the batch is a loop of its own."""
+    if given.has(0):
+        raise NotSupported("Scan: sequence lengths (opset 8) are not built", help="convert the model to opset 9")
+    init, arrays, _ = _split(given, 1)
+    turned = _listed(given, "directions", len(arrays))
+    rows = [x.tensor.with_shape(x.shape[1:]) for x in (*init, *arrays)]
+    own = [new_input(f"row{i}", t) for i, t in enumerate(rows)]
+    held, given_rows = own[: len(init)], own[len(init) :]
+    holders = [v.tensor for v in held] + [x.tensor.with_shape(x.shape[1:]) for x in given_rows]
+    body = given.graph("body").body([new_input(f"x{i}", t) for i, t in enumerate(holders)])
+    reverse = all(turned)
+    slices = [flip(x, 0) if back and not reverse else x for x, back in zip(given_rows, turned)]
+    captured = [new_input(f"outer{i}", v.tensor) for i, v in enumerate(body.captured)]
+    found = scan(body.graph, held, slices, captured, slices[0].shape[0], reverse)
+    made = [flip(y, 0) if reverse else y for y in found[len(init) :]]  # results stand in the order of the steps
+    step = Graph("row", (*own, *captured), (*found[: len(init)], *made))
+    return scan(step, [], [*init, *arrays], body.captured, arrays[0].shape[0])
+
+
+READERS: Mapping[str, Reader] = {"If": branch, "Loop": loop, "Scan": scanned}
