@@ -7,22 +7,21 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
-from onnx import ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from chainrule.backends.onnx.dtypes import ONNX_OF
+from chainrule.backends.onnx.export_nodes import NodeWriter, info, nodes_within
 from chainrule.backends.onnx.external import External
-from chainrule.backends.onnx.forms.form import Numbers
-from chainrule.backends.onnx.lower import form_of, lowered
+from chainrule.backends.onnx.lower import lowered
 from chainrule.backends.onnx.writer import Writer
 from chainrule.errors import ArgumentError, ModelError, NotSupported
 from chainrule.ir.dims import DimExpr, symbol
-from chainrule.ir.graph import Get, Graph, Input, Value, input_name, reachable, results
+from chainrule.ir.graph import Graph, Input, Value, input_name, reachable, results
 from chainrule.ir.op import Array
-from chainrule.ir.types import TensorType, TupleType
-from chainrule.ops.basic import Constant, SizeOf
 from chainrule.passes.base import Pipeline
 from chainrule.passes.canonicalize import Canonicalize
 from chainrule.passes.fold import FoldConstants
+from chainrule.passes.merge_scans import MergeScans
+from chainrule.passes.trim_bodies import TrimBodies
 
 DEFAULT_OPSET = 18  # the first with the bitwise ops that random numbers need; every runtime of the last years has it
 LEAST_OPSET = 17
@@ -30,7 +29,8 @@ LEAST_EXTERNAL = 1024  # bytes: smaller tensors stay in the model, where shape i
 ROLES = "chainrule.roles"  # metadata: the role of each stored input by name
 NEW = ".new"  # what the name of a state's next value adds to its own
 
-_BEFORE = Pipeline("onnx", (Canonicalize(strict=True), FoldConstants()))
+_AFTER = Pipeline("onnx", (Canonicalize(strict=True), FoldConstants()))
+_BEFORE = Pipeline("onnx", (MergeScans(), TrimBodies(), *_AFTER.passes))
 
 
 def export_graph(graph: Graph, weights: Sequence[Array], *, opset: int = DEFAULT_OPSET, ir_version: int | None = None,
@@ -78,7 +78,7 @@ def _prepared(graph: Graph, opset: int) -> Graph:
     simple, _ = _BEFORE.run(graph)
     found = tellers(simple)  # what only says how large they are is not written: the results say it themselves
     read_off = tuple((name, results(found[name])[0] if name in found else value) for name, value in simple.sizes)
-    small, _ = _BEFORE.run(lowered(simple.replace(sizes=read_off), opset))
+    small, _ = _AFTER.run(lowered(simple.replace(sizes=read_off), opset))
     if lost := found.keys() - tellers(small).keys():
         node = found[min(lost)]
         raise NotSupported(f"ONNX has no {node.op.mnemonic} of {node.inputs[0].type}", loc=node.loc,
@@ -95,41 +95,28 @@ def check_model(model: ModelProto | str, name: str) -> None:
 
 
 class _Exporter:
-    """One export: names for the values of a lowered graph."""
+    """One export: the whole graph of a lowered graph."""
 
     def __init__(self, graph: Graph, opset: int, ir_version: int, external: External | None) -> None:
         self.source = graph
         self.external = external
-        self.opset = opset
         self.inputs = _distinct([input_name(v) for v in graph.inputs])
         self.outputs = _output_names(graph, self.inputs)
         self.writer = Writer(_size_sources(graph, self.inputs), [*self.inputs, *self.outputs], ir_version)
-        self.names: dict[Value, tuple[str, ...]] = {v: (n,) for v, n in zip(graph.inputs, self.inputs, strict=True)}
-        self.wanted = self._wanted()
+        self.nodes = NodeWriter(graph, self.writer, opset, dict(zip(graph.inputs, self.inputs, strict=True)),
+                                graph.results, self.outputs)  # fmt: skip
         self.told = dict(graph.sizes)
         self.tellers = tellers(graph)
 
-    def _wanted(self) -> dict[Value, str]:
-        """The values that get the name of an output; one that is an input, a constant or a second output does not."""
-        found: dict[Value, str] = {}
-        for value, name in zip(self.source.results, self.outputs, strict=True):
-            if not isinstance(value.op, Input | Constant | SizeOf):
-                found.setdefault(value, name)
-        return found
-
     def graph(self, name: str, weights: Sequence[Array]) -> onnx.GraphProto:
         """The graph with its inputs, outputs and initializers."""
-        for node in self._order():
-            if node not in self.names:
-                self._write(node)
-            self._tell(node)
-        outputs = [self._output(v, n) for v, n in zip(self.source.results, self.outputs, strict=True)]
+        outputs = self.nodes.written(self._order(), self._tell)
         stored = dict(zip(self.source.by_role("param", "state"), weights, strict=True))
         changing = {state for state, _ in self.source.updates}
-        inputs = [_info(n, v.tensor) for v, n in zip(self.source.inputs, self.inputs, strict=True)
-                  if v not in stored or v in changing]  # fmt: skip
-        used = {name for node in self.writer.nodes for name in node.input}
-        arrays = {self.names[v][0]: array for v, array in stored.items()}
+        names = dict(zip(self.source.inputs, self.inputs, strict=True))
+        inputs = [info(n, v.tensor) for v, n in names.items() if v not in stored or v in changing]
+        used = {name for node in nodes_within(self.writer.nodes) for name in node.input}
+        arrays = {names[v]: array for v, array in stored.items()}
         initializers = [self._initializer(n, np.ascontiguousarray(a).reshape(a.shape))
                         for n, a in {**arrays, **self.writer.constants}.items()
                         if n in used or n in arrays]  # fmt: skip
@@ -140,61 +127,21 @@ class _Exporter:
         tellers = [self.tellers.get(name) or self.told[name] for name in self.told]
         return reachable((*self.source.inputs, *tellers, *self.source.results))
 
-    def _tell(self, node: Value) -> None:
+    def _tell(self, node: Value, names: Sequence[str]) -> None:
         """Notes where a size can be read off once the node is written that tells it."""
         for name, value in self.told.items():
             teller = self.tellers.get(name)
             if teller is node:
                 first = results(node)[0]
                 axis = next(i for i, d in enumerate(first.shape) if d == symbol(name))
-                self.writer.sources[name] = (self.names[node][0], axis)
+                self.writer.sources[name] = (names[0], axis)
             elif teller is None and value is node:
-                self.writer.told[name] = self.names[node][0]
+                self.writer.told[name] = names[0]
 
     def _initializer(self, name: str, array: Array) -> TensorProto:
         if self.external is not None and array.nbytes >= LEAST_EXTERNAL:
             return self.external.tensor(name, array)
         return numpy_helper.from_array(array, name)
-
-    def _write(self, node: Value) -> None:
-        match node.op:
-            case Constant(data=data):
-                self.names[node] = (self.writer.constant(data.array),)
-            case SizeOf(dim=dim):
-                self.names[node] = (self.writer.size(dim),)
-            case Get(index=index):
-                self.names[node] = (self.names[node.inputs[0]][index],)
-            case _:
-                self._write_op(node)
-
-    def _write_op(self, node: Value) -> None:
-        form = form_of(node, self.opset)
-        assert form is not None, f"{node.op.mnemonic} was not lowered"
-        call = form.call(node, self.opset)
-        inputs = [self._input(v) for v in call.inputs]
-        while inputs and not inputs[-1]:
-            inputs.pop()
-        outputs = self._result_names(node)
-        self.writer.node(form.name, inputs, call.attributes, outputs, locs=node.locs)
-        self.names[node] = outputs
-
-    def _input(self, value: Value | Numbers | None) -> str:
-        if value is None:
-            return ""
-        return self.writer.numbers(value) if isinstance(value, Numbers) else self.names[value][0]
-
-    def _result_names(self, node: Value) -> tuple[str, ...]:
-        if isinstance(node.type, TensorType):
-            return (self.wanted.get(node) or self.writer.name(node.op.mnemonic),)
-        assert isinstance(node.type, TupleType)
-        taken = {u.op.index: self.wanted[u] for u in self.source.users[node]
-                 if isinstance(u.op, Get) and u in self.wanted}  # fmt: skip
-        return tuple(taken.get(i) or self.writer.name(node.op.mnemonic) for i in range(len(node.type.items)))
-
-    def _output(self, value: Value, name: str) -> ValueInfoProto:
-        if self.names[value][0] != name:
-            self.writer.node("Identity", [self.names[value][0]], outputs=[name])
-        return _info(name, value.tensor)
 
 
 def tellers(graph: Graph) -> dict[str, Value]:
@@ -237,10 +184,3 @@ def _size_sources(graph: Graph, names: Sequence[str]) -> dict[str, tuple[str, in
             if symbol is not None:
                 found.setdefault(symbol, (name, axis))
     return found
-
-
-def _info(name: str, type: TensorType) -> ValueInfoProto:
-    shape = [d if isinstance(d, int) else str(d) for d in type.shape]
-    return helper.make_tensor_value_info(name, ONNX_OF[type.dtype], shape)
-
-

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from onnx import NodeProto, helper, numpy_helper
+from onnx import GraphProto, NodeProto, helper, numpy_helper
 
 from chainrule.backends.onnx.dtypes import ONNX_OF
 from chainrule.backends.onnx.forms.form import Attribute, Numbers
@@ -20,21 +20,30 @@ from chainrule.loc import Loc
 class Writer:
     """The nodes and constants of one ONNX graph, in order.
 
-    sources: for each symbol, a value's name and axis of that size. told: symbols that a value is, an i64 scalar.
+    sources: for each symbol, a value's name and axis of that size. told: symbols that a value is, an i64 scalar. around:
+    the writer of the graph that this one is a body in; it keeps names, constants and sizes for both, as a body sees them.
     """
 
-    def __init__(self, sources: Mapping[str, tuple[str, int]], taken: Sequence[str], ir_version: int) -> None:
+    def __init__(self, sources: Mapping[str, tuple[str, int]], taken: Sequence[str], ir_version: int,
+                 around: Writer | None = None) -> None:  # fmt: skip
         self.sources = dict(sources)
         self.told: dict[str, str] = {}
         self.ir_version = ir_version
+        self.around = around
         self.nodes: list[NodeProto] = []
         self.constants: dict[str, Array] = {}
         self._taken = set(taken)
         self._counts: dict[str, int] = {}
         self._known: dict[tuple[object, ...], str] = {}
 
+    def inner(self) -> Writer:
+        """A writer of a body inside this graph."""
+        return Writer(self.sources, (), self.ir_version, self)
+
     def name(self, wanted: str) -> str:
-        """A name that no other value of the graph has."""
+        """A name that no other value has, of this graph, those around it or those inside it."""
+        if self.around is not None:
+            return self.around.name(wanted)
         while True:
             count = self._counts.get(wanted, 0)
             self._counts[wanted] = count + 1
@@ -44,12 +53,17 @@ class Writer:
                 return name
 
     def node(self, op_type: str, inputs: Sequence[str], attributes: Mapping[str, Attribute] | None = None,
-             outputs: Sequence[str] = (), label: str = "", locs: Sequence[Loc] = ()) -> str:  # fmt: skip
-        """Appends a node; returns its first output. outputs: their names, one made up when none is given."""
+             outputs: Sequence[str] = (), label: str = "", locs: Sequence[Loc] = (),
+             graphs: Mapping[str, GraphProto] | None = None) -> str:  # fmt: skip
+        """Appends a node; returns its first output. outputs: their names, one made up when none is given.
+
+        graphs: attributes that are bodies.
+        """
         named = list(outputs) or [self.name(label or op_type)]
         proto = helper.make_node(op_type, list(inputs), named, name=named[0])
         proto.attribute.extend(helper.make_attribute(key, _attribute(value))
                                for key, value in sorted((attributes or {}).items()))  # fmt: skip
+        proto.attribute.extend(helper.make_attribute(key, graph) for key, graph in (graphs or {}).items())
         places = ", ".join(dict.fromkeys(loc.short() for loc in locs))
         if places:
             proto.doc_string = places
@@ -61,6 +75,8 @@ class Writer:
 
     def constant(self, array: Array) -> str:
         """The name of a constant, shared by all of the same numbers."""
+        if self.around is not None:
+            return self.around.constant(array)
         array = np.asarray(array)
         key = (array.dtype.name, array.shape, array.tobytes() if array.nbytes <= 4096 else id(array))
         found = self._known.get(key)
@@ -71,6 +87,8 @@ class Writer:
 
     def numbers(self, numbers: Numbers) -> str:
         """The name of the value of known numbers or sizes."""
+        if self.around is not None:
+            return self.around.numbers(numbers)
         if numbers.array is not None:
             return self.constant(numbers.array)
         if not any(isinstance(d, DimExpr) for d in numbers.dims):
@@ -98,6 +116,8 @@ class Writer:
 
     def size(self, dim: Dim) -> str:
         """A size as i64[]."""
+        if self.around is not None:
+            return self.around.size(dim)
         if isinstance(dim, int):
             return self.constant(np.asarray(dim, np.int64))
         return self._once("Reshape", [self._vector(dim), self.constant(np.zeros(0, np.int64))])

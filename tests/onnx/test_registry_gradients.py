@@ -31,7 +31,7 @@ def floats_of(sample: Sample) -> tuple[int, ...]:
 
 
 def suitable(op: type[Op]) -> list[Sample]:
-    if op.gradient not in ("vjp", "decompose"):
+    if op.gradient not in ("vjp", "decompose", "bodies"):
         return []
     return [s for s in SAMPLES if type(s.op) is op and floats_of(s) and not any(w in s.label for w in SKIPPED)
             and all(np.all(np.isfinite(x)) for x in s.inputs if as_dtype(x.dtype).is_float)]  # fmt: skip

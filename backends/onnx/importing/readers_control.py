@@ -20,7 +20,7 @@ from chainrule.ir.types import TensorType, bool_, i64
 from chainrule.ops.basic import Constant, constant
 from chainrule.ops.compare import logical_and, lt
 from chainrule.ops.control import cond, one_captured, scan, while_
-from chainrule.ops.elementwise import add
+from chainrule.ops.elementwise import Cast, add
 from chainrule.ops.ranges import iota
 from chainrule.ops.shaping import flip, reshape, stack, transpose
 
@@ -64,13 +64,14 @@ def loop(given: Given) -> Read:
     asked, *values = body.graph.outputs
     carried, stacked = values[: len(init)], values[len(init) :]
     fits = all(a.type == b.type for a, b in zip(carried, held, strict=True))
-    always = starts is not None and (_is_true(asked) or asked is going)
+    always = starts is not None and (_is_true(asked) or _same(asked) is going)
     if not fits:
         return _unrolled(given, trips, init)
     if trips is not None and always:
         return _counted(body, trips, init)
     if stacked:
-        raise undecided("Loop: how many rounds are stacked is not known when the model is loaded", _deciding(given))
+        raise undecided("Loop: how many rounds are stacked is not known when the model is loaded",
+                        _deciding(given, asked))  # fmt: skip
     return _tested(given, body, trips, init)
 
 
@@ -97,14 +98,22 @@ def _is_true(value: Value) -> bool:
     return isinstance(value.op, Constant) and bool(np.all(value.op.data.array))
 
 
-def _deciding(given: Given) -> Value:
+def _same(value: Value) -> Value:
+    """A value behind casts to its own type."""
+    while isinstance(value.op, Cast) and value.type == value.inputs[0].type:
+        value = value.inputs[0]
+    return value
+
+
+def _deciding(given: Given, asked: Value) -> Value:
     """What decides how often a loop runs."""
-    return given.value(0) if given.has(0) and given.known(0) is None else given.value(1)
+    unknown = [i for i in (0, 1) if given.has(i) and given.known(i) is None]
+    return given.value(unknown[0]) if unknown else asked
 
 
 def _counted(body: Body, trips: Dim, init: Sequence[Entry]) -> Read:
     """A loop that runs a known number of times, as a scan over its numbers."""
-    number, going, *rest = body.graph.inputs
+    number, _, *rest = body.graph.inputs
     _, *outputs = inline(body.graph, [number, constant(np.bool_(True)), *rest])
     held = rest[: len(init)]
     inputs = (*held, number, *rest[len(init) :])
@@ -124,8 +133,9 @@ def _tested(given: Given, body: Body, trips: Dim | None, init: Sequence[Entry]) 
     places = [] if count is None else [bound]
     inputs = (number, going, *rest, *places)
     step = (add(number, constant(np.int64(1))), _flag(asked), *after)
-    found = while_(Graph("test", inputs, (test,)), Graph(body.graph.name, inputs, step),
-                   [constant(np.int64(0)), first, *(e.value() for e in init)], [*body.captured, *extra], trips)  # fmt: skip
+    begin = [constant(np.int64(0)), first, *(e.value() for e in init)]
+    found = while_(Graph("test", inputs, (test,)), Graph(body.graph.name, inputs, step), begin,
+                   [*body.captured, *extra], trips)  # fmt: skip
     return found[2:]
 
 
@@ -136,7 +146,7 @@ def _unrolled(given: Given, trips: Dim | None, init: Sequence[Entry]) -> Read:
         raise undecided("Loop: how often it runs is not known when the model is loaded", given.value(0))
     if not isinstance(trips, int) or trips > MOST_UNROLLED:
         raise NotSupported("Loop: what it does changes from round to round",
-                           help=f"a loop of up to {MOST_UNROLLED} rounds, a number known at load, is unrolled")  # fmt: skip
+                           help=f"a loop of a known number of rounds, up to {MOST_UNROLLED}, is unrolled")  # fmt: skip
     carried = list(init)
     going = Entry(None, np.asarray(True), bool_)
     rows: list[list[Value]] = []

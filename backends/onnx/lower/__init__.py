@@ -13,8 +13,9 @@ from chainrule import loc as locations
 from chainrule.backends.onnx.forms import FORMS_OF
 from chainrule.backends.onnx.forms.form import Form
 from chainrule.backends.onnx.kernels import has_kernel, wider
-from chainrule.backends.onnx.lower import arithmetic, recurrent, tensors, windows
+from chainrule.backends.onnx.lower import arithmetic, control, recurrent, tensors, windows
 from chainrule.errors import ChainruleError, NotSupported
+from chainrule.ir.body import Body, Control, body_of, with_bodies
 from chainrule.ir.dims import Dim
 from chainrule.ir.graph import Get, Graph, Input, Value, build, rebuild, remapped, results
 from chainrule.ir.op import Op
@@ -25,7 +26,7 @@ from chainrule.ops.shape_rules import broadcast_shapes
 
 Lowering = Callable[[Value], "Value | tuple[Value, ...] | None"]
 LOWERINGS: Mapping[type[Op], Lowering] = {**arithmetic.LOWERINGS, **windows.LOWERINGS, **tensors.LOWERINGS,
-                                           **recurrent.LOWERINGS}  # fmt: skip
+                                           **recurrent.LOWERINGS, **control.LOWERINGS}  # fmt: skip
 
 
 def form_of(node: Value, opset: int) -> Form | None:
@@ -75,6 +76,8 @@ def _settled(node: Value, opset: int, missing: dict[str, Value]) -> tuple[Value,
         return results(node)
     with locations.using(node.locs):
         node = _with_scalars(node)
+        if isinstance(node.op, Control):
+            node = build(with_bodies(node.op, lambda body: _lowered_body(body, opset, missing)), *node.inputs)
         parts = _replaced(node, opset, missing)
         if parts is None:
             return results(node)
@@ -84,11 +87,19 @@ def _settled(node: Value, opset: int, missing: dict[str, Value]) -> tuple[Value,
     return tuple(inner[v][0] for v in outputs)
 
 
+def _lowered_body(body: Body, opset: int, missing: dict[str, Value]) -> Body:
+    """The body in ops that have a form. Recurs over nesting, which is bounded."""
+    done: dict[Value, tuple[Value, ...]] = {v: (v,) for v in body.inputs}
+    _lower(body.outputs, done, opset, missing)
+    after = remapped(body, {node: parts[0] for node, parts in done.items()})
+    return body if after is body else body_of(after)
+
+
 def _replaced(node: Value, opset: int, missing: dict[str, Value]) -> Value | tuple[Value, ...] | None:
     """What to write in place of a node; None for the node itself."""
     lower = LOWERINGS.get(type(node.op))
     parts = None if lower is None else lower(node)
-    if parts is not None:
+    if parts is not None or isinstance(node.op, Control):
         return parts
     form = form_of(node, opset)
     if form is not None:
