@@ -128,5 +128,6 @@ class LlvmBackend(ReferenceBackend):
     def program(cls, graph: Graph, weights: Sequence[Array]) -> Runs:
         """The graph as what runs, on one thread: models of this interface are small."""
         from chainrule.backends.llvm.executable import LlvmExecutable
+        from chainrule.backends.llvm.staged import StagedExecutable
 
-        return LlvmExecutable(graph, weights, threads=1)
+        return (StagedExecutable if graph.sizes else LlvmExecutable)(graph, weights, threads=1)

@@ -165,6 +165,15 @@ def test_conditions_and_counts_may_be_data() -> None:
         agrees(model, normal(2, 3), np.array(count), np.array(go))
 
 
+def test_what_a_count_from_data_stacks_is_as_long_as_it_says() -> None:
+    nodes = [node("ReduceMax", "x", "top", keepdims=0), node("Cast", "top", "n", to=INT),
+             node("Loop", "n yes x", "last made", body=counting(*STEP))]  # fmt: skip
+    model = model_of(nodes, [X], [H2, Y], W)
+    for top in (3, 1):
+        agrees(model, np.full((2, 3), top, np.float32))
+    assert cr.compile(cr.load_onnx(model)).run([-np.ones((2, 3), np.float32)])[1].shape == (0, 2, 3)
+
+
 def test_values_that_grow_are_unrolled() -> None:
     step = body([node("Identity", "going", "again"), node("Concat", "h x", "h2", axis=0)],
                 [info("i", INT, []), info("going", BOOL, []), info("h", FLOAT, ["M", 3])],

@@ -26,7 +26,6 @@ DIFFERS: Mapping[str, str] = {
 NOT_BUILT: Mapping[str, str] = {
     **dict.fromkeys(("test_compress_*", "test_nonzero_*", "test_unique_*", "test_nonmaxsuppression_*"),
                     "how many elements there are follows from data"),
-    "test_range_*_expanded": "how many rounds a loop stacks follows from data",
 }  # fmt: skip
 
 

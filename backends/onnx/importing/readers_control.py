@@ -20,7 +20,7 @@ from chainrule.ir.types import TensorType, bool_, i64
 from chainrule.ops.basic import Constant, constant
 from chainrule.ops.compare import logical_and, lt
 from chainrule.ops.control import cond, one_captured, scan, while_
-from chainrule.ops.elementwise import Cast, add
+from chainrule.ops.elementwise import Cast, add, maximum, where
 from chainrule.ops.ranges import iota
 from chainrule.ops.shaping import flip, reshape, stack, transpose
 
@@ -64,11 +64,14 @@ def loop(given: Given) -> Read:
     asked, *values = body.graph.outputs
     carried, stacked = values[: len(init)], values[len(init) :]
     fits = all(a.type == b.type for a, b in zip(carried, held, strict=True))
-    always = starts is not None and (_is_true(asked) or _same(asked) is going)
+    steady = _is_true(asked) or _same(asked) is going
+    always = steady and starts is not None
     if not fits:
         return _unrolled(given, trips, init)
     if trips is not None and always:
         return _counted(body, trips, init)
+    if steady and stacked and given.has(0):
+        return _counted(body, given.told(_count(given), "trips"), init)
     if stacked:
         raise undecided("Loop: how many rounds are stacked is not known when the model is loaded",
                         _deciding(given, asked))  # fmt: skip
@@ -84,6 +87,12 @@ def _trips(given: Given) -> Dim | None:
     if isinstance(found, DimExpr):
         return dim_max(0, found)
     return max(0, int(found)) if int(found) < ENDLESS else None
+
+
+def _count(given: Given) -> Value:
+    """How often a loop runs whose condition stays as it is, as a number of the graph."""
+    count = maximum(reshape(given.value(0), ()), constant(np.int64(0)))
+    return where(_flag(given.value(1)), count, constant(np.int64(0))) if given.has(1) else count
 
 
 def _starts(given: Given) -> bool | None:
