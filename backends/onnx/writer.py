@@ -20,8 +20,9 @@ from chainrule.loc import Loc
 class Writer:
     """The nodes and constants of one ONNX graph, in order.
 
-    sources: for each symbol, a value's name and axis of that size. told: symbols that a value is, an i64 scalar. around:
-    the writer of the graph that this one is a body in; it keeps names, constants and sizes for both, as a body sees them.
+    sources: for each symbol, a value's name and axis of that size. told: symbols that a value is, an i64 scalar.
+    around: the writer of the graph that this one is a body in; it keeps names, constants and sizes for both, because a
+    body sees them.
     """
 
     def __init__(self, sources: Mapping[str, tuple[str, int]], taken: Sequence[str], ir_version: int,
