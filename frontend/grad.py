@@ -25,6 +25,7 @@ from chainrule.frontend.trace import name_of
 from chainrule.ir.graph import Value, new_input, reachable, rebuild
 from chainrule.ops import basic, shaping
 from chainrule.passes.autodiff import gradients
+from chainrule.passes.safe_forms import safe
 
 Function = Callable[..., Any]
 MOST_ROWS = 1024  # a Jacobian of more rows would unroll into a graph of as many backward passes
@@ -221,7 +222,7 @@ class Call:
         if cotangents is not None:
             for output, cotangent in zip(self.outputs, cotangents, strict=True):
                 _expect_like("the cotangent", cotangent, output)
-        found = gradients(self.outputs, self.holders, cotangents)
+        found = gradients(safe(self.outputs), self.holders, cotangents)
         filled = [basic.zeros_like(h) if g is None else g for g, h in zip(found, self.holders, strict=True)]
         self.grads = self._onto_arguments(filled)
 
@@ -230,7 +231,7 @@ class Call:
         for leaf, direction in zip(self.leaves, directions, strict=True):
             _expect_like("the tangent", direction, leaf)
         seeds = [new_input("seed", v.tensor) for v in self.outputs]
-        pulled = gradients(self.outputs, self.holders, seeds)
+        pulled = gradients(safe(self.outputs), self.holders, seeds)
         kept = [(g, d) for g, d in zip(pulled, directions, strict=True) if g is not None]
         found = gradients([g for g, _ in kept], seeds, [d for _, d in kept]) if kept else (None,) * len(seeds)
         filled = [basic.zeros_like(s) if g is None else g for g, s in zip(found, seeds, strict=True)]

@@ -17,6 +17,7 @@ from chainrule.frontend.stored import Parameter
 from chainrule.frontend.tensor import Tensor, number_value
 from chainrule.ir.graph import Value, input_name
 from chainrule.passes.autodiff import gradients
+from chainrule.passes.safe_forms import safe
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +61,7 @@ def _of_loss(scope: Scope, name: str, loss: Tensor, optimizer: Optimizer, scale:
         seeds = [scale.astype(loss.dtype).value]
     else:
         seeds = None if scale == 1 else [number_value(scale, loss.dtype, "loss_scale")]
-    slopes = gradients([loss.value], [value for value, _, _ in wanted], seeds)
+    slopes = gradients(safe([loss.value]), [value for value, _, _ in wanted], seeds)
     trained = [Trained(value, stored, part, name, _unscaled(Tensor(slope, scope), scale))
                for (value, stored, part), slope in zip(wanted, slopes, strict=True) if slope is not None]  # fmt: skip
     if not trained:

@@ -13,7 +13,7 @@ from chainrule.backends.llvm.kernels.recurrent import panel_units
 from chainrule.backends.llvm.kernels.table import ANCHORS, keeps
 from chainrule.backends.llvm.target import Target, gemm_tiles, host_target
 from chainrule.errors import ArgumentError
-from chainrule.passes.base import Pipeline
+from chainrule.passes.base import Pass, Pipeline
 from chainrule.passes.canonicalize import Canonicalize
 from chainrule.passes.decompose import Decompose
 from chainrule.passes.fold import FoldConstants
@@ -27,6 +27,8 @@ from chainrule.passes.lower_conv import LowerConv
 from chainrule.passes.merge_scans import MergeScans
 from chainrule.passes.pack import PackWeights
 from chainrule.passes.pack_recurrent import PackRecurrent
+from chainrule.passes.recognise_attention import RecogniseAttention
+from chainrule.passes.safe_forms import SafeForms
 from chainrule.passes.share_saved import ShareSaved
 from chainrule.passes.trim_bodies import TrimBodies
 
@@ -46,8 +48,10 @@ def pipeline(target: Target | None = None, name: str = "default") -> Pipeline:
     match name:
         case "default":
             algebra, layout = (Canonicalize(), FoldNorm()), (ChannelsLast(tiles),)
+            known: tuple[Pass, ...] = (SafeForms(), RecogniseAttention())
         case "strict":
             algebra, layout = (Canonicalize(strict=True),), (ChannelsLast(tiles, "never"),)
+            known = ()
         case "plain":
             return Pipeline(name, (Decompose(keeps), LowerConv(keeps)))
         case _:
@@ -55,5 +59,5 @@ def pipeline(target: Target | None = None, name: str = "default") -> Pipeline:
     packed = (PackWeights(tiles), PackRecurrent(partial(panel_units, machine), tiles))
     fused = (FuseAttention(), FuseBlocks(takes_block), FuseRegions(ANCHORS))
     last = (LowerConv(keeps), *packed, algebra[0], HoistInvariants(), *fused)
-    first = (MergeScans(), TrimBodies(), MarkFixed(), algebra[0], FoldConstants())
+    first = (MergeScans(), TrimBodies(), MarkFixed(), algebra[0], FoldConstants(), *known)
     return Pipeline(name, (*first, Decompose(keeps), ShareSaved(), FoldConstants(), *algebra, *layout, *last))

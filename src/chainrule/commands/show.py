@@ -32,10 +32,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints the graph or what was asked about it."""
     from chainrule.backends.llvm.pipeline import pipeline
     from chainrule.backends.llvm.target import host_target
-    from chainrule.passes import canonicalize, fold_norm
+    from chainrule.passes import canonicalize, fold_norm, recognise_attention, safe_forms
     from chainrule.passes.rewrite import explain
 
-    rules = (*canonicalize.RULES, *fold_norm.RULES)
+    rules = (*canonicalize.RULES, *fold_norm.RULES, *safe_forms.RULES, *recognise_attention.RULES)
     if arguments.why == "list":
         print("\n".join(rule.name for rule in rules))
         return 0

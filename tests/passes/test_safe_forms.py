@@ -1,0 +1,161 @@
+"""Hand-written functions become ops: what fires, that the meaning is kept, gradients at the extremes, and reasons."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule.backends.reference import run
+from chainrule.frontend.trace import spec, trace
+from chainrule.ir.graph import Graph
+from chainrule.ops.tolerance import OTHER_FRAMEWORK, models_agree
+from chainrule.passes.base import Notes
+from chainrule.passes.canonicalize import Canonicalize
+from chainrule.passes.fold import FoldConstants
+from chainrule.passes.recognise_attention import RULES as ATTENTION
+from chainrule.passes.recognise_attention import RecogniseAttention
+from chainrule.passes.rewrite import explain
+from chainrule.passes.safe_forms import RULES, SafeForms
+from tests.ops.sample import normal
+
+Function = Callable[..., Any]
+
+
+def after(graph: Graph) -> Graph:
+    """The graph with everything recognised."""
+    for step in (Canonicalize(), FoldConstants(), SafeForms(), RecogniseAttention(), Canonicalize()):
+        graph = step.run(graph, Notes())
+    return graph
+
+
+def ops(graph: Graph) -> set[str]:
+    """The ops of a graph that compute."""
+    return {n.op.name for n in graph.nodes if n.inputs}
+
+
+GAMMA, BETA = normal(8, seed=1), normal(8, seed=2)
+
+
+def layer_norm(x: Any) -> Any:
+    d = x - cr.mean(x, -1, keepdims=True)
+    return d / cr.sqrt(cr.mean(d**2, -1, keepdims=True) + 1e-5) * GAMMA + BETA
+
+
+def gelu_tanh(x: Any) -> Any:
+    return 0.5 * x * (1 + cr.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+FORMS: list[tuple[str, Function]] = [
+    ("softplus", lambda x: cr.log(1 + cr.exp(x))),
+    ("softplus", lambda x: cr.log1p(cr.exp(x))),
+    ("sigmoid", lambda x: 1 / (1 + cr.exp(-x))),
+    ("log_sigmoid", lambda x: cr.log(1 / (1 + cr.exp(-x)))),
+    ("softmax", lambda x: cr.exp(x) / cr.sum(cr.exp(x), -1, keepdims=True)),
+    ("softmax", lambda x: cr.exp(x - cr.max(x, -1, keepdims=True))
+     / cr.sum(cr.exp(x - cr.max(x, -1, keepdims=True)), -1, keepdims=True)),
+    ("log_softmax", lambda x: cr.log(cr.exp(x) / cr.sum(cr.exp(x), 1, keepdims=True))),
+    ("log_softmax", lambda x: x - cr.log(cr.sum(cr.exp(x), 0, keepdims=True))),
+    ("logsumexp", lambda x: cr.log(cr.sum(cr.exp(x), (0, 1)))),
+    ("silu", lambda x: x * cr.sigmoid(x)),
+    ("gelu", lambda x: x * 0.5 * (1 + cr.erf(x / math.sqrt(2)))),
+    ("gelu", lambda x: 0.5 * (x * (cr.erf(x * 0.70710678) + 1))),
+    ("gelu", gelu_tanh),
+    ("layer_norm", layer_norm),
+    ("layer_norm", lambda x: (x - cr.mean(x, -1, keepdims=True)) / cr.sqrt(cr.var(x, -1, keepdims=True) + 1e-6)),
+    ("rms_norm", lambda x: x / cr.sqrt(cr.mean(x * x, -1, keepdims=True) + 1e-6) * GAMMA),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda f: f[0])
+def test_a_written_out_function_is_one_op_of_the_same_meaning(form: tuple[str, Function]) -> None:
+    name, function = form
+    graph = trace(function, (spec(6, 8),)).graph
+    made = after(graph)
+    assert ops(made) == {name}
+    x = normal(6, 8)
+    verdict = models_agree(run(made, [x])[0], run(graph, [x], precise=True)[0], OTHER_FRAMEWORK)
+    assert verdict, verdict.reason
+
+
+LOSSES: list[tuple[Function, Callable[[np.ndarray], np.ndarray]]] = [
+    (lambda x: cr.sum(cr.log(1 + cr.exp(x))), lambda x: 1 / (1 + np.exp(-x))),
+    (lambda x: cr.sum(cr.log(1 / (1 + cr.exp(-x)))), lambda x: 1 / (1 + np.exp(x))),
+    (lambda x: -cr.sum(0.25 * cr.log(cr.sigmoid(x)) + 0.75 * cr.log(1 - cr.sigmoid(x))),
+     lambda x: 1 / (1 + np.exp(-x)) - 0.25),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_gradients_are_finite_at_the_extremes(loss: tuple[Function, Callable[[np.ndarray], np.ndarray]]) -> None:
+    function, slope = loss
+    x = np.float32([-300, -90, -1, 0, 1, 90, 300])
+    with np.errstate(over="ignore"):
+        wanted = slope(x.astype(np.float64))
+    found = cr.compile(cr.grad(function), spec(7))(x)
+    verdict = models_agree(found, wanted)
+    assert verdict, verdict.reason
+    assert np.isfinite(found).all()
+
+
+def test_the_gradient_of_a_naive_softmax_is_finite() -> None:
+    def loss(x: Any) -> Any:
+        powers = cr.exp(x)
+        return -cr.log(powers / cr.sum(powers, -1, keepdims=True))[0, 1]
+
+    found = cr.compile(cr.grad(loss), spec(1, 3))(np.float32([[500, -500, 0]]))
+    np.testing.assert_array_equal(found, np.float32([[1, -1, 0]]))
+
+
+def test_what_is_used_elsewhere_or_differs_stays_and_says_why() -> None:
+    both = trace(lambda x: (cr.log(cr.sum(cr.exp(x))), cr.sum(cr.exp(x))), (spec(4),)).graph
+    assert "also an output" in explain(both, "log(sum(exp(x))) = logsumexp(x)", RULES)
+    other = trace(lambda x: x * 0.5 * (1 + cr.erf(x / 1.5)), (spec(4),)).graph
+    assert "1.5, not 1.41421" in explain(other, "x * (1 + erf(x/sqrt(2))) / 2 = gelu(x)", RULES)
+    assert "gelu" not in ops(after(other))
+    first = trace(lambda x: cr.exp(x) / cr.sum(cr.exp(x)), (spec(2, 4),)).graph
+    assert "not over one axis that is kept" in explain(first, "exp(x) / sum(exp(x)) = softmax(x)", RULES)
+
+
+# -- attention ---------------------------------------------------------------------------------------------------------
+
+
+def softmax_of(scores: Any) -> Any:
+    return cr.softmax(scores, -1)
+
+
+TRIANGLE = np.tril(np.ones((5, 5), bool))
+ATTENTIONS: list[Function] = [
+    lambda q, k, v: softmax_of(q @ k.transpose(0, 1, 3, 2) / 2.0) @ v,
+    lambda q, k, v: softmax_of(0.3 * (q @ k.transpose(0, 1, 3, 2))) @ v,
+    lambda q, k, v: softmax_of((q * 0.5) @ (k.transpose(0, 1, 3, 2) * 0.5)) @ v,
+    lambda q, k, v: softmax_of(q @ k.transpose(0, 1, 3, 2) / 2.0 + np.float32(normal(5, 5, seed=4))) @ v,
+    lambda q, k, v: softmax_of(cr.where(TRIANGLE, q @ k.transpose(0, 1, 3, 2) * 0.5, -np.inf)) @ v,
+    lambda q, k, v: softmax_of(cr.where(TRIANGLE, q @ k.transpose(0, 1, 3, 2) * 0.5, -1e9)) @ v,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(len(ATTENTIONS)))
+def test_a_written_out_attention_is_one_op_of_the_same_meaning(number: int) -> None:
+    graph = trace(ATTENTIONS[number], (spec("N", 3, 5, 4),) * 3).graph
+    made = after(graph)
+    assert ops(made) <= {"attention", "where"}
+    arrays = [normal(2, 3, 5, 4, seed=s) for s in range(3)]
+    verdict = models_agree(run(made, arrays)[0], run(graph, arrays, precise=True)[0], OTHER_FRAMEWORK)
+    assert verdict, verdict.reason
+
+
+def test_a_constant_triangle_is_the_order_of_positions() -> None:
+    made = after(trace(ATTENTIONS[4], (spec("N", 3, 5, 4),) * 3).graph)
+    (node,) = (n for n in made.nodes if n.op.name == "attention")
+    assert getattr(node.op, "causal") and len(node.inputs) == 3  # noqa: B009
+
+
+def test_a_softmax_over_other_axes_is_no_attention() -> None:
+    graph = trace(lambda q, k, v: cr.softmax(q @ k.transpose(0, 2, 1), 1) @ v, (spec(2, 5, 4),) * 3).graph
+    assert "attention" not in ops(after(graph))
+    assert "not over the keys" in explain(graph, "softmax(q k^T * scale) v = attention(q, k, v)", ATTENTION)
