@@ -13,14 +13,16 @@ from typing import ClassVar
 import numpy as np
 
 from chainrule.ir.graph import Graph, Value, build
+from chainrule.ops.arithmetic import IsNaN
 from chainrule.ops.attention import Attention
 from chainrule.ops.basic import Constant, scalar_like
 from chainrule.ops.elementwise import Add, Div, Mul, Where, where
 from chainrule.ops.matmul import MatMul
 from chainrule.ops.shape_rules import broadcast_shapes
-from chainrule.ops.shaping import Transpose, transpose
+from chainrule.ops.shaping import Expand, Reshape, Transpose, reshape, transpose
 from chainrule.ops.softmax import Softmax
 from chainrule.passes.base import Notes, Pass
+from chainrule.passes.canonicalize import RULES as ALGEBRA
 from chainrule.passes.fold import scalar_of
 from chainrule.passes.rewrite import Any, Match, Of, Rule, apply_rules, of
 
@@ -32,6 +34,8 @@ PRODUCT = of(MatMul, Q, K, name="product")
 def _plain(m: Match) -> str:
     """Why the two products are not those of an attention, or ""."""
     outer, product = m["outer"].op, m["product"]
+    if "again" in m.found and m["again"] is not m["soft"]:
+        return "the NaN of another value is replaced"
     soft = m["soft"].op
     assert isinstance(outer, MatMul) and isinstance(product.op, MatMul) and isinstance(soft, Softmax)
     if outer.transpose_a or outer.transpose_b or product.op.transpose_a:
@@ -84,8 +88,8 @@ def _factor(m: Match) -> float:
 
 
 def _unscaled(k: Value) -> Value:
-    """Keys in front of a multiplication by a number."""
-    scaled = isinstance(k.op, Mul | Div) and scalar_of(k.inputs[1]) is not None and k.inputs[0].type == k.type
+    """Keys in front of a multiplication by one number, known or not."""
+    scaled = isinstance(k.op, Mul | Div) and k.inputs[1].tensor.size == 1 and k.inputs[0].type == k.type
     return k.inputs[0] if scaled else k
 
 
@@ -118,19 +122,26 @@ def _with_choice(m: Match) -> Value:
     return _attention(m, where(seen, zero, m["fill"]))
 
 
-def _forms(scores: Of) -> Of:
-    return of(MatMul, of(Softmax, scores, name="soft"), V, name="outer")
+def _forms(scores: Of) -> tuple[Of, Of]:
+    """The mixture by a softmax, and by one whose NaN is made 0, as rows without keys give it."""
+    soft = of(Softmax, scores, name="soft")
+    guarded = of(Where, of(IsNaN, soft), Any("zero", 0.0), Any("again"))
+    return of(MatMul, soft, V, name="outer"), of(MatMul, guarded, V, name="outer")
 
 
 def _rules() -> tuple[Rule, ...]:
     found: list[Rule] = []
     scaled = of((Mul, Div), PRODUCT, SCALE, name="scaled"), of(Mul, SCALE, PRODUCT, name="scaled")
     for scores, why in ((PRODUCT, _plain), (scaled[0], _scaled), (scaled[1], _scaled)):
-        found.append(Rule("softmax(q k^T * scale) v = attention(q, k, v)", _forms(scores), _attention, why, False))
-        found.append(Rule("softmax(q k^T * scale + mask) v = attention(q, k, v, mask)",
-                          _forms(of(Add, scores, MASK, commutes=True)), _with_bias, _masked, False))  # fmt: skip
-        found.append(Rule("softmax(where(seen, q k^T * scale, -inf)) v = attention(q, k, v, seen)",
-                          _forms(of(Where, SEEN, scores, FILL)), _with_choice, _chosen, False))  # fmt: skip
+        forms = (
+            ("softmax(q k^T * scale) v = attention(q, k, v)", scores, _attention, why),
+            ("softmax(q k^T * scale + mask) v = attention(q, k, v, mask)", of(Add, scores, MASK, commutes=True),
+             _with_bias, _masked),
+            ("softmax(where(seen, q k^T * scale, -inf)) v = attention(q, k, v, seen)", of(Where, SEEN, scores, FILL),
+             _with_choice, _chosen),
+        )  # fmt: skip
+        found += [Rule(name, pattern, rewrite, check, False)
+                  for name, inner, rewrite, check in forms for pattern in _forms(inner)]  # fmt: skip
     return tuple(found)
 
 
@@ -178,11 +189,58 @@ def _ordered(m: Match) -> Value:
     return build(replace(op, causal=True), m["q"], m["k"], m["v"])
 
 
+# -- keys and values that are repeated, or turned within a batch of matrices -------------------------------------------
+
+
+def _source(x: Value) -> Value | None:
+    """[..., G, S, D] behind [..., G * r, S, D], where each head is there r times in a row; None for others."""
+    wide = x.inputs[0] if isinstance(x.op, Reshape) else x
+    if wide is x or not isinstance(wide.op, Expand) or x.rank < 3 or wide.rank != x.rank + 1:
+        return None
+    one = wide.inputs[0]
+    lead, shared, length, size = x.shape[:-3], wide.shape[-4], *x.shape[-2:]
+    if wide.shape[:-3] != (*lead, shared) or wide.shape[-2:] != (length, size):
+        return None
+    return reshape(one, (*lead, shared, length, size)) if one.shape == (*lead, shared, 1, length, size) else None
+
+
+def _are_repeated(m: Match) -> str:
+    sources = _source(m["k"]), _source(m["v"])
+    if sources[0] is None or sources[1] is None:
+        return "keys and values are not repeated"
+    return "" if sources[0].shape[:-1] == sources[1].shape[:-1] else "keys and values are repeated by different counts"
+
+
+def _shared(m: Match, *rest: str) -> Value:
+    k, v = _source(m["k"]), _source(m["v"])
+    assert k is not None and v is not None
+    return build(m.root.op, m["q"], k, v, *(m[name] for name in rest))
+
+
+def _turns_matrices(m: Match) -> str:
+    inner, flat = m["inner"].op, m["flat"]
+    assert isinstance(inner, Transpose)
+    if inner.perm != (0, 2, 1) or m.root.shape[-2:] != (flat.shape[2], flat.shape[1]):
+        return "it does not turn the matrices of a batch"
+    return ""
+
+
+def _turned_outside(m: Match) -> Value:
+    flat, rank = m["flat"], m.root.rank
+    apart = reshape(flat, (*m.root.shape[:-2], *flat.shape[1:]))
+    return transpose(apart, (*range(rank - 2), rank - 1, rank - 2))
+
+
 Q_SCALED = of((Mul, Div), Q, SCALE, name="scaled")
 K_SCALED = of((Mul, Div), K, SCALE, name="scaled")
 
 RULES: tuple[Rule, ...] = (
     *_rules(),
+    Rule("reshape of turned matrices = turned reshape", of(Reshape, of(Transpose, Any("flat"), name="inner")),
+         _turned_outside, _turns_matrices),
+    Rule("attention(q, repeated k, repeated v) = attention(q, k, v)", of(Attention, Q, K, V), _shared, _are_repeated),
+    Rule("attention(q, repeated k, repeated v, mask) = attention(q, k, v, mask)", of(Attention, Q, K, V, MASK),
+         lambda m: _shared(m, "mask"), _are_repeated),
     Rule("attention(q * c, k, v) = attention(q, k, v), scale c", of(Attention, Q_SCALED, K, V),
          lambda m: _absorbed(m, "k", "v"), _number_of_queries, False),
     Rule("attention(q * c, k, v, mask) = attention(q, k, v, mask), scale c", of(Attention, Q_SCALED, K, V, MASK),
@@ -196,11 +254,14 @@ RULES: tuple[Rule, ...] = (
 )  # fmt: skip
 
 
+VIEWS: tuple[Rule, ...] = tuple(r for r in ALGEBRA if set(r.pattern.ops) <= {Reshape, Transpose, Expand})
+
+
 @dataclass(frozen=True)
 class RecogniseAttention(Pass):
-    """Applies RULES."""
+    """Applies RULES, and the algebra of views between them."""
 
     name: ClassVar[str] = "recognise-attention"
 
     def run(self, graph: Graph, notes: Notes) -> Graph:
-        return apply_rules(graph, RULES, notes)
+        return apply_rules(graph, (*RULES, *VIEWS), notes)

@@ -123,12 +123,17 @@ def _round(graph: Graph, rules: Sequence[Rule], notes: Notes) -> Graph:
         new = None
         for rule in hopeful.get(node, ()):
             found = match(rule, node, graph, outer, fixed)
-            if isinstance(found, Match):
+            if isinstance(found, Match) and not _was_rewritten(found, done):
                 new = _rewritten(rule, found, done)
                 notes.count(rule.name)
                 break
         done[node] = rebuild(node, tuple(done[v] for v in node.inputs)) if new is None else new
     return remapped(graph, done)
+
+
+def _was_rewritten(found: Match, done: Mapping[Value, Value]) -> bool:
+    """True when an inner node of a match is another op by now: what was matched is not there, the next walk looks."""
+    return any(done[node].op != node.op for node in found.nodes if node is not found.root)
 
 
 def _rewritten(rule: Rule, found: Match, done: Mapping[Value, Value]) -> Value:
@@ -171,7 +176,7 @@ def _match(pattern: Pattern, value: Value, found: Match, graph: Graph, outer: fr
         return f"{value.op.mnemonic} has {len(value.inputs)} inputs, the rule takes {len(pattern.inputs)}"
     if not root and value in outer:
         return f"{value.op.mnemonic} is also an output"
-    if not root and len(graph.users[value]) > 1:
+    if not root and len(graph.users[value]) > 1 and any(user not in found.nodes for user in graph.users[value]):
         return f"{value.op.mnemonic} has {len(graph.users[value])} users"
     found.nodes.append(value)
     if pattern.name:

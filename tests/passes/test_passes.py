@@ -227,3 +227,13 @@ def test_a_report_says_what_was_done_and_what_was_unchanged():
     graph = Graph("g", (X,), (neg(neg(X)),))
     _, reports = Pipeline("p", (FoldConstants(), Canonicalize())).run(graph)
     assert "unchanged" in str(reports[0]) and "-(-x) = x x1" in str(reports[1])
+
+
+def test_three_transposes_in_a_row_are_one() -> None:
+    x = new_input("x", tensor("f32", (2, 3, 4)))
+    y = x
+    for perm in ((1, 2, 0), (0, 2, 1), (2, 1, 0), (1, 0, 2)):
+        y = transpose(y, perm)
+    (made,) = Canonicalize().run(Graph("g", (x,), (y,)), Notes()).outputs
+    assert made.op.name == "transpose" and made.inputs == (x,)
+    assert made.shape == y.shape

@@ -159,3 +159,22 @@ def test_a_softmax_over_other_axes_is_no_attention() -> None:
     graph = trace(lambda q, k, v: cr.softmax(q @ k.transpose(0, 2, 1), 1) @ v, (spec(2, 5, 4),) * 3).graph
     assert "attention" not in ops(after(graph))
     assert "not over the keys" in explain(graph, "softmax(q k^T * scale) v = attention(q, k, v)", ATTENTION)
+
+
+def test_repeated_heads_of_keys_are_shared_ones() -> None:
+    def repeated(x: Any) -> Any:
+        n, heads, length, size = x.shape
+        wide = cr.broadcast_to(x.reshape(n, heads, 1, length, size), (n, heads, 3, length, size))
+        return wide.reshape(n, 3 * heads, length, size)
+
+    def model(q: Any, k: Any, v: Any) -> Any:
+        scores = q @ repeated(k).reshape(12, 5, 4).transpose(0, 2, 1).reshape(2, 6, 4, 5)
+        weights = cr.softmax(scores + TRIANGLE.astype(np.float32), -1)
+        return cr.where(cr.isnan(weights), 0.0, weights) @ repeated(v)
+
+    graph = trace(model, (spec(2, 6, 5, 4), spec(2, 2, 5, 4), spec(2, 2, 5, 4))).graph
+    made = after(graph)
+    assert ops(made) == {"attention"}
+    arrays = [normal(2, 6, 5, 4), normal(2, 2, 5, 4, seed=1), normal(2, 2, 5, 4, seed=2)]
+    verdict = models_agree(run(made, arrays)[0], run(graph, arrays, precise=True)[0], OTHER_FRAMEWORK)
+    assert verdict, verdict.reason
