@@ -18,7 +18,7 @@ from chainrule.ir.dims import Dim
 from chainrule.ir.graph import Value
 from chainrule.ir.types import f32
 from chainrule.ops.basic import Full
-from chainrule.ops.conv import Conv, ConvTranspose, kernel_of
+from chainrule.ops.conv import Conv, ConvTranspose, ConvWeightGrad, kernel_of
 from chainrule.ops.lowered_winograd import products_of
 from chainrule.ops.toom_cook import has_points
 
@@ -26,6 +26,8 @@ Way = Literal["channels", "product", "panels", "winograd"]
 WINOGRAD = ("auto", "never", "2", "4")  # what the layout pass takes: chosen here, not at all, or tiles of one size
 
 UNKNOWN_SIDE = 28
+UNKNOWN_BATCH = 16  # of a training step
+VECTOR = 16  # channels that the kernels of weight gradients take at a time
 # Measured on one Zen 5 core, where 130 multiply-adds take as long as one number's way into or out of 16 matrices:
 TRANSFORM = 6.0  # multiply-adds in the time in which a number of a transformed tile is made, or read back
 WEIGHT = 20.0  # multiply-adds in the time in which a number of a transformed weight is made, where that is per call
@@ -128,6 +130,40 @@ def _cheapest(s: _Sizes, winograd: str) -> Choice:
     if winograd == "auto" and cost > GAIN * direct:
         return Choice("panels", f"{share}: too little gained")
     return Choice("winograd", share, tile)
+
+
+def choose_weight_gradient(node: Value, op: ConvWeightGrad, winograd: str = "auto") -> Choice:
+    """How the gradient of a convolution for its weight is computed, and why: whole tiles, or direct sums."""
+    x, dy = node.inputs
+    checks = (
+        (winograd == "never", "direct sums, as strict precision asks"),
+        (op.groups > 1 or any(n != 1 for n in (*op.stride, *op.dilation)), "groups, stride or dilation: direct sums"),
+        (op.kernel != (3, 3) or node.dtype != f32, "direct sums"),
+        (isinstance(x.op, Full) or isinstance(dy.op, Full), "an image of one number: direct sums"),
+        (0 in x.shape or 0 in dy.shape, "nothing to do"),
+        (not all(isinstance(n, int) and n % VECTOR == 0 and n > 0 for n in (x.shape[1], dy.shape[1])),
+         "channels that vectors do not cover: direct sums"),
+    )  # fmt: skip
+    refusal = next((reason for holds, reason in checks if holds), "")
+    tiles = [m for m in (4, 2) if winograd in ("auto", str(m)) and all(
+        isinstance(n, int) and n > 0 and n % m == 0 for n in dy.shape[2:])]  # fmt: skip
+    if refusal or not tiles:
+        return Choice("panels", refusal or "a map that tiles do not cover: direct sums")
+    ins, outs = x.shape[1], dy.shape[1]
+    assert isinstance(ins, int) and isinstance(outs, int)
+    pixels = _known(dy.shape[0], UNKNOWN_BATCH) * math.prod(_known(n, 0) for n in dy.shape[2:])
+    costs = {m: _tiled_gradient(pixels // m**2, m, ins, outs) / (9 * pixels * ins * outs) for m in tiles}
+    tile, share = min(costs.items(), key=lambda entry: entry[1])
+    why = f"F({tile}x{tile}, 3x3) at {share:.2f} of direct sums"
+    if winograd == "auto" and (share > GAIN or 9 * pixels * ins * outs < LEAST_WORK):
+        return Choice("panels", f"{why}: too little gained")
+    return Choice("winograd", why, (tile, tile))
+
+
+def _tiled_gradient(tiles: int, m: int, ins: int, outs: int) -> float:
+    """Multiply-adds of the products over tiles, of both transforms, and of the matrices' way out and back."""
+    matrices = (m + 2) ** 2
+    return matrices * (tiles * ins * outs + tiles * (ins + outs) * TRANSFORM + ins * outs * (STEP + 8 * BYTE))
 
 
 def _by(numbers: Sequence[int]) -> str:

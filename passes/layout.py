@@ -34,13 +34,14 @@ from chainrule.ops.lowered import (
 )
 from chainrule.ops.lowered_pool import AvgPoolGradLast, MaxPoolGradLast
 from chainrule.ops.lowered_winograd import WinogradConv, WinogradWeights
+from chainrule.ops.lowered_winograd_grad import WinogradWeightGrad
 from chainrule.ops.matmul import MatMul
 from chainrule.ops.pool import AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad
 from chainrule.ops.reduce import AMax, AMin, Mean, Prod, Reduction, Sum
 from chainrule.ops.shape_rules import axes_of
 from chainrule.ops.shaping import Concat, Expand, Flip, Pad, Reshape, Slice, Transpose, flip, reshape, transpose
 from chainrule.passes.base import Notes, Pass
-from chainrule.passes.choose_conv import Choice, choose, require_winograd
+from chainrule.passes.choose_conv import Choice, choose, choose_weight_gradient, require_winograd
 from chainrule.passes.pack import TILES, Tiles, even_width, whole_tiles, widest
 from chainrule.passes.rewrite import fixed_values
 
@@ -248,7 +249,12 @@ class _Walk:
         """[*K, C/g, O], turned into the weight's own order."""
         x, dy = node.inputs
         rank = len(op.kernel)
-        made = WeightGradLast(op.kernel, op.stride, op.pad[:rank], op.dilation, op.groups)
+        choice = choose_weight_gradient(node, op, self.winograd)
+        self.notes.count(f"weight gradient: {choice.way}")
+        if choice.way == "winograd":
+            made: Op = WinogradWeightGrad(op.kernel, choice.tile, op.pad[:rank])
+        else:
+            made = WeightGradLast(op.kernel, op.stride, op.pad[:rank], op.dilation, op.groups)
         return transpose(build(made, self.last(x), self.last(dy)), (rank + 1, rank, *range(rank)))
 
     def _width(self, groups: int, outs: Dim, across: Dim, node: Value) -> int:

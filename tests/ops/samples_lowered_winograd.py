@@ -8,6 +8,7 @@ from chainrule.errors import ArgumentError, ShapeError
 from chainrule.ir.types import tensor
 from chainrule.ops.lowered import PackKernel
 from chainrule.ops.lowered_winograd import WinogradConv, WinogradWeights
+from chainrule.ops.lowered_winograd_grad import WinogradWeightGrad
 from tests.ops.sample import BadSample, Sample, normal
 from tests.ops.samples_elementwise import half
 
@@ -34,6 +35,15 @@ def conv(tile: tuple[int, ...], pad: int, sizes: tuple[int, ...], outs: int, ins
     held = weights(tile, width, outs, ins, *kernel, dtype="float64" if dtype == "float64" else "float32")
     extra = (normal(outs, seed=2, dtype=dtype),) if bias else ()
     return Sample(op, (normal(batch, *image, ins, dtype=dtype), held, *extra), label)
+
+
+def grad(tile: tuple[int, ...], pad: int, sizes: tuple[int, int], ins: int, outs: int, *, batch: int = 1,
+         label: str = "", dtype: str = "float32") -> Sample:  # fmt: skip
+    """The gradient of a 3x3 weight."""
+    image = tuple(n + 2 - 2 * pad for n in sizes)
+    op = WinogradWeightGrad((3, 3), tile, (pad, pad))
+    dy = normal(batch, *sizes, outs, seed=3, dtype=dtype)
+    return Sample(op, (normal(batch, *image, ins, dtype=dtype), dy), label)
 
 
 def _special(*shape: int) -> Array:
@@ -64,6 +74,13 @@ SAMPLES: list[Sample] = [
     conv((4, 4), 1, (4, 4), 4, 3, (4, 4), batch=0, label="empty batch"),
     conv((4, 4), 1, (5, 5), 4, 3, (5, 5), dtype="float64", label="f64"),
     conv((2, 2), 1, (5, 5), 4, 3, (5, 5), dtype="float16", bias=True, label="f16"),
+    grad((4, 4), 1, (8, 12), 16, 32, batch=2, label="of the weight"),
+    grad((2, 2), 1, (6, 4), 48, 16, batch=3, label="of the weight, small tiles"),
+    grad((4, 4), 0, (4, 4), 32, 80, label="of the weight, one tile, no border, two panels"),
+    grad((4, 4), 1, (32, 32), 16, 16, batch=5, label="of the weight, blocks of depth"),
+    grad((4, 4), 1, (4, 4), 208, 112, label="of the weight, segments, ragged panels"),
+    grad((4, 4), 1, (4, 4), 16, 16, dtype="float64", label="of the weight, f64"),
+    grad((2, 2), 1, (4, 4), 16, 16, dtype="float16", label="of the weight, f16"),
     Sample(WinogradConv((3, 3), (4, 4), (1, 1), 4, (8, 8)), (_special(1, 8, 8, 2), weights((4, 4), 8, 4, 2, 3, 3)),
            "NaN and infinity spread over their tile"),
     Sample(WinogradConv((3, 3), (2, 2), (1, 1), 4, (4, 4)), (half(normal(1, 4, 4, 2)), weights((2, 2), 8, 4, 2, 3, 3)),
@@ -81,4 +98,8 @@ BAD: list[BadSample] = [
     BadSample(PLAIN, (IMAGE, tensor("f32", (16, 1, 4, 8))), ShapeError, "does not hold 5 channels"),
     BadSample(PLAIN, (IMAGE, tensor("f32", (16, 1, 3, 8)), tensor("f32", (4,))), ShapeError, "bias is f32[4]"),
     BadSample(PLAIN, (tensor("f32", (4, 4, 3)), tensor("f32", (16, 1, 3, 8))), ShapeError, "x has 3 axes"),
+    BadSample(WinogradWeightGrad((3, 3), (3, 3), (1, 1)), (tensor("f32", (1, 4, 4, 3)), tensor("f32", (1, 4, 4, 5))),
+              ArgumentError, "no points for tiles"),
+    BadSample(WinogradWeightGrad((3, 3), (4, 4), (1, 1)), (tensor("f32", (1, 6, 4, 3)), tensor("f32", (1, 6, 4, 5))),
+              ShapeError, "do not cover"),
 ]

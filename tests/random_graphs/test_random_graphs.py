@@ -13,7 +13,7 @@ import pytest
 from chainrule.ir.graph import Get, Graph, Input
 from chainrule.ir.op import Op
 from chainrule.ir.text import text
-from chainrule.ops import ALL_OPS, control, lowered, lowered_pool, lowered_winograd
+from chainrule.ops import ALL_OPS, control, lowered, lowered_pool, lowered_winograd, lowered_winograd_grad
 from chainrule.ops.basic import Fuse
 from tests.random_graphs.checking import complaints, gradient_graph, slope_complaint, split
 from tests.random_graphs.judging import complaint, expected
@@ -100,6 +100,7 @@ def test_the_gradients_of_many_random_graphs_are_their_slopes() -> None:
 # What no model asks for by itself: parts of every graph, and what the compiler makes.
 MADE_BY_THE_COMPILER: tuple[type[Op], ...] = (
     Input, Get, Fuse, *control.OPS, *lowered.OPS, *lowered_pool.OPS, *lowered_winograd.OPS,
+    *lowered_winograd_grad.OPS,
 )  # fmt: skip
 # bitcast is for keys, sum_square stands inside of norms, random_bits under every drawn number; max_pool_take is the
 # gradient of a gradient.

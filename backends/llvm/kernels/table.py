@@ -29,6 +29,7 @@ from chainrule.backends.llvm.kernels.shaping import concat_copy, flip_copy, pad_
 from chainrule.backends.llvm.kernels.softmax import softmax
 from chainrule.backends.llvm.kernels.sort import sort
 from chainrule.backends.llvm.kernels.transpose import transpose
+from chainrule.backends.llvm.kernels.winograd_weight_grad import winograd_weight_grad
 from chainrule.backends.llvm.kernels.winograd_weights import winograd_weights
 from chainrule.backends.llvm.target import Target
 from chainrule.ir.body import Control
@@ -44,6 +45,7 @@ from chainrule.ops.indexing_reduce import ScatterReduce
 from chainrule.ops.lowered import ChannelConv, PackKernel, PackPanels, PanelConv, PanelMatMul, PoolLast, WeightGradLast
 from chainrule.ops.lowered_pool import AvgPoolGradLast, MaxPoolGradLast
 from chainrule.ops.lowered_winograd import WinogradConv, WinogradWeights
+from chainrule.ops.lowered_winograd_grad import WinogradWeightGrad
 from chainrule.ops.matmul import MatMul
 from chainrule.ops.norm import GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from chainrule.ops.pool import AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad, MaxPoolTake
@@ -75,7 +77,8 @@ TEMPLATES: Mapping[type[Op], Template] = {
     Attention: attention,
     MatMul: matmul, PanelMatMul: panel_matmul, PackPanels: pack_panels, PackKernel: pack_kernel,
     PanelConv: panel_conv, ChannelConv: channel_conv, PoolLast: pool_last,
-    WeightGradLast: weight_grad_last, WinogradConv: winograd_conv, WinogradWeights: winograd_weights,
+    WeightGradLast: weight_grad_last, WinogradWeightGrad: winograd_weight_grad,
+    WinogradConv: winograd_conv, WinogradWeights: winograd_weights,
     LstmSteps: steps, GruSteps: steps, RnnSteps: steps, PackGates: pack_gates,
     LstmStepsGrad: steps_grad, GruStepsGrad: steps_grad, RnnStepsGrad: steps_grad,
     Slice: slice_copy, Concat: concat_copy, Pad: pad_copy, Flip: flip_copy, Transpose: transpose,
