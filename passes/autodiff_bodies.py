@@ -16,7 +16,7 @@ from chainrule.errors import NotSupported
 from chainrule.ir.body import Body, body_of
 from chainrule.ir.graph import Get, Graph, Input, Value, build, inline, new_input, reachable, rebuild, results
 from chainrule.ops.basic import Full, zeros_like
-from chainrule.ops.control import Cond, Scan, While, cond, scan
+from chainrule.ops.control import Checkpoint, Cond, Scan, While, checkpoint, cond, scan
 from chainrule.ops.elementwise import Elementwise, add
 from chainrule.ops.shaping import Expand, Reshape, Transpose
 from chainrule.passes.autodiff_sums import split
@@ -33,6 +33,8 @@ def bodies_vjp(node: Value, grads: Sequence[Value]) -> Gradients:
             return _scan_vjp(node, node.op, grads)
         case While():
             return _while_vjp(node, node.op, grads)
+        case Checkpoint():
+            return _checkpoint_vjp(node, node.op, grads)
         case _:
             raise AssertionError(f"{node.op.name} has no gradient of its bodies")
 
@@ -68,6 +70,19 @@ def _cond_vjp(node: Value, op: Cond, grads: Sequence[Value]) -> Gradients:
     captured = [*node.inputs[1:], *(grads[i] for i in wanted)]
     made = dict(zip(reached, cond(node.inputs[0], graphs[0], graphs[1], captured), strict=True))
     return [None, *(made.get(i) for i in range(len(op.then.inputs)))]
+
+
+def _checkpoint_vjp(node: Value, op: Checkpoint, grads: Sequence[Value]) -> Gradients:
+    """The body once more, and its gradient behind it, in one body that keeps both from the nodes around."""
+    wanted = [i for i, g in enumerate(grads) if g.dtype.is_float and not _is_zero(g)]
+    seeds = _seeded(op.body, wanted, "g")
+    found = _pulled(op.body, seeds)
+    reached = [i for i, g in enumerate(found) if g is not None]
+    if not reached:
+        return found
+    graph = Graph(f"{op.body.name}_vjp", (*op.body.inputs, *seeds.values()), tuple(_present(found[i]) for i in reached))
+    made = dict(zip(reached, checkpoint(graph, [*node.inputs, *(grads[i] for i in wanted)]), strict=True))
+    return [made.get(i) for i in range(len(node.inputs))]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from chainrule import loc as locations
 from chainrule.ir.body import Body, Control, bodies, body_of, with_bodies, with_inner
 from chainrule.ir.graph import Graph, Input, Value, build, new_input, rebuild, rewrite
 from chainrule.ops import indexing, indexing_nd
-from chainrule.ops.control import Cond, While, with_roles
+from chainrule.ops.control import Checkpoint, Cond, While, with_roles
 from chainrule.ops.shaping import Expand, Reshape
 from chainrule.passes.base import Notes, Pass
 from chainrule.passes.rewrite import fixed_values
@@ -42,10 +42,11 @@ def _marked(graph: Graph) -> Graph:
     fixed = fixed_values(graph)
 
     def rule(node: Value, inputs: tuple[Value, ...]) -> Value | None:
-        roles = ["param" if v in fixed else "input" for v in node.inputs[1:]]
+        given = node.inputs[1:] if isinstance(node.op, Cond) else node.inputs
+        roles = ["param" if v in fixed else "input" for v in given]
 
         def marked(body: Body) -> Body:
-            named = with_roles(body, roles) if isinstance(node.op, Cond) else body
+            named = with_roles(body, roles) if isinstance(node.op, Cond | Checkpoint) else body
             inner = _marked(named)
             return body if inner is body else body_of(inner)
 

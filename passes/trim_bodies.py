@@ -9,7 +9,7 @@ from typing import ClassVar
 from chainrule import loc as locations
 from chainrule.ir.body import MAX_NESTING, Body, Control, body_of, with_bodies
 from chainrule.ir.graph import Get, Graph, Input, Value, build, get, reachable, rebuild, remapped
-from chainrule.ops.control import Cond, Scan, While
+from chainrule.ops.control import Checkpoint, Cond, Scan, While
 from chainrule.passes.base import Notes, Pass
 
 
@@ -64,6 +64,9 @@ def _node(graph: Graph, node: Value, done: Mapping[Value, Value], notes: Notes) 
             kept = _scan(op, used)
         case While() as op:
             kept = _while(op, used)
+        case Checkpoint() as op:
+            read = sorted(_read(op.body, used))
+            kept = _Kept(tuple(used), tuple(read), replace(op, body=_cut(op.body, read, used)))
         case _:
             return rebuild(node, tuple(done[v] for v in node.inputs)), {i: i for i in used}
     if len(kept.inputs) < len(node.inputs):

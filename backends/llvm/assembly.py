@@ -20,7 +20,7 @@ from chainrule.ir.dims import Dim, floordiv
 from chainrule.ir.graph import Graph, Value
 from chainrule.ir.plan import ALIGNMENT
 from chainrule.ir.types import TensorType, u8
-from chainrule.ops.control import Cond, Scan, While
+from chainrule.ops.control import Checkpoint, Cond, Scan, While
 
 
 def assemble(graph: Graph, lowering: Lowering) -> Program:
@@ -87,6 +87,15 @@ def _branch(made: Assembler, body: Body, captured: Sequence[int], results: Seque
     branch = _run(made, body, captured)
     for value, place in zip(body.outputs, results, strict=True):
         branch.put(value, place)
+
+
+def lay_out_checkpoint(made: Assembler, node: Value, level: Level) -> list[int]:
+    """The steps of the body, in their place."""
+    op = node.op
+    assert isinstance(op, Checkpoint)
+    results = [made.storage("temp", v.tensor) for v in op.body.outputs]
+    _branch(made, op.body, [level.at[v] for v in node.inputs], results)
+    return results
 
 
 @dataclass
@@ -212,4 +221,6 @@ def lay_out_while(made: Assembler, node: Value, level: Level) -> list[int]:
     return carries.places
 
 
-LAYOUTS: Mapping[type[Control], Layout] = {Cond: lay_out_cond, Scan: lay_out_scan, While: lay_out_while}
+LAYOUTS: Mapping[type[Control], Layout] = {
+    Cond: lay_out_cond, Scan: lay_out_scan, While: lay_out_while, Checkpoint: lay_out_checkpoint,
+}  # fmt: skip

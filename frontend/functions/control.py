@@ -8,43 +8,53 @@ lists, dicts, dataclasses). Outside of a trace all of them take numpy arrays and
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from chainrule.errors import ArgumentError, ChainruleError, DTypeError, ShapeError
+from chainrule.errors import ArgumentError, ChainruleError, DTypeError, NotSupported, ShapeError
 from chainrule.frontend import scope as scopes
 from chainrule.frontend.anywhere import anywhere
+from chainrule.frontend.bodies import Body, Leaves, hand_on, opened, traced_branch
+from chainrule.frontend.functions.recompute import checkpoint
 from chainrule.frontend.places import error
 from chainrule.frontend.scope import Scope, Stored
-from chainrule.frontend.structure import Structure, flatten
-from chainrule.frontend.tensor import Operand, Tensor, value_of, wrap
+from chainrule.frontend.structure import flatten
+from chainrule.frontend.tensor import Operand, value_of, wrap
 from chainrule.frontend.trace import name_of
-from chainrule.ir.dims import Dim, as_dim
-from chainrule.ir.graph import Graph, Input, Value, input_name, new_input, reachable
+from chainrule.ir.dims import Dim, as_dim, floordiv
+from chainrule.ir.graph import Value, new_input, reachable
 from chainrule.ir.types import TensorType, bool_, i64
 from chainrule.ops import control
 from chainrule.ops.basic import constant, zeros_like
 from chainrule.ops.compare import lt
 from chainrule.ops.elementwise import add, cast, where
 from chainrule.ops.ranges import iota
-from chainrule.ops.shaping import reshape
+from chainrule.ops.shaping import concat, narrow, reshape
 
 Function = Callable[..., Any]
 
 
 def scan(f: Function, init: Any, xs: Any = None, length: Dim | str | None = None, reverse: bool = False, *,
-         lengths: Operand | None = None) -> tuple[Any, Any]:  # fmt: skip
+         lengths: Operand | None = None, checkpoint_every: int | None = None) -> tuple[Any, Any]:  # fmt: skip
     """The last carry of a loop, and what its steps gave, stacked: f(carry, x) -> (carry, y) for each x along axis 0.
 
     init: the first carry; f gives the next ones of the same types. xs: nested arrays with one leading axis of the same
     size, symbolic or not, or None with a `length`. reverse: the loop begins at the end; y stands where its x stands.
     lengths: for ragged batches. xs are then [T, N, ...] and carries [N, ...]; from step lengths[n] on, row n of the
     carry stays as it is and row n of y is zero.
+    checkpoint_every: the gradient keeps the carry of every so many steps alone and computes the steps between again.
 
     Raises ShapeError or DTypeError, naming the part, when f changes the type of its carry; ArgumentError for another
     nesting, or when nothing tells the length.
     """
-    return anywhere(lambda *args: _scan(f, args, length, reverse), (init, xs, lengths))
+    if checkpoint_every is None:
+        return anywhere(lambda *args: _scan(f, args, length, reverse), (init, xs, lengths))
+    if not isinstance(checkpoint_every, int) or checkpoint_every < 1:
+        raise error(ArgumentError, f"scan: checkpoint_every={checkpoint_every!r} is no number of steps",
+                    help="give an int of 1 or more")  # fmt: skip
+    if lengths is not None:
+        raise error(NotSupported, "scan: checkpoint_every with lengths is not built",
+                    help="mask in f: cr.where(step < lengths, new, old)")  # fmt: skip
+    return anywhere(lambda *args: _chunked(f, args, length, reverse, checkpoint_every), (init, xs))
 
 
 def map(f: Function, xs: Any) -> Any:
@@ -72,77 +82,9 @@ def cond(pred: Operand, true_fn: Function, false_fn: Function, *operands: Any) -
     return anywhere(lambda flag, *args: _cond(flag, true_fn, false_fn, args), (pred, *operands))
 
 
-@dataclass
-class _Leaves:
-    """A nested argument as values. weak: which are Python numbers, whose type follows what they meet."""
-
-    values: list[Value]
-    form: Structure
-    weak: list[bool]
-
-    @staticmethod
-    def of(argument: Any, what: str) -> _Leaves:
-        leaves, form = flatten(argument)
-        weak = [isinstance(leaf, int | float) and not isinstance(leaf, bool) for leaf in leaves]
-        return _Leaves([value_of(leaf, what) for leaf in leaves], form, weak)
-
-    def paths(self, name: str) -> list[str]:
-        return list(self.form.paths(name))
-
-    def holders(self, name: str, types: Sequence[TensorType]) -> list[Value]:
-        """Placeholders for the values, named by their places."""
-        return [new_input(path, type) for path, type in zip(self.paths(name), types, strict=True)]
-
-    def tensors(self, values: Sequence[Value], scope: Scope) -> Any:
-        """The argument with tensors in place of its leaves."""
-        return self.form.build([Tensor(v, scope) for v in values])
-
-
-@dataclass
-class _Body:
-    """A function being traced as a body. own: its inputs that are no captures, in order."""
-
-    scope: Scope
-    own: list[Value] = field(default_factory=list)
-    outputs: list[Value] = field(default_factory=list)
-    form: Structure | None = None
-
-    def hold(self, stored: Mapping[int, Stored]) -> None:
-        """Makes the buffers that the body assigns inputs of it."""
-        for key in stored:
-            outer = self.scope.root.inputs[key][0]
-            self.scope.current[key] = new_input(input_name(outer), outer.tensor)
-            self.own.append(self.scope.current[key])
-
-    def captured(self) -> dict[Value, Value]:
-        """The body's input for each value that it uses from around it."""
-        used = reachable(self.outputs)
-        inner = set(used)
-        found = {outer: holder for outer, holder in self.scope.captured.items() if holder in inner}
-        known = {*self.own, *found.values()}
-        return found | {v: v for v in used if isinstance(v.op, Input) and v not in known}
-
-    def graph(self, captured: Sequence[Value]) -> Graph:
-        """The closed graph; captured: values from around it, one input for each."""
-        holders = self.captured()
-        inputs = [holders.get(v) or new_input(f"unused{i}", v.tensor) for i, v in enumerate(captured)]
-        return Graph(self.scope.name.rpartition(".")[2], (*self.own, *inputs), tuple(self.outputs))
-
-
-def _opened(name: str, counter: Value | None = None) -> _Body:
-    outer = scopes.required(name)
-    return _Body(Scope(f"{outer.name}.{name}", training=outer.training, parent=outer, is_body=True, counter=counter))
-
-
-def _hand_on(stored: Mapping[int, Stored], values: Sequence[Value]) -> None:
-    """Assigns in the running scope what a loop or branch left in the buffers."""
-    for buffer, value in zip(stored.values(), values, strict=True):
-        scopes.required("scan").assign(buffer, value)
-
-
 def _scan(f: Function, args: Sequence[Any], length: Dim | str | None, reverse: bool) -> tuple[Any, Any]:
     init, xs, lengths = args
-    carry, stacked = _Leaves.of(init, "scan"), _Leaves.of(xs, "scan")
+    carry, stacked = Leaves.of(init, "scan"), Leaves.of(xs, "scan")
     steps = _steps(stacked, None if length is None else as_dim(length))
     limits = None if lengths is None else value_of(lengths, "scan")
     if limits is not None and (limits.rank != 1 or not limits.dtype.is_int):
@@ -164,16 +106,16 @@ def _scan(f: Function, args: Sequence[Any], length: Dim | str | None, reverse: b
     found = control.scan(body.graph(captured), [*carry.values, *before], [*stacked.values, *counting], captured, steps,
                          reverse)  # fmt: skip
     held = len(carry.values)
-    _hand_on(stored, found[held : held + len(stored)])
+    hand_on(stored, found[held : held + len(stored)])
     results = body.form.build([wrap(v) for v in found[held + len(stored) :]])
     return carry.form.build([wrap(v) for v in found[:held]]), results
 
 
-def _traced_step(f: Function, carry: _Leaves, stacked: _Leaves, stored: Mapping[int, Stored],
-                 limits: Value | None) -> _Body:  # fmt: skip
+def _traced_step(f: Function, carry: Leaves, stacked: Leaves, stored: Mapping[int, Stored],
+                 limits: Value | None) -> Body:  # fmt: skip
     """The body of a scan. own: carried values, buffers, slices, and last the number of the step."""
     counter = new_input("step", TensorType(i64, ()))
-    body = _opened("scan", counter)
+    body = opened("scan", counter)
     held = carry.holders("carry", [v.tensor for v in carry.values])
     slices = stacked.holders("x", [v.tensor.with_shape(v.shape[1:]) for v in stacked.values])
     body.own += held
@@ -186,7 +128,7 @@ def _traced_step(f: Function, carry: _Leaves, stacked: _Leaves, stored: Mapping[
                         help="return (carry, y); y may be None")  # fmt: skip
         leaves = carry.form.leaves_of(result[0], "scan: the carry")
         after = [value_of(leaf, "scan") for leaf in leaves]
-        made = _Leaves.of(result[1], "scan")
+        made = Leaves.of(result[1], "scan")
         body.form = made.form
         kept = [body.scope.read(s) for s in stored.values()]
         if limits is not None:
@@ -195,6 +137,42 @@ def _traced_step(f: Function, carry: _Leaves, stacked: _Leaves, stored: Mapping[
             made.values = [_masked(running, y, zeros_like(y), p) for y, p in zip(made.values, made.paths("y"))]
         body.outputs = [*after, *kept, *made.values]
     return body
+
+
+def _chunked(f: Function, args: Sequence[Any], length: Dim | str | None, reverse: bool,
+             every: int) -> tuple[Any, Any]:  # fmt: skip
+    """A scan over chunks of `every` steps, each a scan under a checkpoint, and a scan of the steps left over."""
+    init, xs = args
+    stacked = Leaves.of(xs, "scan")
+    steps = _steps(stacked, None if length is None else as_dim(length))
+    count = floordiv(steps, every)
+    rest = steps - count * every
+
+    def cut(start: Dim, size: Dim, shape: tuple[Dim, ...]) -> Any:
+        parts = [narrow(v, 0, start, size) for v in stacked.values]
+        return stacked.form.build([wrap(reshape(v, (*shape, *v.shape[1:]))) for v in parts])
+
+    def chunk(carry: Any, part: Any) -> tuple[Any, Any]:
+        return scan(f, carry, part, every, reverse)
+
+    whole, left = cut(0, count * every, (count, every)), cut(count * every, rest, (rest,))
+    if reverse:
+        carry, tail = (init, None) if rest == 0 else scan(f, init, left, rest, True)
+        carry, made = scan(checkpoint(chunk), carry, whole, count, True)
+    else:
+        carry, made = scan(checkpoint(chunk), init, whole, count)
+        carry, tail = (carry, None) if rest == 0 else scan(f, carry, left, rest)
+    return carry, _joined(made, tail, count * every)
+
+
+def _joined(made: Any, tail: Any, steps: Dim) -> Any:
+    """Results by chunks and by steps as results by steps."""
+    chunks, form = flatten(made)
+    values = [value_of(leaf, "scan") for leaf in chunks]
+    flat = [reshape(v, (steps, *v.shape[2:])) for v in values]
+    if tail is not None:
+        flat = [concat([v, value_of(leaf, "scan")], 0) for v, leaf in zip(flat, form.leaves_of(tail), strict=True)]
+    return form.build([wrap(v) for v in flat])
 
 
 def _around(scope: Scope) -> Scope:
@@ -212,7 +190,7 @@ def _masked(running: Value, new: Value, old: Value, path: str) -> Value:
     return where(reshape(running, (running.shape[0], *(1 for _ in new.shape[1:]))), new, old)
 
 
-def _steps(stacked: _Leaves, length: Dim | None) -> Dim:
+def _steps(stacked: Leaves, length: Dim | None) -> Dim:
     """The number of steps. Raises ArgumentError when nothing tells it, ShapeError where two things disagree."""
     found, source = length, "length"
     for path, value in zip(stacked.paths("xs"), stacked.values, strict=True):
@@ -228,7 +206,7 @@ def _steps(stacked: _Leaves, length: Dim | None) -> Dim:
     return found
 
 
-def _retyped(carry: _Leaves, after: Sequence[Value]) -> bool:
+def _retyped(carry: Leaves, after: Sequence[Value]) -> bool:
     """Gives Python numbers among the first carries the element type that the body makes of them; True if one changed.
     """
     changed = False
@@ -238,7 +216,7 @@ def _retyped(carry: _Leaves, after: Sequence[Value]) -> bool:
     return changed
 
 
-def _require_carry(what: str, carry: _Leaves, after: Sequence[Value]) -> None:
+def _require_carry(what: str, carry: Leaves, after: Sequence[Value]) -> None:
     """Raises ShapeError or DTypeError, naming the part, where the type of a carried value changes."""
     for path, before, new in zip(carry.paths("carry"), carry.values, after, strict=True):
         if new.type != before.type:
@@ -253,7 +231,7 @@ def _changed(cause: str, before: Value, after: Value) -> ChainruleError:
 
 
 def _while(test: Function, step: Function, init: Any, bound: Dim | None) -> Any:
-    carry = _Leaves.of(init, "while_loop")
+    carry = Leaves.of(init, "while_loop")
     stored: dict[int, Stored] = {}
     while True:
         counter = new_input("step", TensorType(i64, ()))
@@ -277,13 +255,13 @@ def _while(test: Function, step: Function, init: Any, bound: Dim | None) -> Any:
     captured = list(dict.fromkeys([*asked.captured(), *body.captured()]))
     found = control.while_(asked.graph(captured), body.graph(captured), before, captured, bound)
     held = len(carry.values)
-    _hand_on(stored, found[held : held + len(stored)])
+    hand_on(stored, found[held : held + len(stored)])
     return carry.form.build([wrap(v) for v in found[:held]])
 
 
-def _traced_trip(fn: Function, carry: _Leaves, stored: Mapping[int, Stored], counter: Value) -> _Body:
+def _traced_trip(fn: Function, carry: Leaves, stored: Mapping[int, Stored], counter: Value) -> Body:
     """The body or condition of a while loop. own: carried values, buffers, and last the number of the step."""
-    body = _opened("while", counter)
+    body = opened("while", counter)
     held = carry.holders("carry", [v.tensor for v in carry.values])
     body.own += held
     body.hold(stored)
@@ -307,7 +285,7 @@ def _require_flag(what: str, outputs: Sequence[Value]) -> None:
 def _cond(flag: Any, true_fn: Function, false_fn: Function, operands: Sequence[Any]) -> Any:
     predicate = value_of(flag, "cond")
     _require_flag("cond: the predicate", [predicate])
-    (then, first), (otherwise, second) = (_traced_branch(fn, operands) for fn in (true_fn, false_fn))
+    (then, first), (otherwise, second) = (traced_branch("cond", fn, operands) for fn in (true_fn, false_fn))
     first.form.leaves_of(second.form.build(second.values), "cond: the result of false_fn")
     for i, path in enumerate(first.paths("result")):
         _meet(first, second, i, path)
@@ -318,17 +296,11 @@ def _cond(flag: Any, true_fn: Function, false_fn: Function, operands: Sequence[A
         raise error(ArgumentError, "cond: the branches return nothing", help="return a tensor from both")
     captured = list(dict.fromkeys([*then.captured(), *otherwise.captured()]))
     found = control.cond(predicate, then.graph(captured), otherwise.graph(captured), captured)
-    _hand_on(stored, found[len(first.values) :])
+    hand_on(stored, found[len(first.values) :])
     return first.form.build([wrap(v) for v in found[: len(first.values)]])
 
 
-def _traced_branch(fn: Function, operands: Sequence[Any]) -> tuple[_Body, _Leaves]:
-    body = _opened("cond")
-    with scopes.entered(body.scope):
-        return body, _Leaves.of(fn(*operands), "cond")
-
-
-def _meet(first: _Leaves, second: _Leaves, i: int, path: str) -> None:
+def _meet(first: Leaves, second: Leaves, i: int, path: str) -> None:
     """Gives a Python number the type of the other branch's result. Raises ShapeError or DTypeError for other types."""
     a, b = first.values[i], second.values[i]
     if a.shape == b.shape and a.dtype != b.dtype and first.weak[i] != second.weak[i]:

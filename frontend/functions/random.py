@@ -60,6 +60,8 @@ def next_key_value() -> Value:
 
 def _next_key_of(home: Scope) -> Value:
     """A key that is new at each use in a trace or body; in a loop's body it depends on the number of the step too."""
+    if home.parent is not None and home.counter is None:
+        return home.brought(_next_key_of(home.parent.home), home.parent.home)
     home.draws += 1
     if home.parent is None:
         if home.key is None:
@@ -69,8 +71,8 @@ def _next_key_of(home: Scope) -> Value:
         return keys.fold_in(start, home.draws)
     if home.key_base is None:
         around = home.parent.home
-        base = home.brought(_next_key_of(around), around)
-        home.key_base = base if home.counter is None else keys.fold_in(base, home.counter)
+        assert home.counter is not None
+        home.key_base = keys.fold_in(home.brought(_next_key_of(around), around), home.counter)
     return keys.fold_in(home.key_base, home.draws)
 
 

@@ -204,6 +204,8 @@ if TYPE_CHECKING:
     from chainrule.frontend.functions.random import shuffle as shuffle
     from chainrule.frontend.functions.random import split_key as split_key
     from chainrule.frontend.functions.random import uniform as uniform
+    from chainrule.frontend.functions.recompute import checkpoint as checkpoint
+    from chainrule.frontend.functions.recompute import custom_vjp as custom_vjp
     from chainrule.frontend.functions.reduce import all as all
     from chainrule.frontend.functions.reduce import any as any
     from chainrule.frontend.functions.reduce import argmax as argmax
@@ -498,6 +500,10 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "shuffle",
         "split_key",
         "uniform",
+    ),
+    "chainrule.frontend.functions.recompute": (
+        "checkpoint",
+        "custom_vjp",
     ),
     "chainrule.frontend.functions.reduce": (
         "all",

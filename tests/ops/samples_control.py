@@ -12,7 +12,7 @@ from chainrule.ir.graph import Graph, Value, new_input
 from chainrule.ir.types import TensorType, tensor
 from chainrule.ops.basic import constant
 from chainrule.ops.compare import gt, logical_and, lt
-from chainrule.ops.control import Cond, Scan, While, loop_body, scan
+from chainrule.ops.control import Checkpoint, Cond, CustomVjp, Scan, While, loop_body, scan
 from chainrule.ops.elementwise import add, cast, mul, sub, where
 from tests.ops.sample import BadSample, Sample, normal
 
@@ -84,6 +84,16 @@ FLAGS = while_of((tensor("bool"), NUMBER), lambda b, n: logical_and(b, gt(n, con
 SINGLE = scan_of((tensor("f32", (2,)), tensor("bool")), lambda h, b: [where(b, add(h, h), h), cast(b, "i8")], 1, 1, 3)
 
 
+KEPT_OUT = Checkpoint(body_of(graph("body", (F64, ROW), lambda x, w: [mul(x, w), mul(mul(x, x), w)])))
+# x * w whose gradient is stated: forward keeps x and w.
+STATED = CustomVjp(
+    body_of(graph("primal", (F64, F64, NUMBER), lambda x, w, n: [mul(x, w)])),
+    body_of(graph("forward", (F64, F64, NUMBER), lambda x, w, n: [mul(x, w), x, w])),
+    body_of(graph("backward", (F64, F64, F64), lambda x, w, g: [mul(g, w), mul(g, x)])),
+    (0, 1),
+)
+
+
 def f64(*shape: int, seed: int = 0) -> np.ndarray:
     return normal(*shape, seed=seed, dtype="float64")
 
@@ -106,6 +116,8 @@ SAMPLES: list[Sample] = [
     Sample(BOUNDED, (f64(3), np.int64(0)), "bounded"),
     Sample(BOUNDED, (f64(3), np.int64(8)), "ends before its bound"),
     Sample(NEVER, (f64(2, 3),), "never", grad=()),
+    Sample(KEPT_OUT, (f64(2, 3), f64(3, seed=1)), "two results"),
+    Sample(STATED, (f64(2, 3), f64(2, 3, seed=1), np.int64(1)), "a product"),
     Sample(FLAGS, (np.bool_(True), np.int64(5)), "0-d bool"),
 ]
 
@@ -123,6 +135,10 @@ BAD: list[BadSample] = [
     BadSample(scan_of((ROW, ROW), lambda h, x: [gt(h, x)], 1, 1, 2), (ROW, F64), DTypeError,
               "the body gives bool[3] as value 0, it was given f64[3]"),
     BadSample(scan_of((ROW,), lambda x: [], 0, 1, 2), (F64,), ArgumentError, "it has no result"),
+    BadSample(KEPT_OUT, (F64,), ArgumentError, "the body takes 2 values, 1 were given"),
+    BadSample(STATED, (F64, ROW, NUMBER), ShapeError, 'primal takes f64[2,3] as "primal1", it was given f64[3]'),
+    BadSample(CustomVjp(STATED.primal, STATED.forward, STATED.forward, (0, 1)), (F64, F64, NUMBER), ShapeError,
+              'backward takes i64[] as "forward2", it was given f64[2,3]'),
     BadSample(DOUBLED, (ROW, NUMBER), ArgumentError, "the test takes 3 values, 2 were given"),
     BadSample(while_of((NUMBER,), lambda n: n, lambda n: [n], 1), (NUMBER,), DTypeError,
               "the test's result is i64[], not a bool"),

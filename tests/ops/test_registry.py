@@ -30,7 +30,7 @@ Array = np.ndarray
 # No size of their inputs is free: keys are two words, expand is told its sizes, and bodies have types of their own.
 NO_FREE_SIZE = frozenset({"expand", "fold_in", "split_key", "random_bits", "uniform", "normal", "bernoulli", "randint",
                           "permutation",
-                          "cond", "scan", "while"})  # fmt: skip
+                          "cond", "scan", "while", "checkpoint", "custom_vjp"})  # fmt: skip
 # Parts of every graph rather than operations of a model: made by build, get and the fusing passes.
 STRUCTURE: tuple[type[Op], ...] = (Input, Get, Fuse)
 # These take no inputs, and their attributes are made of checked parts: nothing is left to refuse.

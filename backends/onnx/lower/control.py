@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from chainrule.ir.body import body_of
-from chainrule.ir.graph import Graph, Value, build, new_input, results
+from chainrule.ir.graph import Graph, Value, build, inline, new_input, results
 from chainrule.ir.op import Op
 from chainrule.ir.types import TensorType, i64
 from chainrule.ops.basic import full
-from chainrule.ops.control import Scan
+from chainrule.ops.control import Checkpoint, Scan
 from chainrule.ops.ranges import iota
 
 Lowering = Callable[[Value], "Value | tuple[Value, ...] | None"]
@@ -32,4 +32,10 @@ def _scan(node: Value) -> tuple[Value, ...] | None:
     return results(build(replace(op, body=body, scanned=1), *given))
 
 
-LOWERINGS: Mapping[type[Op], Lowering] = {Scan: _scan}
+def _checkpoint(node: Value) -> tuple[Value, ...]:
+    """The body itself: other runtimes keep what they like."""
+    assert isinstance(node.op, Checkpoint)
+    return inline(node.op.body, node.inputs)
+
+
+LOWERINGS: Mapping[type[Op], Lowering] = {Scan: _scan, Checkpoint: _checkpoint}

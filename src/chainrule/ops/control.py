@@ -15,7 +15,7 @@ import numpy as np
 from chainrule.errors import ArgumentError, ChainruleError, DTypeError, ShapeError
 from chainrule.ir.body import Body, Control, RunBody, body_of, tuple_of
 from chainrule.ir.dims import Dim, dim_value, lower_bound
-from chainrule.ir.graph import Graph, Input, Value, build, new_input, rebuild, results
+from chainrule.ir.graph import Graph, Input, Value, build, inline, new_input, rebuild, results
 from chainrule.ir.op import Array, Op
 from chainrule.ir.types import TensorType, Type, bool_
 from chainrule.ops.evaluate import run_body
@@ -163,6 +163,74 @@ class While(Control):
         return _bare(self.executed(arrays, _plain({}), {}))
 
 
+@dataclass(frozen=True)
+class Checkpoint(Control):
+    """The outputs of a body, whose gradient computes the body again instead of keeping what it computed.
+
+    inputs: those of the body -> its outputs. The body stays apart from the nodes around it, so that nothing computed in
+    it is shared with the second time. Raises ShapeError or DTypeError for inputs that do not fit.
+    Source: Griewank and Walther, ACM TOMS 26(1), 2000; jax.checkpoint.
+    """
+
+    name: ClassVar[str] = "checkpoint"
+    args: ClassVar[tuple[str, ...]] = ("x*",)
+    tolerance: ClassVar[str] = "B"
+    gradient: ClassVar[str] = "bodies"
+    body: Body
+
+    def infer(self, *types: TensorType) -> Type:
+        _expect_inputs("the body", self.body, types)
+        return _results_type([v.tensor for v in self.body.outputs])
+
+    def executed(self, arrays: Sequence[Array], run: RunBody, sizes: Mapping[str, int]) -> tuple[Array, ...]:
+        return tuple(run(self.body, arrays))
+
+    def ref(self, *arrays: Array) -> Array | tuple[Array, ...]:
+        return _bare(self.executed(arrays, _plain({}), {}))
+
+
+@dataclass(frozen=True)
+class CustomVjp(Op):
+    """The outputs of a body whose gradient is stated by two other bodies.
+
+    inputs: those of primal -> its outputs. forward takes the same and gives the outputs, then what backward needs.
+    backward takes that, then one gradient for each output; it gives those of the inputs whose places are `wrt`.
+    Raises ShapeError or DTypeError where bodies or inputs do not fit, ArgumentError for wrong counts.
+    Source: jax.custom_vjp; torch.autograd.Function.
+    """
+
+    name: ClassVar[str] = "custom_vjp"
+    args: ClassVar[tuple[str, ...]] = ("x*",)
+    tolerance: ClassVar[str] = "B"
+    gradient: ClassVar[str] = "vjp"
+    primal: Body
+    forward: Body
+    backward: Body
+    wrt: tuple[int, ...]
+
+    def infer(self, *types: TensorType) -> Type:
+        outputs = [v.tensor for v in self.primal.outputs]
+        _expect_inputs("primal", self.primal, types)
+        _expect_inputs("forward", self.forward, types)
+        _expect_outputs("forward", self.forward, outputs, "primal gives")
+        kept = [v.tensor for v in self.forward.outputs[len(outputs) :]]
+        _expect_inputs("backward", self.backward, [*kept, *outputs])
+        _expect_outputs("backward", self.backward, [types[i] for i in self.wrt], "the inputs are")
+        return _results_type(outputs)
+
+    def ref(self, *arrays: Array) -> Array | tuple[Array, ...]:
+        return _bare(tuple(_plain({})(self.primal, arrays)))
+
+    def decompose(self, *inputs: Value) -> Value | tuple[Value, ...]:
+        found = inline(self.primal, inputs)
+        return found[0] if len(found) == 1 else found
+
+    def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
+        kept = inline(self.forward, inputs)[len(self.primal.outputs) :]
+        found = dict(zip(self.wrt, inline(self.backward, (*kept, *grads)), strict=True))
+        return [found.get(i) for i in range(len(inputs))]
+
+
 def _bare(found: tuple[Array, ...]) -> Array | tuple[Array, ...]:
     return found[0] if len(found) == 1 else found
 
@@ -236,6 +304,11 @@ def cond(predicate: Value, then: Graph, otherwise: Graph, captured: Sequence[Val
     return results(build(Cond(*bodies), predicate, *captured))
 
 
+def checkpoint(body: Graph, inputs: Sequence[Value]) -> tuple[Value, ...]:
+    """The outputs of a graph that is computed again for its gradient."""
+    return results(build(Checkpoint(body_of(with_roles(body, ["input"] * len(inputs)))), *inputs))
+
+
 def scan(body: Graph, init: Sequence[Value], stacked: Sequence[Value], captured: Sequence[Value], length: Dim,
          reverse: bool = False) -> tuple[Value, ...]:  # fmt: skip
     """The last carried values of a loop, then its stacked results."""
@@ -302,4 +375,4 @@ def never_negative(length: Dim) -> bool:
     return low is not None and low >= 0
 
 
-OPS: tuple[type[Op], ...] = (Cond, Scan, While)
+OPS: tuple[type[Op], ...] = (Cond, Scan, While, Checkpoint, CustomVjp)
