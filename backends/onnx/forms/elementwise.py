@@ -145,7 +145,7 @@ FORMS: tuple[Form, ...] = (
     Form(el.BitCast, "BitCast", (Attr("dtype", "to"),), since=26, read=_read_bitcast),
     Form(ar.Clip, "Clip", write=_write_clip, read=_read_clip),
     Form(act.LeakyRelu, "LeakyRelu", (Attr("slope", "alpha", 0.01),)),
-    Form(act.PRelu, "PRelu", when=_stretches_weight_only),
+    Form(act.PRelu, "PRelu", when=_stretches_weight_only, kinds="f"),
     Form(act.HardSigmoid, "HardSigmoid", (Fixed("alpha", 1.0 / 6.0, 0.2), Fixed("beta", 0.5, 0.5))),
     Form(act.HardSwish, "HardSwish", since=14, when=_not_f64),
     Form(smooth.Elu, "Elu", (Attr("alpha", "alpha", 1.0),)),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from chainrule.backends.onnx.forms.form import Attr, Call, Derived, Form, Given, Plain
 from chainrule.backends.onnx.raw import MaxPoolPlaces
 from chainrule.ir.graph import Value, build
-from chainrule.ir.types import f64
+from chainrule.ir.types import f32, f64
 from chainrule.ops.conv import Conv, ConvTranspose
+from chainrule.ops.elementwise import cast
 from chainrule.ops.norm import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from chainrule.ops.pool import AvgPool, MaxPool
 
@@ -40,7 +41,21 @@ def _write_trailing(node: Value, opset: int) -> Call:
 def _read_trailing(given: Given) -> Value:
     x, axis = given.value(0), given.whole("axis", -1)
     op = LayerNorm if given.op_type == "LayerNormalization" else RMSNorm
-    return build(op(-axis if axis < 0 else x.rank - axis, given.fraction("epsilon", 1e-5)), *given.values())
+    made = op(-axis if axis < 0 else x.rank - axis, given.fraction("epsilon", 1e-5))
+    values = given.values()
+    if len({v.dtype for v in values}) == 1:
+        return build(made, *values)
+    wide = f64 if any(v.dtype == f64 for v in values) else f32  # the result has the type of the scale
+    return cast(build(made, *(cast(v, wide) for v in values)), values[1].dtype)
+
+
+def _read_batch_norm(given: Given) -> Value:
+    values = [given.value(i, "state" if i > 2 else "param") for i in range(5)]
+    made, x = BatchNorm(given.fraction("epsilon", 1e-5)), values[0]
+    if len({v.dtype for v in values}) == 1:
+        return build(made, *values)
+    wide = f64 if any(v.dtype == f64 for v in values) else f32  # the result has the type of x
+    return cast(build(made, *(cast(v, wide) for v in values)), x.dtype)
 
 
 def _has_rows_of_f32(node: Value) -> bool:
@@ -59,7 +74,7 @@ FORMS: tuple[Form, ...] = (
                                   Plain("dilations", None))),
     Form(BatchNorm, "BatchNormalization", (Attr("eps", "epsilon", 1e-5), Plain("training_mode", 0),
                                            Plain("spatial", 1)), since=7,
-         state=(3, 4)),
+         state=(3, 4), read=_read_batch_norm),
     Form(InstanceNorm, "InstanceNormalization", (Attr("eps", "epsilon", 1e-5),),
          when=lambda node: len(node.inputs) == 3 and node.rank > 2),
     Form(GroupNorm, "GroupNormalization", (Attr("groups", "num_groups"), Attr("eps", "epsilon", 1e-5)), since=21,

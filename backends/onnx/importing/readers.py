@@ -19,6 +19,7 @@ from chainrule.backends.onnx.importing import (
     readers_positions,
     readers_quantised,
     readers_recurrent,
+    readers_reduce,
     readers_resize,
     readers_sampling,
     readers_signal,
@@ -30,21 +31,21 @@ from chainrule.backends.onnx.node import Given
 from chainrule.errors import ModelError, NotSupported
 from chainrule.ir.dims import Dim, dim_product
 from chainrule.ir.graph import Value, build, get
-from chainrule.ir.types import bool_
+from chainrule.ir.types import bool_, f64, i32
 from chainrule.ops import elementwise as el
 from chainrule.ops import reduce as red
 from chainrule.ops import shaping as sh
 from chainrule.ops.activations import number, threshold
 from chainrule.ops.activations_smooth import elu, silu
 from chainrule.ops.arithmetic import clip, isinf
-from chainrule.ops.basic import constant, full, scalar_like
+from chainrule.ops.basic import constant, full, scalar_like, zeros_like
 from chainrule.ops.compare import gt, logical_and, lt
 from chainrule.ops.determinant import determinant
 from chainrule.ops.einsum import Einsum
 from chainrule.ops.matmul import product
 from chainrule.ops.ranges import eye, one_hot
 from chainrule.ops.softmax import log_softmax, softmax
-from chainrule.ops.transcendental import log, pow, sigmoid
+from chainrule.ops.transcendental import pow, sigmoid
 
 
 def identity(given: Given) -> Read:
@@ -157,10 +158,10 @@ def thresholded_relu(given: Given) -> Read:
 
 def shrink(given: Given) -> Read:
     """x moved towards 0 by bias beyond lambd, 0 within."""
-    x = given.value(0)
+    x = given.value(0) if given.value(0).dtype.is_float else el.cast(given.value(0), f64)
     bias, limit = scalar_like(given.fraction("bias", 0.0), x), given.fraction("lambd", 0.5)
     inner = el.where(gt(x, scalar_like(limit, x)), el.sub(x, bias), scalar_like(0.0, x))
-    return el.where(lt(x, scalar_like(-limit, x)), el.add(x, bias), inner)
+    return el.cast(el.where(lt(x, scalar_like(-limit, x)), el.add(x, bias), inner), given.value(0).dtype)
 
 
 def scaled_elu(given: Given) -> Read:
@@ -198,37 +199,19 @@ def infinite(given: Given) -> Read:
     return found if given.whole("detect_negative", 1) else logical_and(found, gt(x, zero))
 
 
-def log_of_sum(given: Given) -> Read:
-    """log(sum(x))."""
-    x, axes = given.value(0), given.axes(18)
-    if not axes and given.whole("noop_with_empty_axes", 0):
-        return log(x)
-    return log(red.sum(x, axes or None, bool(given.whole("keepdims", 1))))
-
-
-def extremum_of_bools(function: Callable[..., Value]) -> Reader:
-    """Of bools the largest is any, the smallest all."""
-
-    def read(given: Given) -> Read:
-        return function(given.value(0), given.axes(18) or None, bool(given.whole("keepdims", 1)))
-
-    return read
-
-
-def last_position(function: Callable[[Value, int, bool], Value]) -> Reader:
-    """The last of equal extrema: the first from the other end."""
-
-    def read(given: Given) -> Read:
-        x, axis = given.value(0), given.whole("axis", 0)
-        found = function(sh.flip(x, axis), axis, bool(given.whole("keepdims", 1)))
-        return el.sub(scalar_like(x.shape[axis] - 1, found), found)
-
-    return read
-
-
 def einsum(given: Given) -> Read:
-    """An Einstein sum."""
-    return build(Einsum(given.word("equation", "").replace(" ", "")), *given.values())
+    """An Einstein sum; of small integers in i32, of which the low bits count."""
+    op, values = Einsum(given.word("equation", "").replace(" ", "")), given.values()
+    dtype = values[0].dtype
+    if not dtype.is_int or dtype.bits >= 32:
+        return build(op, *values)
+    return el.cast(build(op, *(el.cast(v, i32) for v in values)), dtype)
+
+
+def parametric_relu(given: Given) -> Read:
+    """x, times a slope below 0; of integers too."""
+    x, slope = given.value(0), given.value(1)
+    return el.where(lt(x, zeros_like(x)), el.mul(x, slope), x)
 
 
 def encoded(given: Given) -> Read:
@@ -301,6 +284,7 @@ READERS: Mapping[str, Reader] = {
     **readers_positions.READERS,
     **readers_quantised.READERS,
     **readers_recurrent.READERS,
+    **readers_reduce.READERS,
     **readers_resize.READERS,
     **readers_sampling.READERS,
     **readers_signal.READERS,
@@ -311,8 +295,7 @@ READERS: Mapping[str, Reader] = {
     "Sum": variadic(el.add), "Max": variadic(el.maximum), "Min": variadic(el.minimum), "Mean": mean,
     "Softmax": soft(softmax), "LogSoftmax": soft(log_softmax), "HardSigmoid": hard_sigmoid,
     "ThresholdedRelu": thresholded_relu, "Shrink": shrink, "Selu": scaled_elu, "Swish": swish, "Pow": power,
-    "CastLike": cast_like, "IsInf": infinite, "ReduceLogSum": log_of_sum, "ReduceMax": extremum_of_bools(red.any_),
-    "ReduceMin": extremum_of_bools(red.all_), "ArgMax": last_position(red.argmax), "ArgMin": last_position(red.argmin),
-    "Einsum": einsum, "OneHot": encoded, "EyeLike": diagonal_ones, "Hardmax": hardmax, "TopK": unordered_top_k,
+    "CastLike": cast_like, "IsInf": infinite, "Einsum": einsum, "OneHot": encoded, "EyeLike": diagonal_ones,
+    "Hardmax": hardmax, "TopK": unordered_top_k, "PRelu": parametric_relu,
     "SoftmaxCrossEntropyLoss": cross_entropy_with_logs, "SwiGLU": gated_swish, "Det": determinants,
 }  # fmt: skip

@@ -8,6 +8,7 @@ from chainrule.backends.onnx.node import Entry, Given
 from chainrule.errors import ModelError, NotSupported
 from chainrule.ir.dims import Dim, DimExpr, dim_max, dim_product
 from chainrule.ir.graph import Value
+from chainrule.ir.types import f32
 from chainrule.ops import elementwise as el
 from chainrule.ops import reduce as red
 from chainrule.ops import shaping as sh
@@ -111,9 +112,11 @@ def normalisation(given: Given) -> Read:
     trains = given.whole("training_mode", 0) if given.opset >= 14 else given.outputs > 1
     if given.opset < 7:
         trains = not given.whole("is_test", 0)
+    own, *others = widened(x, gamma, beta, mean, var)
     if not trains:
-        return batch_norm(x, gamma, beta, mean, var, eps)
-    y, own_mean, own_var = batch_norm_training(x, gamma, beta, eps)
+        return el.cast(batch_norm(own, *others, eps), x.dtype)
+    y, own_mean, own_var = batch_norm_training(own, others[0], others[1], eps)
+    y = el.cast(y, x.dtype)
     kept = given.fraction("momentum", 0.9)
     running = [el.add(el.mul(old, number(kept, old)), el.mul(el.cast(new, old.dtype), number(1.0 - kept, old)))
                for old, new in ((mean, own_mean), (var, own_var))]  # fmt: skip
@@ -183,6 +186,15 @@ def space_to_depth(given: Given) -> Read:
     perm = (0, 3, 5, 1, 2, 4) if given.word("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4)
     apart = sh.transpose(sh.reshape(x, (n, c, h // b, b, w // b, b)), perm)
     return sh.reshape(apart, (n, c * b * b, h // b, w // b))
+
+
+def widened(*values: Value) -> list[Value]:
+    """The values in one element type, the widest of theirs, where they differ; at least f32 then."""
+    dtypes = {v.dtype for v in values}
+    if len(dtypes) == 1:
+        return list(values)
+    wide = max(f32, *dtypes, key=lambda dtype: dtype.bits)
+    return [el.cast(v, wide) for v in values]
 
 
 READERS: Mapping[str, Reader] = {

@@ -19,6 +19,8 @@ from chainrule.ops.basic import constant, full, scalar_like
 from chainrule.ops.compare import eq
 from chainrule.ops.cumulative import cumprod
 from chainrule.ops.indexing import scatter
+from chainrule.ops.indexing_nd import scatter_nd
+from chainrule.ops.indexing_reduce import scatter_reduce
 from chainrule.ops.ranges import iota
 from chainrule.ops.shape_rules import axis_of
 
@@ -26,6 +28,21 @@ from chainrule.ops.shape_rules import axis_of
 def scatter_before_11(given: Given) -> Read:
     """ScatterElements under its old name."""
     return scatter(given.value(0), given.value(1), given.value(2), given.whole("axis", 0))
+
+
+_OF_BOOLS = {"add": "max", "max": "max", "mul": "min", "min": "min"}
+
+
+def scatter_of_bools(given: Given) -> Read:
+    """Sums and maxima of bools are whether any holds, products and minima whether all do."""
+    x, indices, updates = (given.value(i) for i in range(3))
+    mode = _OF_BOOLS.get(given.word("reduction", "none"))
+    if mode is None or not x.dtype.is_bool:
+        raise NotSupported(f"{given.op_type}: of {x.type} is not built")
+    bits, more = el.cast(x, "u8"), el.cast(updates, "u8")
+    if given.op_type == "ScatterND":
+        return el.cast(scatter_nd(bits, indices, more, mode), x.dtype)
+    return el.cast(scatter_reduce(bits, indices, more, given.whole("axis", 0), mode), x.dtype)
 
 
 def cache_update(given: Given) -> Read:
@@ -110,6 +127,7 @@ def _weighed(counts: Value, mode: str, places: Sequence[int], weights: object) -
 
 
 READERS: Mapping[str, Reader] = {
-    "Scatter": scatter_before_11, "TensorScatter": cache_update, "CumProd": running_product,
+    "Scatter": scatter_before_11, "ScatterElements": scatter_of_bools, "ScatterND": scatter_of_bools,
+    "TensorScatter": cache_update, "CumProd": running_product,
     "TfIdfVectorizer": n_grams,
 }  # fmt: skip

@@ -116,6 +116,7 @@ def _spread(edges: Value, axis: int, bins: int, points: int, fixed: bool,
         count = el.maximum(el.neg(floor(el.neg(each))), scalar_like(1.0, size))  # rounded up
     step = constant(np.repeat(np.arange(bins), points).astype(np.float32))
     point = constant(np.tile(np.arange(points), bins).astype(np.float32))
+    step, point = el.cast(step, begin.dtype), el.cast(point, begin.dtype)
     within = el.div(el.mul(el.add(point, scalar_like(0.5, point)), each), count)
     places = el.add(el.add(begin, el.mul(step, each)), within)
     weight = el.where(lt(point, count), el.div(scalar_like(1.0, count), count), zeros_like(count))
@@ -189,7 +190,7 @@ def deformed_convolution(given: Given) -> Read:
     taps, out = kernel[0] * kernel[1], offset.shape[2:]
     images, points = x.shape[0] * parts, taps * dim_product(out)
     moves = sh.reshape(offset, (images, taps, 2, *out))
-    places = [sh.reshape(el.add(_kernel_places(axis, kernel, stride, dilation, pads, out),
+    places = [sh.reshape(el.add(el.cast(_kernel_places(axis, kernel, stride, dilation, pads, out), moves.dtype),
                                 sh.reshape(sh.narrow(moves, 2, axis, 1), (images, taps, *out))), (images, points))
               for axis in (0, 1)]  # fmt: skip
     channels = x.shape[1] // parts

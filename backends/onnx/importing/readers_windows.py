@@ -9,7 +9,7 @@ import numpy as np
 from chainrule.backends.onnx.importing.readers_images import Read, Reader, padded, pads_of, window_of
 from chainrule.backends.onnx.node import Given
 from chainrule.errors import ModelError, NotSupported
-from chainrule.ir.dims import Dim, dim_max, dim_product
+from chainrule.ir.dims import Dim, DimExpr, dim_max, dim_product
 from chainrule.ir.graph import Value
 from chainrule.ops import elementwise as el
 from chainrule.ops import shaping as sh
@@ -17,7 +17,7 @@ from chainrule.ops.activations import number
 from chainrule.ops.activations_smooth import silu
 from chainrule.ops.basic import constant, full, scalar_like, zeros_like
 from chainrule.ops.conv import conv, conv_transpose, counts, reach
-from chainrule.ops.indexing import scatter
+from chainrule.ops.indexing import index_add, scatter
 from chainrule.ops.pool import avg_pool, lp_pool, max_pool, max_pool_with_indices, pooled
 from chainrule.ops.ranges import iota
 from chainrule.ops.reduce import lowest_of
@@ -127,10 +127,35 @@ def blocks_to_image(given: Given) -> Read:
     if not isinstance(channels, int):
         raise NotSupported(f"Col2Im: a symbolic number of channels {channels} is not built", help="give it a number")
     places = counts(image, block, stride, pads, dilation)
+    if not x.dtype.is_float:
+        return _added_in_place(x, channels, image, block, stride, pads, dilation)
     blocks = sh.reshape(x, (x.shape[0], channels * size, *places))
     unit = np.eye(size).reshape(size, 1, *block)
     weight = constant(np.tile(unit, (channels, *(1,) * (rank + 1))), x.dtype)
     return conv_transpose(blocks, weight, None, stride, pads, dilation, channels, 0, image)
+
+
+def _added_in_place(x: Value, channels: int, image: Sequence[Dim], block: Sequence[int], stride: Sequence[int],
+                    pads: Sequence[int], dilation: Sequence[int]) -> Value:  # fmt: skip
+    """The same for integers, each column added where it lies; of bools, whether any holds."""
+    rank = len(block)
+    if any(isinstance(d, DimExpr) for d in image):
+        raise NotSupported(f"Col2Im: of {x.dtype} to the symbolic size {image}", help="give it a number")
+    sizes = [int(d) + pads[i] + pads[i + rank] for i, d in enumerate(image)]  # type: ignore[arg-type]
+    lines = [np.arange(k)[:, None] * d + np.arange((n - d * (k - 1) - 1) // s + 1)[None, :] * s
+             for k, d, s, n in zip(block, dilation, stride, sizes, strict=True)]  # fmt: skip
+    at = np.zeros((1,) * (2 * rank), np.int64)
+    for axis, line in enumerate(lines):
+        shape = [1] * (2 * rank)
+        shape[axis], shape[axis + rank] = line.shape
+        at = at * sizes[axis] + line.reshape(shape)
+    whole = x if x.dtype.is_int else el.cast(x, "u8")
+    rows = sh.reshape(whole, (x.shape[0] * channels, at.size))
+    total = index_add((rows.shape[0], int(np.prod(sizes))), constant(at.reshape(-1)), rows, 1)
+    padded_image = sh.reshape(total, (x.shape[0], channels, *sizes))
+    for axis in range(rank):
+        padded_image = sh.narrow(padded_image, 2 + axis, pads[axis], image[axis])
+    return el.cast(padded_image, x.dtype)
 
 
 def max_unpooling(given: Given) -> Read:
