@@ -47,6 +47,11 @@ def store_op(w: Writer, node: Store) -> None:
     if not mask:
         w.lines.append(f"  store {ty} {name}, ptr {place}, align {align}")
         return
+    if lanes > 1 and mask.count("true") == 1 and mask.startswith("<i1 true"):
+        # A masked store of one lane of a narrowed vector: LLVM 22 writes the wide element on AVX-512, beyond the buffer.
+        one = w.put(f"extractelement {ty} {name}, i64 0")
+        w.lines.append(f"  store {memory_type(value.dtype, 1)} {one}, ptr {place}, align {align}")
+        return
     ty, name = _as_vector(w, name, value.dtype, lanes)
     suffix = _memory_suffix(value.dtype, lanes)
     store = w.intrinsic(f"llvm.masked.store.{suffix}.p0", f"void ({ty}, ptr, i32, <{lanes} x i1>)")

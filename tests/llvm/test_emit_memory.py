@@ -7,8 +7,8 @@ import pytest
 
 from chainrule.backends.llvm.jit import runs_here
 from chainrule.backends.llvm.target import named_target
-from chainrule.backends.loops import Builder, interpret, unproved, verify
-from chainrule.ir.types import ALL_DTYPES, DType, bool_, f32, i32, i64
+from chainrule.backends.loops import Builder, as_int, interpret, unproved, verify
+from chainrule.ir.types import ALL_DTYPES, DType, bf16, bool_, f16, f32, i8, i16, i32, i64
 from tests.guard_pages import run_kernel
 from tests.llvm.kernel_inputs import assert_same_bits, designed
 
@@ -49,6 +49,18 @@ def test_counts_mask_the_lanes_beyond(dtype: DType, target: str) -> None:
         x_data = designed(dtype, size, seed=2)
         y_data = agree(fn, [x_data, np.zeros(size, dtype.numpy)], [size], target)[1]
         assert y_data.tobytes() == x_data.tobytes()
+
+
+@pytest.mark.parametrize("lanes", [2, 4, 8, 16])
+@pytest.mark.parametrize("wide, narrow", [(i32, i8), (i32, i16), (i64, i32), (i64, i8), (f32, bf16), (f32, f16)], ids=str)
+def test_one_lane_of_a_narrowed_vector_is_stored_alone(wide: DType, narrow: DType, lanes: int) -> None:
+    k = Builder("one")
+    x = k.buffer("x", wide, (lanes,))
+    y = k.buffer("y", narrow, (1,), "w")
+    k.store(y, (0,), k.cast(k.load(x, (0,), lanes), narrow), mask=as_int(1))
+    fn = k.build()
+    verify(fn)
+    agree(fn, [designed(wide, lanes, seed=3), np.zeros(1, narrow.numpy)], [])
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 4, 8, 16, 32, 64])
