@@ -94,7 +94,7 @@ def _is_numeric(model: onnx.ModelProto) -> bool:
         return False
     types = {v.type.tensor_type.elem_type for v in values if v.type.HasField("tensor_type")}
     types |= {a.i for n in nodes if n.op_type == "Cast" for a in n.attribute if a.name == "to"}
-    return all(_is_built(code) for code in types) and not any(_is_elsewhere(n) for n in nodes)
+    return all(_is_built(code) for code in types) and not any(_is_elsewhere(n, model) for n in nodes)
 
 
 def _is_built(code: int) -> bool:
@@ -104,9 +104,10 @@ def _is_built(code: int) -> bool:
         return False
 
 
-def _is_elsewhere(node: NodeProto) -> bool:
-    trains = node.op_type == "Dropout" and len(node.input) > 2
-    return node.op_type in IMAGES | RANDOM or "Sequence" in node.op_type or "Optional" in node.op_type or trains
+def _is_elsewhere(node: NodeProto, model: onnx.ModelProto) -> bool:
+    drops = node.op_type == "Dropout" and len(node.input) > 2 and "zero_ratio" not in model.graph.name
+    lists = node.op_type != "ReverseSequence" and ("Sequence" in node.op_type or "Optional" in node.op_type)
+    return node.op_type in IMAGES | RANDOM or lists or drops
 
 
 def _nodes(graph: GraphProto) -> Iterator[NodeProto]:

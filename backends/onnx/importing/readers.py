@@ -56,7 +56,8 @@ def identity(given: Given) -> Read:
 def dropout(given: Given) -> Read:
     """At inference, the input itself; the mask holds everywhere."""
     x = given.value(0)
-    if given.has(2) and given.content(2).any():
+    trains = given.has(2) and bool(given.content(2).any())
+    if trains and not (given.has(1) and given.number(1) == 0.0):
         raise NotSupported("Dropout: training_mode is on", help="export the model in evaluation mode")
     return (x, full(True, x.shape, bool_)) if given.outputs > 1 else x
 

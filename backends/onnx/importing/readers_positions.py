@@ -16,9 +16,9 @@ from chainrule.ops import reduce as red
 from chainrule.ops import shaping as sh
 from chainrule.ops.arithmetic import remainder
 from chainrule.ops.basic import constant, full, scalar_like
-from chainrule.ops.compare import eq
+from chainrule.ops.compare import eq, lt
 from chainrule.ops.cumulative import cumprod
-from chainrule.ops.indexing import scatter
+from chainrule.ops.indexing import gather_elements, scatter
 from chainrule.ops.indexing_nd import scatter_nd
 from chainrule.ops.indexing_reduce import scatter_reduce
 from chainrule.ops.ranges import iota
@@ -61,6 +61,21 @@ def cache_update(given: Given) -> Read:
     if mode == "circular":
         places = remainder(places, scalar_like(cache.shape[axis], places))
     return scatter(cache, sh.expand(places, update.shape), update, axis)
+
+
+def reversed_sequences(given: Given) -> Read:
+    """The first elements of each sequence of a batch in reverse order, as many as its length; the rest as it is."""
+    x, lengths = given.value(0), el.cast(given.value(1), "i64")
+    time, batch = axis_of(given.whole("time_axis", 0), x.rank), axis_of(given.whole("batch_axis", 1), x.rank)
+    if time == batch:
+        raise ModelError(f"ReverseSequence: time and batch are both axis {time}")
+    along: list[Dim] = [1] * x.rank
+    along[time] = x.shape[time]
+    beside: list[Dim] = [1] * x.rank
+    beside[batch] = x.shape[batch]
+    places, ends = iota(along, time), sh.reshape(lengths, beside)
+    turned = el.sub(el.sub(ends, scalar_like(1, ends)), places)
+    return gather_elements(x, sh.expand(el.where(lt(places, ends), turned, places), x.shape), time)
 
 
 def running_product(given: Given) -> Read:
@@ -128,6 +143,6 @@ def _weighed(counts: Value, mode: str, places: Sequence[int], weights: object) -
 
 READERS: Mapping[str, Reader] = {
     "Scatter": scatter_before_11, "ScatterElements": scatter_of_bools, "ScatterND": scatter_of_bools,
-    "TensorScatter": cache_update, "CumProd": running_product,
+    "TensorScatter": cache_update, "ReverseSequence": reversed_sequences, "CumProd": running_product,
     "TfIdfVectorizer": n_grams,
 }  # fmt: skip

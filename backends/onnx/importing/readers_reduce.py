@@ -13,15 +13,17 @@ from chainrule.ops import elementwise as el
 from chainrule.ops import reduce as red
 from chainrule.ops import shaping as sh
 from chainrule.ops.basic import scalar_like
+from chainrule.ops.statistics import logsumexp
 from chainrule.ops.transcendental import log, sqrt
 
 
 def log_of_sum(given: Given) -> Read:
     """log(sum(x))."""
     x, axes = given.value(0), given.axes(18)
+    wide = x if x.dtype.is_float else el.cast(x, f64)
     if not axes and given.whole("noop_with_empty_axes", 0):
-        return log(x)
-    return log(red.sum(x, axes or None, bool(given.whole("keepdims", 1))))
+        return el.cast(log(wide), x.dtype)
+    return el.cast(log(red.sum(wide, axes or None, bool(given.whole("keepdims", 1)))), x.dtype)
 
 
 def extremum_of_bools(function: Callable[..., Value]) -> Reader:
@@ -67,6 +69,10 @@ def _norm(x: Value, axes: Sequence[int] | None, keepdims: bool) -> Value:
     return sqrt(red.sum(el.mul(wide, wide), axes, keepdims))
 
 
+def _log_sum_exp(x: Value, axes: Sequence[int] | None, keepdims: bool) -> Value:
+    return logsumexp(el.cast(x, f64), axes, keepdims)
+
+
 def _sum_square(x: Value, axes: Sequence[int] | None, keepdims: bool) -> Value:
     return red.sum(el.mul(x, x), axes, keepdims)
 
@@ -80,4 +86,5 @@ READERS: Mapping[str, Reader] = {
     "ArgMax": last_position(red.argmax), "ArgMin": last_position(red.argmin),
     "ReduceMean": reduction_of_integers(_mean), "ReduceL2": reduction_of_integers(_norm),
     "ReduceL1": reduction_of_integers(_sum_absolute), "ReduceSumSquare": reduction_of_integers(_sum_square),
+    "ReduceLogSumExp": reduction_of_integers(_log_sum_exp),
 }  # fmt: skip

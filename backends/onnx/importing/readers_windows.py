@@ -12,6 +12,7 @@ from chainrule.errors import ModelError, NotSupported
 from chainrule.ir.dims import Dim, DimExpr, dim_max, dim_product
 from chainrule.ir.graph import Value
 from chainrule.ops import elementwise as el
+from chainrule.ops import reduce as red
 from chainrule.ops import shaping as sh
 from chainrule.ops.activations import number
 from chainrule.ops.activations_smooth import silu
@@ -115,6 +116,14 @@ def lp_pooling(given: Given) -> Read:
     return sqrt(total) if p == 2 else pow(total, number(1.0 / p, x))
 
 
+def global_norm(given: Given) -> Read:
+    """The norm of each image."""
+    x, p = given.value(0), given.fraction("p", 2)
+    powers = el.mul(x, x) if p == 2 else pow(el.abs(x), number(p, x))
+    total = red.sum(powers, range(2, x.rank), True)
+    return sqrt(total) if p == 2 else pow(total, number(1.0 / p, x))
+
+
 def blocks_to_image(given: Given) -> Read:
     """The columns of x added up where their blocks lie: a transposed convolution that copies."""
     x, image, block = given.value(0), given.dims(1), given.ints(2)
@@ -208,6 +217,7 @@ def causal_convolution(given: Given) -> Read:
 
 
 READERS: Mapping[str, Reader] = {
-    "MaxPool": max_pooling, "AveragePool": average_pooling, "LpPool": lp_pooling, "Col2Im": blocks_to_image,
+    "MaxPool": max_pooling, "AveragePool": average_pooling, "LpPool": lp_pooling, "GlobalLpPool": global_norm,
+    "Col2Im": blocks_to_image,
     "MaxUnpool": max_unpooling, "CenterCropPad": centred, "CausalConvWithState": causal_convolution,
 }  # fmt: skip
