@@ -48,7 +48,7 @@ def store_op(w: Writer, node: Store) -> None:
         w.lines.append(f"  store {ty} {name}, ptr {place}, align {align}")
         return
     if lanes > 1 and mask.count("true") == 1 and mask.startswith("<i1 true"):
-        # A masked store of one lane of a narrowed vector: LLVM 22 writes the wide element on AVX-512, beyond the buffer.
+        # Masked to one lane of a narrowed vector, LLVM 22 writes the wide element on AVX-512, beyond the buffer.
         one = w.put(f"extractelement {ty} {name}, i64 0")
         w.lines.append(f"  store {memory_type(value.dtype, 1)} {one}, ptr {place}, align {align}")
         return

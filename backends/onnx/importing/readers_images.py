@@ -112,10 +112,10 @@ def normalisation(given: Given) -> Read:
     trains = given.whole("training_mode", 0) if given.opset >= 14 else given.outputs > 1
     if given.opset < 7:
         trains = not given.whole("is_test", 0)
-    own, *others = widened(x, gamma, beta, mean, var)
+    wide, scale, shift, own_mean, own_var = widened(x, gamma, beta, mean, var)
     if not trains:
-        return el.cast(batch_norm(own, *others, eps), x.dtype)
-    y, own_mean, own_var = batch_norm_training(own, others[0], others[1], eps)
+        return el.cast(batch_norm(wide, scale, shift, own_mean, own_var, eps), x.dtype)
+    y, own_mean, own_var = batch_norm_training(wide, scale, shift, eps)
     y = el.cast(y, x.dtype)
     kept = given.fraction("momentum", 0.9)
     running = [el.add(el.mul(old, number(kept, old)), el.mul(el.cast(new, old.dtype), number(1.0 - kept, old)))
