@@ -39,7 +39,7 @@ class LanguageModel(nn.Module):
         return self.head(self.lstm(self.embed(words))[0])
 
 
-def row(what: str, peer: str, ours: Callable[[], object], theirs: Callable[[], object], seconds: float = 2.0) -> Row:
+def row(what: str, peer: str, ours: Callable[[], object], theirs: Callable[[], object], seconds: float = 1.0) -> Row:
     times = paired({"ours": ours, "peer": theirs}, rounds=15, seconds=seconds)
     a, b = times["ours"], times["peer"]
     return {"what": what, "peer": peer, "ours_us": round(a.median * 1e6, 1), "peer_us": round(b.median * 1e6, 1),
@@ -119,7 +119,7 @@ def training_step(threads: int) -> list[Row]:
         first, second = float(step(x, y)), eager()
         assert abs(first - second) < 1e-4 * second, (first, second)
         found.append(row(f"language model, training step, 32 steps of 16, {name}", "PyTorch eager", lambda: step(x, y),  # noqa: B023
-                         eager, 12.0))  # fmt: skip
+                         eager, 8.0))  # fmt: skip
         print(found[-1], flush=True)
     return found
 

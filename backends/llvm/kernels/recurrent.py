@@ -155,12 +155,13 @@ def _write_steps(s: Steps) -> None:
         first = block * block_rows
         count = as_int(block_rows) if n.is_const and n.const % block_rows == 0 else imin(block_rows, n - first)
         _start(s, first, count)
-        with k.loop("step", 0, steps) as step:
-            for phase in phases_of(s.op):
-                lanes = (s.lanes,) * (s.op.gate_count * s.units // s.lanes)
-                with k.loop("panel", 0, s.panels.shape[0]) as panel:
-                    for tile, row, rows in tiles_of_block(k, target, s.dtype, lanes, n, first, count):
-                        _write_tile(s, phase, step, panel, tile, row, rows)
+        for alone in one_row_or_more(k, n):
+            with k.loop("step", 0, steps) as step:
+                for phase in phases_of(s.op):
+                    lanes = (s.lanes,) * (s.op.gate_count * s.units // s.lanes)
+                    with k.loop("panel", 0, s.panels.shape[0]) as panel:
+                        for tile, row, rows in tiles_of_block(k, target, s.dtype, lanes, first, count, alone):
+                            _write_tile(s, phase, step, panel, tile, row, rows)
         _finish(s, first, count)
 
 
@@ -181,12 +182,26 @@ def phases_of(op: Forward) -> tuple[str, ...]:
     return (op.order,)
 
 
-def tiles_of_block(k: Builder, target: Target, dtype: DType, lanes: Sequence[int], n: Int, first: Int,
-                   count: Int) -> Iterator[tuple[int, Int, Int]]:  # fmt: skip
-    """(rows of the tile, first row, rows that are there) for the tiles of a block, in loops and branches.
+def one_row_or_more(k: Builder, n: Int) -> Iterator[bool]:
+    """Whether all blocks have one row in all: two branches where that is known at run time only."""
+    if n.is_const:
+        yield n.const == 1
+        return
+    with k.when(k.cmp("eq", n, 1)):
+        yield True
+    with k.otherwise():
+        yield False
 
-    lanes: the vectors of a tile's row. n: rows of all blocks; a single one gets a tile of its own.
+
+def tiles_of_block(k: Builder, target: Target, dtype: DType, lanes: Sequence[int], first: Int, count: Int,
+                   alone: bool) -> Iterator[tuple[int, Int, Int]]:  # fmt: skip
+    """(rows of the tile, first row, rows that are there) for the tiles of a block, in loops.
+
+    lanes: the vectors of a tile's row. alone: there is one row.
     """
+    if alone:
+        yield 1, first, as_int(1)
+        return
     most = most_rows(target, lanes, dtype)
     if count.is_const:
         rows = balanced_rows(count.const, most)
@@ -197,9 +212,7 @@ def tiles_of_block(k: Builder, target: Target, dtype: DType, lanes: Sequence[int
             yield rows, first + i * rows, imin(rows, count - i * rows)
         return
     rows = min(FREE_ROWS, most)
-    with k.when(k.cmp("eq", n, 1)), k.loop("i", 0, count) as i:
-        yield 1, first + i, as_int(1)
-    with k.otherwise(), k.loop("i", 0, ceil_div(count, rows)) as i:
+    with k.loop("i", 0, ceil_div(count, rows)) as i:
         yield rows, first + i * rows, imin(rows, count - i * rows)
 
 

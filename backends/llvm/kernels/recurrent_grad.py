@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from chainrule.backends.llvm.kernels.matmul_tile import Multiplier, Tile, split_lanes, vector_lanes, widest_panel
 from chainrule.backends.llvm.kernels.pack import spread_loop, write_panels
-from chainrule.backends.llvm.kernels.recurrent import row_vectors, rows_of_block, tiles_of_block
+from chainrule.backends.llvm.kernels.recurrent import one_row_or_more, row_vectors, rows_of_block, tiles_of_block
 from chainrule.backends.llvm.kernels.recurrent_cells import CellCode
 from chainrule.backends.llvm.kernels.region import Kernel, KernelCall, Region, Temp
 from chainrule.backends.llvm.target import Target
@@ -71,6 +71,16 @@ class Slopes:
 
 
 @dataclass(frozen=True)
+class Rows:
+    """The rows of a block at one step. alone: there is one row in all blocks."""
+
+    step: Int
+    first: Int
+    count: Int
+    alone: bool
+
+
+@dataclass(frozen=True)
 class Place:
     """One vector of units of one row at one step. before: the step before it in time, clamped, and whether it is."""
 
@@ -119,17 +129,19 @@ def _write(s: Slopes, state: TensorType) -> None:
         first = block * block_rows
         count = as_int(block_rows) if n.is_const and n.const % block_rows == 0 else imin(block_rows, n - first)
         _start(s, first, count)
-        with k.loop("step", 0, steps) as step:
-            for place in _places(s, step, first, count):
-                _sweep(s, place)
-            if resets_first:
-                _add_product(s, "n", step, first, count, s.more["reset"])
+        for alone in one_row_or_more(k, n):
+            with k.loop("step", 0, steps) as step:
+                for place in _places(s, step, first, count):
+                    _sweep(s, place)
+                rows = Rows(step, first, count, alone)
+                if not resets_first:
+                    _add_product(s, s.op.order, rows, s.dh)
+                    continue
+                _add_product(s, "n", rows, s.more["reset"])
                 for place in _places(s, step, first, count):
                     _sweep_reset(s, place)
                 for letter in "rz":
-                    _add_product(s, letter, step, first, count, s.dh)
-            else:
-                _add_product(s, s.op.order, step, first, count, s.dh)
+                    _add_product(s, letter, rows, s.dh)
 
 
 def _start(s: Slopes, first: Int, count: Int) -> None:
@@ -259,13 +271,13 @@ def _sweep_reset(s: Slopes, at: Place) -> None:
     _store_dh(s, at, k.add(before, k.mul(d_reset, r)))
 
 
-def _add_product(s: Slopes, letters: str, step: Int, first: Int, count: Int, into: Buffer) -> None:
+def _add_product(s: Slopes, letters: str, at: Rows, into: Buffer) -> None:
     """into += the gradients of some gates times their rows of the recurrent weights."""
     k, size, width = s.k, s.sizes[2], int(s.panels.shape[-1])
     start = size * s.op.order.index(letters[0])
-    t, lanes = _time(s, step), split_lanes(width, s.dtype)
+    t, lanes = _time(s, at.step), split_lanes(width, s.dtype)
     with k.loop("panel", 0, s.panels.shape[0]) as panel:
-        for rows, row, there in tiles_of_block(k, s.target, s.dtype, lanes, s.sizes[1], first, count):
+        for rows, row, there in tiles_of_block(k, s.target, s.dtype, lanes, at.first, at.count, at.alone):
             exact = there.is_const and there.const == rows
             places = [row + i if exact or i == 0 else row + imax(0, imin(i, there - 1)) for i in range(rows)]
             _tile_product(s, Tile(s.dtype, rows, lanes), panel, t, (start, start + size * len(letters)), places, row,
