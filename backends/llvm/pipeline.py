@@ -30,6 +30,7 @@ from chainrule.passes.pack_recurrent import PackRecurrent
 from chainrule.passes.recognise_attention import RecogniseAttention
 from chainrule.passes.safe_forms import SafeForms
 from chainrule.passes.share_saved import ShareSaved
+from chainrule.passes.step_by_step import StepByStep
 from chainrule.passes.trim_bodies import TrimBodies
 
 NAMES = ("default", "strict", "plain")
@@ -56,7 +57,7 @@ def pipeline(target: Target | None = None, name: str = "default") -> Pipeline:
             return Pipeline(name, (Decompose(keeps), LowerConv(keeps)))
         case _:
             raise ArgumentError(f"there is no pipeline {name!r}", help="use one of " + ", ".join(NAMES))
-    packed = (PackWeights(tiles), PackRecurrent(partial(panel_units, machine), tiles))
+    packed = (PackWeights(tiles), PackRecurrent(partial(panel_units, machine), tiles), StepByStep())
     fused = (FuseAttention(), FuseBlocks(takes_block), FuseRegions(ANCHORS))
     last = (LowerConv(keeps), *packed, algebra[0], HoistInvariants(), *fused)
     first = (MergeScans(), TrimBodies(), MarkFixed(), algebra[0], FoldConstants(), *known)

@@ -14,6 +14,8 @@ from chainrule.ir.graph import Graph, build, new_input, results
 from chainrule.ir.types import type_of
 from chainrule.ops.recurrent_steps import Forward, PackGates, Recurrence
 from chainrule.ops.tolerance import judge
+from chainrule.passes.base import Notes
+from chainrule.passes.step_by_step import StepByStep
 from tests.llvm.compiled import between_guards, bits_by_threads, complaints, executable, graph_of
 from tests.ops.sample import Sample
 from tests.ops.samples import SAMPLES
@@ -77,6 +79,15 @@ def test_rows_in_blocks_have_the_same_bits_for_any_number_of_threads() -> None:
     bits = bits_by_threads(lambda threads: executable(graph_of(samples), threads=threads, verified=False),
                            [x for s in samples for x in s.inputs])  # fmt: skip
     assert bits[0] == bits[1] == bits[2]
+
+
+def test_a_loop_of_single_steps_has_the_bits_of_the_kernel_of_all_steps() -> None:
+    samples = [s for s in STEPS if isinstance(s.op, Forward) and s.inputs[0].shape[:2] == (3, 2)]
+    graph, arrays = graph_of(samples), [x for s in samples for x in s.inputs]
+    looped = StepByStep(weights=0).run(graph, Notes())
+    assert looped is not graph
+    for got, want in zip(executable(looped).run(arrays), executable(graph, verified=False).run(arrays), strict=True):
+        assert np.array_equal(got, want, equal_nan=True)
 
 
 def test_kernels_touch_nothing_beyond_their_arrays() -> None:

@@ -101,6 +101,7 @@ def forward_samples() -> list[Sample]:
     # Of many units at once the difference quotient's own error is too large.
     found = [steps(op, *size, grad=() if size[2] > 5 else None) for op in kinds for size in sizes]
     found += [steps(op, 3, 2, 3, f"{op.order}, all it can do {i}") for i, op in enumerate(ALL_SAVE)]
+    found += [steps(op, 1, 3, 33, f"{op.order}, one step {i}", grad=()) for i, op in enumerate(ALL_SAVE)]
     found += [steps(type(op)(ragged=True, reverse=reverse), 3, 5, 4, f"ragged, reverse {reverse}", dtype="float64")
               for op in kinds for reverse in (False, True)]  # fmt: skip
     found += [

@@ -9,8 +9,8 @@ import pytest
 
 from chainrule.backends.reference import run
 from chainrule.errors import NotSupported
-from chainrule.ir.graph import Graph, build, get, new_input
-from chainrule.ir.types import tensor
+from chainrule.ir.graph import Graph, build, get, new_input, results
+from chainrule.ir.types import tensor, type_of
 from chainrule.ops.lowered import PackPanels
 from chainrule.ops.recurrent_steps import Backward, Forward, LstmSteps, PackGates, RnnSteps
 from chainrule.ops.reduce import sum as total
@@ -18,6 +18,7 @@ from chainrule.passes.autodiff import gradients
 from chainrule.passes.base import Notes
 from chainrule.passes.pack_recurrent import PackRecurrent
 from chainrule.passes.share_saved import ShareSaved
+from chainrule.passes.step_by_step import StepByStep
 from tests.ops.sample import normal
 from tests.ops.samples import SAMPLES
 
@@ -59,6 +60,21 @@ def test_weights_are_packed_for_both_ways() -> None:
     packed = PackRecurrent().run(ShareSaved().run(lstm_with_gradient(), Notes()), Notes())
     assert {type(n.op) for n in packed.nodes} >= {PackGates, PackPanels}
     assert all(n.op.panel for n in packed.nodes if isinstance(n.op, Forward | Backward))
+
+
+def test_few_rows_of_many_units_become_a_loop_that_means_the_same() -> None:
+    looped = 0
+    for sample in [s for s in PLAIN if isinstance(s.op, Forward)]:
+        inputs = [new_input(f"x{i}", type_of(x)) for i, x in enumerate(sample.inputs)]
+        graph = Graph("steps", tuple(inputs), results(build(sample.op, *inputs)))
+        notes = Notes()
+        after = StepByStep(weights=0).run(graph, notes)
+        looped += sum(notes.counts.values())
+        for got, want in zip(run(after, sample.inputs), run(graph, sample.inputs), strict=True):
+            assert np.array_equal(got, want, equal_nan=True), sample.id
+    assert looped > 20
+    small = lstm_with_gradient()
+    assert StepByStep().run(small, Notes()) is small
 
 
 def test_the_slope_of_a_function_that_falls_and_rises_is_refused() -> None:

@@ -98,6 +98,12 @@ class Steps:
         return self.units // (4 if self.op.gate_count == 1 else 1)
 
     @property
+    def single(self) -> bool:
+        """There is one step: it reads the first states and gives the last, and panels are shared among threads."""
+        steps = self.anchor.inputs[0].tensor.shape[0]
+        return steps == 1 and len(phases_of(self.op)) == 1
+
+    @property
     def sizes(self) -> tuple[Int, Int, Int]:
         """T, N and H."""
         steps, n, _ = self.kernel.dims(self.anchor.inputs[0].tensor.shape)
@@ -151,18 +157,33 @@ def _write_steps(s: Steps) -> None:
     steps, n, size = s.sizes
     k.flops = steps * n * size * size * (2 * s.op.gate_count)
     block_rows = rows_of_block(n)
+    if s.single:
+        _write_single(s, block_rows)
+        return
     with spread_loop(k, (ceil_div(n, block_rows),)) as (block,):
         first = block * block_rows
         count = as_int(block_rows) if n.is_const and n.const % block_rows == 0 else imin(block_rows, n - first)
         _start(s, first, count)
+        lanes = (s.lanes,) * (s.op.gate_count * s.units // s.lanes)
         for alone in one_row_or_more(k, n):
             with k.loop("step", 0, steps) as step:
                 for phase in phases_of(s.op):
-                    lanes = (s.lanes,) * (s.op.gate_count * s.units // s.lanes)
                     with k.loop("panel", 0, s.panels.shape[0]) as panel:
                         for tile, row, rows in tiles_of_block(k, target, s.dtype, lanes, first, count, alone):
                             _write_tile(s, phase, step, panel, tile, row, rows)
         _finish(s, first, count)
+
+
+def _write_single(s: Steps, block_rows: int) -> None:
+    """One step: blocks of rows times panels, all in parallel."""
+    k, n = s.k, s.sizes[1]
+    lanes = (s.lanes,) * (s.op.gate_count * s.units // s.lanes)
+    with spread_loop(k, (ceil_div(n, block_rows), s.panels.shape[0])) as (block, panel):
+        first = block * block_rows
+        count = as_int(block_rows) if n.is_const and n.const % block_rows == 0 else imin(block_rows, n - first)
+        for alone in one_row_or_more(k, n):
+            for tile, row, rows in tiles_of_block(k, s.target, s.dtype, lanes, first, count, alone):
+                _write_tile(s, s.op.order, as_int(0), panel, tile, row, rows)
 
 
 def rows_of_block(n: Int) -> int:
@@ -230,6 +251,8 @@ def _write_tile(s: Steps, phase: str, step: Int, panel: Int, rows: int, row: Int
     source = s.more["reset"] if phase == "n" else None
 
     def left(i: int, at: Int) -> LoopValue:
+        if s.single:
+            return k.load(s.kernel.input(2), (places[i], at))
         return k.load(s.states, (half, places[i], at)) if source is None else k.load(source, (places[i], at))
 
     def right(at: Int, start: int, lanes: int) -> LoopValue:
@@ -295,19 +318,24 @@ def _store_live(s: Steps, at: Place, buffer: Buffer, index: Sequence[Int], value
 def _store_state(s: Steps, at: Place, new: LoopValue, old: LoopValue) -> None:
     """The next h; rows that have no such step keep theirs."""
     kept = new if at.live is None else s.k.select(at.live, new, old)
-    s.k.store(s.states, (1 - at.half, at.row, at.unit), kept, mask=at.mask)
+    if s.single:
+        s.k.store(s.kernel.output(1), (at.row, at.unit), kept, mask=at.mask)
+    else:
+        s.k.store(s.states, (1 - at.half, at.row, at.unit), kept, mask=at.mask)
     _store_live(s, at, s.kernel.output(0), (at.t, at.row, at.unit), new)
 
 
 def _old_state(s: Steps, at: Place) -> LoopValue:
+    if s.single:
+        return s.k.load(s.kernel.input(2), (at.row, at.unit), s.lanes, mask=at.mask)
     return s.k.load(s.states, (at.half, at.row, at.unit), s.lanes, mask=at.mask)
 
 
 def _lstm(s: Steps, at: Place, sums: Mapping[str, LoopValue]) -> None:
     k, kernel, op = s.k, s.kernel, s.op
     assert isinstance(op, LstmSteps)
-    c_now = kernel.output(2, mode="rw")
-    c = k.load(c_now, (at.row, at.unit), s.lanes, mask=at.mask)
+    c_now = kernel.output(2, mode="w" if s.single else "rw")
+    c = k.load(kernel.input(3) if s.single else c_now, (at.row, at.unit), s.lanes, mask=at.mask)
     peepholes: dict[str, LoopValue] = {}
     if op.peepholes:
         for i, letter in enumerate(op.order.replace("g", "")):
