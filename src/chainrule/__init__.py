@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from chainrule.frontend.functions.attention import rotary_positions as rotary_positions
     from chainrule.frontend.functions.attention import scaled_dot_product_attention as scaled_dot_product_attention
     from chainrule.frontend.functions.attention import sinusoidal_positions as sinusoidal_positions
+    from chainrule.frontend.functions.batching import vmap as vmap
     from chainrule.frontend.functions.control import cond as cond
     from chainrule.frontend.functions.control import map as map
     from chainrule.frontend.functions.control import scan as scan
@@ -351,6 +352,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "scaled_dot_product_attention",
         "sinusoidal_positions",
     ),
+    "chainrule.frontend.functions.batching": ("vmap",),
     "chainrule.frontend.functions.control": (
         "cond",
         "map",

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import chainrule as cr
 from chainrule import nn, optim
-from chainrule.errors import NotSupported
+from chainrule.errors import ModelError, NotSupported
 from chainrule.ir.graph import Graph
 from chainrule.ops.control import Cond, Scan, While
 from tests.ops.sample import normal
@@ -172,6 +172,14 @@ def test_what_a_count_from_data_stacks_is_as_long_as_it_says() -> None:
     for top in (3, 1):
         agrees(model, np.full((2, 3), top, np.float32))
     assert cr.compile(cr.load_onnx(model)).run([-np.ones((2, 3), np.float32)])[1].shape == (0, 2, 3)
+
+
+@pytest.mark.parametrize("count", ["", "most"])
+def test_a_loop_that_nothing_ends_is_refused(count: str) -> None:
+    endless = counting(STEP[0], node("Neg", "m", "h2"), stacked=False)
+    loop = helper.make_node("Loop", [count, "", "x"], ["last"], body=endless)
+    with pytest.raises(ModelError, match="nothing ends it"):
+        cr.load_onnx(model_of([loop], [X], [H2], {**W, "most": np.array(2**62)}))
 
 
 def test_values_that_grow_are_unrolled() -> None:

@@ -68,6 +68,8 @@ def loop(given: Given) -> Read:
     always = steady and starts is not None
     if not fits:
         return _unrolled(given, trips, init)
+    if steady and starts and trips is None and (not given.has(0) or given.known(0) is not None):
+        raise ModelError("Loop: nothing ends it", help="give it a count, or a condition that its body computes")
     if trips is not None and always:
         return _counted(body, trips, init)
     if steady and stacked and given.has(0):
