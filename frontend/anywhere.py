@@ -9,7 +9,6 @@ import numpy as np
 
 from chainrule.frontend import eager
 from chainrule.frontend import scope as scopes
-from chainrule.frontend.nn.module import Module
 from chainrule.frontend.places import located
 from chainrule.frontend.scope import Scope
 from chainrule.frontend.stored import Stored
@@ -50,7 +49,7 @@ def _stored(scope: Scope, state: Value) -> Any:
 
 def _as_inputs(argument: Any, scope: Scope, given: dict[Value, Any]) -> Any:
     """The argument with its arrays and numbers as inputs of the scope."""
-    if isinstance(argument, Module | Stored):
+    if isinstance(argument, Stored) or hasattr(argument, "named_stored"):  # a module: nn is built on this file
         return argument
     leaves, form = flatten(argument)
     made: list[object] = []

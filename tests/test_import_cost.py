@@ -75,3 +75,15 @@ def test_no_module_hides_a_public_function():
 def test_an_unknown_name_is_refused_by_name():
     with pytest.raises(AttributeError, match="no attribute 'complie'"):
         chainrule.complie  # noqa: B018  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_every_home_of_a_name_can_be_the_first_that_is_imported():
+    """Circles of imports show only in some orders."""
+    program = """
+import sys, importlib, chainrule
+for home in sorted(set(chainrule._HOME_OF.values())):
+    for name in [n for n in sys.modules if n.partition(".")[0] == "chainrule"]:
+        del sys.modules[name]
+    importlib.import_module(home)
+"""
+    run_python(program)
