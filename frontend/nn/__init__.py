@@ -114,6 +114,7 @@ from chainrule.frontend.nn.transformer import (
     TransformerEncoder,
     TransformerEncoderLayer,
 )
+from chainrule.frontend.nn.weight_norm import remove_weight_norm, weight_norm
 from chainrule.frontend.stored import Buffer, Parameter
 
 __all__ = [
@@ -237,4 +238,6 @@ __all__ = [
     "Buffer",
     "Parameter",
     "init",
+    "remove_weight_norm",
+    "weight_norm",
 ]

@@ -189,6 +189,10 @@ if TYPE_CHECKING:
     from chainrule.frontend.functions.losses import smooth_l1_loss as smooth_l1_loss
     from chainrule.frontend.functions.losses import soft_margin_loss as soft_margin_loss
     from chainrule.frontend.functions.losses import triplet_margin_loss as triplet_margin_loss
+    from chainrule.frontend.functions.memory import content_weights as content_weights
+    from chainrule.frontend.functions.memory import location_weights as location_weights
+    from chainrule.frontend.functions.memory import memory_read as memory_read
+    from chainrule.frontend.functions.memory import memory_write as memory_write
     from chainrule.frontend.functions.norms import batch_norm as batch_norm
     from chainrule.frontend.functions.norms import group_norm as group_norm
     from chainrule.frontend.functions.norms import instance_norm as instance_norm
@@ -226,6 +230,14 @@ if TYPE_CHECKING:
     from chainrule.frontend.functions.reduce import sum as sum
     from chainrule.frontend.functions.reduce import top_k as top_k
     from chainrule.frontend.functions.reduce import var as var
+    from chainrule.frontend.functions.sampled import gaussian_kl as gaussian_kl
+    from chainrule.frontend.functions.sampled import gumbel_softmax as gumbel_softmax
+    from chainrule.frontend.functions.sampled import log_uniform_sample as log_uniform_sample
+    from chainrule.frontend.functions.sampled import log_uniform_share as log_uniform_share
+    from chainrule.frontend.functions.sampled import nce_loss as nce_loss
+    from chainrule.frontend.functions.sampled import negative_sampling_loss as negative_sampling_loss
+    from chainrule.frontend.functions.sampled import reparameterize as reparameterize
+    from chainrule.frontend.functions.sampled import sampled_softmax_loss as sampled_softmax_loss
     from chainrule.frontend.functions.selecting import boolean_mask as boolean_mask
     from chainrule.frontend.functions.selecting import non_max_suppression as non_max_suppression
     from chainrule.frontend.functions.selecting import nonzero as nonzero
@@ -594,6 +606,22 @@ _HOMES: dict[str, tuple[str, ...]] = {
     ),
     "chainrule.frontend.seeding": ("manual_seed",),
     "chainrule.frontend.tensor": ("Tensor",),
+    "chainrule.frontend.functions.memory": (
+        "content_weights",
+        "location_weights",
+        "memory_read",
+        "memory_write",
+    ),
+    "chainrule.frontend.functions.sampled": (
+        "gaussian_kl",
+        "gumbel_softmax",
+        "log_uniform_sample",
+        "log_uniform_share",
+        "nce_loss",
+        "negative_sampling_loss",
+        "reparameterize",
+        "sampled_softmax_loss",
+    ),
     "chainrule.frontend.trace": (
         "Spec",
         "Traced",
