@@ -42,6 +42,7 @@ from chainrule.ops.shape_rules import axes_of
 from chainrule.ops.shaping import Concat, Expand, Flip, Pad, Reshape, Slice, Transpose, flip, reshape, transpose
 from chainrule.passes.base import Notes, Pass
 from chainrule.passes.choose_conv import Choice, choose, choose_weight_gradient, require_winograd
+from chainrule.passes.interleave import interleaved
 from chainrule.passes.pack import TILES, Tiles, even_width, whole_tiles, widest
 from chainrule.passes.rewrite import fixed_values
 
@@ -181,6 +182,13 @@ class _Walk:
         ones = (1,) * rank
         weight, biases = self.first(w), tuple(self.first(b) for b in bias)
         outs = w.shape[0]
+        apart = interleaved(node, op)
+        if apart is not None:
+            tiles = choose(apart.conv, replace(op, pad=(0, 0), dilation=(1,)), self.winograd, w in self.fixed)
+            if tiles.way == "winograd":
+                self.notes.count(f"convolution: {apart.count} interleaved, winograd ({tiles.why})")
+                y = self._in_tiles(apart.conv, tiles.tile, (0,), False, apart.taken(self.last(x)))
+                return apart.put_back(y, node.shape[0])
         choice = self._choice(node, op)
         if choice.way == "channels":
             panels = build(PackKernel(channel_width(node.tensor)), weight)
@@ -226,14 +234,15 @@ class _Walk:
         self.notes.count(f"{kind}: {choice.way} ({choice.why})")
         return choice
 
-    def _in_tiles(self, node: Value, tile: tuple[int, ...], pad: tuple[int, ...], backward: bool) -> Value:
-        """A convolution by Winograd's tiles; backward: of the weight turned round."""
+    def _in_tiles(self, node: Value, tile: tuple[int, ...], pad: tuple[int, ...], backward: bool,
+                  image: Value | None = None) -> Value:  # fmt: skip
+        """A convolution by Winograd's tiles; backward: of the weight turned round; image: x with channels last."""
         x, w, *bias = node.inputs
         kernel, outs = kernel_of(w.tensor), node.shape[1]
         panels = build(PackKernel(self._tile_width(node), backward=backward), self.first(w))
         weights = build(WinogradWeights(kernel, tile), panels)
         made = WinogradConv(kernel, tile, pad, outs, node.shape[2:])
-        return build(made, self.last(x), weights, *(self.first(b) for b in bias))
+        return build(made, self.last(x) if image is None else image, weights, *(self.first(b) for b in bias))
 
     def _tile_width(self, node: Value) -> int:
         """Columns of the panels of transformed weights: of the wide register tile with the most rows.
