@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from chainrule import loc as locations
 from chainrule.errors import NotSupported
-from chainrule.ir.body import with_inner
-from chainrule.ir.graph import Get, Graph, Input, Value, rebuild, remapped, results
+from chainrule.ir.body import Body, Control, body_of, with_bodies, with_inner
+from chainrule.ir.graph import Get, Graph, Input, Value, build, rebuild, remapped, results
 from chainrule.passes.base import Notes, Pass
 
 Keeps = Callable[[Value], bool]
@@ -60,6 +60,8 @@ def _expand(roots: Sequence[Value], done: dict[Value, tuple[Value, ...]], keeps:
 
 
 def _expanded(node: Value, keeps: Keeps, notes: Notes) -> tuple[Value, ...]:
+    if isinstance(node.op, Control):
+        node = _entered(node, keeps, notes)
     if isinstance(node.op, Input) or keeps(node):
         return results(node)
     with locations.using(node.locs):
@@ -72,6 +74,17 @@ def _expanded(node: Value, keeps: Keeps, notes: Notes) -> tuple[Value, ...]:
     with locations.using(node.locs):
         _expand(outputs, inner, keeps, notes)
     return tuple(inner[v][0] for v in outputs)
+
+
+def _entered(node: Value, keeps: Keeps, notes: Notes) -> Value:
+    """The node with its bodies decomposed: those of a loop that a decomposition is made of were not there before."""
+
+    def decomposed(body: Body) -> Body:
+        inner = Decompose(keeps).run(body, notes)
+        return body if inner is body else body_of(inner)
+
+    op = with_bodies(node.op, decomposed)
+    return node if op == node.op else build(op, *node.inputs)
 
 
 def require_kept(graph: Graph, keeps: Keeps, backend: str) -> None:

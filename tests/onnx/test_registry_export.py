@@ -19,7 +19,6 @@ from chainrule.ir.types import TensorType, as_dtype, f64, type_of
 from chainrule.ops import ALL_OPS, lowered_pool, lowered_winograd
 from chainrule.ops import lowered as native
 from chainrule.ops.basic import Fuse
-from chainrule.ops.losses_sequence import CtcLoss
 from chainrule.ops.recurrent_steps import PackGates
 from chainrule.ops.tolerance import OTHER_FRAMEWORK, UNIT, UNITS, Verdict, exactly, judge, within
 from tests.ops.sample import Sample
@@ -33,8 +32,6 @@ NO_F64_KERNEL = frozenset({"erf", "tan", "asin", "acos", "atan", "sinh", "cosh",
 NO_F64_FORM = {"erfc": "its digits in f64 need an error function", "gelu": "it is made of erf"}
 # Passes of the native backend write these, about its own kernels; no model has them.
 NATIVE = frozenset((*native.OPS, *lowered_pool.OPS, *lowered_winograd.OPS, PackGates))
-# Loops of their decomposition are not written yet.
-MADE_OF_SCANS = frozenset({CtcLoss})
 # ONNX has it from opset 26 on.
 NEEDS_OPSET = {"bitcast": 26}
 
@@ -45,9 +42,6 @@ ABSOLUTE = {
 }  # fmt: skip
 # onnxruntime's Where makes 0 of -0.
 LOSES_SIGN_OF_ZERO = frozenset({"trunc", "floor_divide", "remainder"})
-# Written out step by step: the number of steps is known. (Layers stay layers, but for those of unknown size.)
-FIXED_STEPS = frozenset({"lstm_steps", "lstm_steps_grad", "gru_steps", "gru_steps_grad", "rnn_steps", "rnn_steps_grad",
-                         "rnn"})  # fmt: skip
 DIFFERS = {
     ("max_pool", "NaN wins, infinities"): "its MaxPool looks past NaN",
     ("max_pool_grad", "NaN wins, infinities"): "its MaxPool looks past NaN",
@@ -115,13 +109,13 @@ def verdict(sample: Sample, found: Sequence[Array], own: Sequence[Array], precis
     return judge(sample.op, sample.inputs, found, factor=OTHER_FRAMEWORK, own=own, precise=precise)
 
 
-SAMPLED = [op for op in ALL_OPS if op.name not in NEEDS_OPSET and op not in NATIVE | MADE_OF_SCANS and named(op)]
+SAMPLED = [op for op in ALL_OPS if op.name not in NEEDS_OPSET and op not in NATIVE and named(op)]
 
 
 @pytest.mark.parametrize("free", [pytest.param(False, id="fixed"), pytest.param(True, id="symbolic")])
 @pytest.mark.parametrize("op", SAMPLED, ids=lambda op: op.__name__)
 def test_onnxruntime_gives_what_the_reference_gives(op: type[Op], free: bool) -> None:
-    graph, samples = joined([] if free and op.name in FIXED_STEPS else named(op), free)
+    graph, samples = joined(named(op), free)
     if not samples:
         pytest.skip("none of its samples has a size to free")
     session = session_of(export_graph(graph, []).SerializeToString(), 1, ["CPUExecutionProvider"])

@@ -1,7 +1,7 @@
 """Quantities of recurrent cells are numpy arrays or graph values, and one formula serves both.
 
 On arrays the formulas of recurrent_math.py are the meaning of the ops in recurrent_steps.py; on values (wrapped as
-Symbol, so that + - * read the same) they are its decomposition into simple ops, one step of time after another.
+Symbol, so that + - * read the same) they are the decomposition of one step into simple ops.
 """
 
 

@@ -27,6 +27,7 @@ from chainrule.ops.lowered import MADE_LATE, from_panels, panel_count
 from chainrule.ops.matmul import product
 from chainrule.ops.ranges import iota
 from chainrule.ops.recurrent_errors import finite_size, gru_scale, lstm_scale, rnn_scale
+from chainrule.ops.recurrent_loops import forwards, looped
 from chainrule.ops.recurrent_math import Cell
 from chainrule.ops.recurrent_quantities import FORMULAS, Function, Symbol
 from chainrule.ops.reduce import sum
@@ -128,12 +129,6 @@ class Recurrence(Op):
         dtype = inputs[0].dtype
         wide = [cast(v, f32) if v.dtype == dtype else v for v in inputs]
         return tuple(cast(v, dtype) for v in results(build(self, *wide)))
-
-    def needs_count(self, x: Value) -> None:
-        """The number of steps is fixed: the decomposition repeats itself for each. Raises NotSupported."""
-        if not isinstance(x.shape[0], int):
-            raise NotSupported(f"{self.name}: {x.shape[0]} steps cannot be written out one by one",
-                               help="give the time axis a fixed size")  # fmt: skip
 
 
 class Forward(Recurrence):
@@ -274,7 +269,8 @@ class LstmSteps(Forward):
         (x, *rest), p, lengths = self.split(inputs)
         if x.dtype.bits == 16:
             return self.in_f32(inputs)
-        self.needs_count(x)
+        if x.shape[0] != 1:
+            return forwards(self, inputs)
         found = _values(cells.lstm_forward(self.cell, *_symbols((x, *rest, p, lengths))))
         return found if self.saves else found[:3]
 
@@ -373,7 +369,13 @@ class LstmStepsGrad(Backward):
         fixed, p, lengths = self.split(inputs)
         if inputs[0].dtype.bits == 16:
             return self.in_f32(inputs)
-        self.needs_count(fixed[2])
+        r, c, gates, states, dys, dh, dc, *seeds = fixed
+        if gates.shape[0] != 1:
+            stacked = [starts_of(states, c, self.reverse, None), gates, states, dys, *seeds]
+            names = ["captured0", "state0", "stacked1", "stacked2", "stacked3", "carried0", "carried1", "stacked4",
+                     "stacked5", "captured1", "captured2"]  # fmt: skip
+            dh, dc, dx = looped(self, [dh, dc], stacked, [r, p, lengths], names, backwards=True)
+            return dx, dh, dc
         return _values(self._computed((_symbols(fixed), *_symbols((p, lengths)))))
 
 
@@ -429,7 +431,8 @@ class GruSteps(Forward):
         (x, *rest), b, lengths = self.split(inputs)
         if x.dtype.bits == 16:
             return self.in_f32(inputs)
-        self.needs_count(x)
+        if x.shape[0] != 1:
+            return forwards(self, inputs)
         found = _values(cells.gru_forward(self.cell, *_symbols((x, *rest, b, lengths))))
         return found if self.saves else found[:2]
 
@@ -520,7 +523,12 @@ class GruStepsGrad(Backward):
         fixed, _, lengths = self.split(inputs)
         if inputs[0].dtype.bits == 16:
             return self.in_f32(inputs)
-        self.needs_count(fixed[1])
+        r, starts, gates, inner, dys, dh, *seeds = fixed
+        if gates.shape[0] != 1:
+            names = ["captured0", "stacked0", "stacked1", "stacked2", "stacked3", "carried0", "stacked4", "stacked5",
+                     "captured1"]  # fmt: skip
+            dh, dx, da = looped(self, [dh], [starts, gates, inner, dys, *seeds], [r, lengths], names, backwards=True)
+            return dx, da, dh
         return _values(self._computed(_symbols(fixed), *_symbols((lengths,))))
 
 
@@ -557,7 +565,8 @@ class RnnSteps(Forward):
         (x, *rest), _, lengths = self.split(inputs)
         if x.dtype.bits == 16:
             return self.in_f32(inputs)
-        self.needs_count(x)
+        if x.shape[0] != 1:
+            return forwards(self, inputs)
         return _values(cells.rnn_forward(self.cell, *_symbols((x, *rest, lengths))))
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
@@ -614,7 +623,11 @@ class RnnStepsGrad(Backward):
         fixed, _, lengths = self.split(inputs)
         if inputs[0].dtype.bits == 16:
             return self.in_f32(inputs)
-        self.needs_count(fixed[1])
+        r, ys, dys, dh = fixed
+        if ys.shape[0] != 1:
+            names = ["captured0", "stacked0", "stacked1", "carried0", "captured1"]
+            dh, dx = looped(self, [dh], [ys, dys], [r, lengths], names, backwards=True)
+            return dx, dh
         return _values(cells.rnn_backward(self.cell, *_symbols((*fixed, lengths))))
 
 
