@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from itertools import product
 
 from chainrule import loc as locations
 from chainrule.errors import ArgumentError
+from chainrule.ir.body import with_bodies_of
 from chainrule.ir.graph import Get, Graph, Input, Value, rebuild, remapped
 from chainrule.ir.op import Op
 from chainrule.loc import Loc
@@ -217,7 +219,7 @@ def fixed_values(graph: Graph) -> frozenset[Value]:
 
 
 def explain(graph: Graph, rule_name: str, rules: Sequence[Rule]) -> str:
-    """Why a rule did not fire: where it came furthest, and the reason; or where it would fire.
+    """Why a rule did not fire: where it came furthest, and the reason; or where it would fire. Bodies count too.
 
     Raises ArgumentError for a name that no rule has.
     """
@@ -226,13 +228,13 @@ def explain(graph: Graph, rule_name: str, rules: Sequence[Rule]) -> str:
         close = get_close_matches(rule_name, [r.name for r in rules], 3, 0.3)
         raise ArgumentError(f"there is no rule {rule_name!r}", notes=["close: " + "; ".join(close)] if close else (),
                             help='`chainrule show MODEL --why list` lists the rules')  # fmt: skip
-    outer, fixed = frozenset(graph.results), fixed_values(graph)
     best: Attempt | None = None
-    for rule in named:
-        for node in graph.nodes:
+    for part in with_bodies_of(graph):
+        outer, fixed = frozenset(part.results), fixed_values(part)
+        for rule, node in product(named, part.nodes):
             if isinstance(node.op, Input | Get):
                 continue
-            found = match(rule, node, graph, outer, fixed)
+            found = match(rule, node, part, outer, fixed)
             if isinstance(found, Match):
                 return f"{rule.name}: fires at {_place(node)}"
             if best is None or found.matched > best.matched:

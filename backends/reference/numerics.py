@@ -6,26 +6,41 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from chainrule.backends.reference.interpreter import run_traced
+from chainrule.backends.reference.interpreter import bind_sizes, run, run_traced
 from chainrule.errors import NumericsError
+from chainrule.ir.body import Control
 from chainrule.ir.graph import Graph, Input, Value
-from chainrule.ir.op import Array
+from chainrule.ir.op import Array, bind_dims
 from chainrule.ops.basic import Constant, Full
 
 
-def check_numerics(graph: Graph, arrays: Sequence[Array]) -> None:
+def check_numerics(graph: Graph, arrays: Sequence[Array], dims: Mapping[str, int] | None = None) -> None:
     """Raises NumericsError at the first node that has a NaN or an infinity in a result and none in its inputs.
 
-    arrays: one per input of the graph, in order. An input that holds one is named itself. Constants may hold some (the
+    Of a loop or branch it is the node inside, in the first round that has one. arrays: one per input of the graph, in
+    order. dims: sizes known already. An input that holds one is named itself. Constants may hold some (the
     -inf of a mask); nodes that use them are then not judged. What the graph updates is computed and thrown away.
     """
     seen: dict[Value, tuple[Array, ...]] = {}
-    for node, found in run_traced(graph, arrays):
+    sizes = dict(dims or {}) | bind_sizes(graph, arrays)
+    for node, found in run_traced(graph, arrays, dims=dims):
         seen[node] = found
         if isinstance(node.op, Constant | Full) or not all(_is_finite(seen[v]) for v in node.inputs):
             continue
         if not _is_finite(found):
+            if isinstance(node.op, Control):
+                _look_inside(node.op, [seen[v][0] for v in node.inputs], sizes)
             raise _complaint(node, found, seen)
+
+
+def _look_inside(op: Control, arrays: Sequence[Array], sizes: Mapping[str, int]) -> None:
+    """Runs a loop or branch again, each of its bodies checked. Recurs over nesting, which is bounded."""
+
+    def checked(body: Graph, given: Sequence[Array]) -> Sequence[Array]:
+        check_numerics(body, given, sizes)
+        return run(body, given, dims=sizes)
+
+    bind_dims(op, sizes).executed(arrays, checked, sizes)
 
 
 def _is_finite(results: Sequence[Array]) -> bool:

@@ -10,7 +10,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
-from chainrule.errors import ArgumentError, ChainruleError, DTypeError, ShapeError
+from chainrule.errors import ArgumentError, ChainruleError, DTypeError, NumericsError, ShapeError
 from chainrule.frontend.trace import trace
 from chainrule.ir.parse import parse
 from chainrule.ir.text import text
@@ -239,3 +239,17 @@ def test_a_python_number_takes_the_type_that_the_body_makes_of_it() -> None:
     x = normal(3, dtype="float64")
     got, _ = run(lambda x: cr.scan(lambda c, v: (c + v, None), 0, x), x)
     assert got.dtype == np.float64
+
+
+def test_the_first_nan_in_a_loop_is_named_where_it_is_made() -> None:
+    def model(x: Any) -> Any:
+        def step(total: Any, v: Any) -> Any:
+            return cr.cond(v > 0, lambda: total + cr.log(v - 2), lambda: total), None
+
+        return cr.scan(step, 0.0, x)[0]
+
+    net = cr.compile(model, cr.spec("T"), backend="reference")
+    net.check_numerics(np.float32([3, -1, 5]))
+    with pytest.raises(NumericsError, match="log: the number is nan") as caught:
+        net.check_numerics(np.float32([3, -1, 1]))
+    assert "cr.log(v - 2)" in str(caught.value)

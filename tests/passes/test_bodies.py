@@ -14,11 +14,12 @@ from chainrule.ir.graph import Graph, Input
 from chainrule.ir.text import text
 from chainrule.ops.control import Cond, Scan, While
 from chainrule.passes.base import Pass, Pipeline
-from chainrule.passes.canonicalize import Canonicalize
+from chainrule.passes.canonicalize import RULES, Canonicalize
 from chainrule.passes.check import checker
 from chainrule.passes.decompose import Decompose
 from chainrule.passes.fold import FoldConstants
 from chainrule.passes.hoist_invariants import HoistInvariants, MarkFixed
+from chainrule.passes.rewrite import explain
 from chainrule.passes.trim_bodies import TrimBodies
 
 
@@ -136,3 +137,8 @@ def test_numbers_of_loops_and_branches_agree_with_the_reference() -> None:
     for got, want in zip(cr.compile(model, cr.spec(4, 3), verify=True).run([x]),
                          cr.compile(model, cr.spec(4, 3), backend="reference").run([x]), strict=True):  # fmt: skip
         np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+def test_why_a_rule_fires_or_not_is_told_of_bodies_too() -> None:
+    graph = graph_of(lambda x: cr.scan(lambda h, v: (h * 1.0 + v, None), 0.0, x)[0], cr.spec(3))
+    assert explain(graph, "x * 1 = x", RULES).startswith("x * 1 = x: fires at mul f32[]")

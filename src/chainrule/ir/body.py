@@ -89,16 +89,22 @@ def bodies(op: Op) -> tuple[Body, ...]:
     return tuple(value for item in fields(op) if isinstance(value := getattr(op, item.name), Body))
 
 
-def with_inner(graph: Graph) -> Iterator[Value]:
-    """The nodes of a graph and of all bodies in it, each body once."""
+def with_bodies_of(graph: Graph) -> Iterator[Graph]:
+    """A graph and all bodies in it, each once."""
     seen: set[Body] = set()
     stack = [graph]
     while stack:
-        for node in stack.pop().nodes:
-            yield node
-            fresh = [body for body in bodies(node.op) if body not in seen]
-            seen.update(fresh)
-            stack += fresh
+        part = stack.pop()
+        yield part
+        fresh = [body for node in part.nodes for body in bodies(node.op) if body not in seen]
+        seen.update(fresh)
+        stack += dict.fromkeys(fresh)
+
+
+def with_inner(graph: Graph) -> Iterator[Value]:
+    """The nodes of a graph and of all bodies in it, each body once."""
+    for part in with_bodies_of(graph):
+        yield from part.nodes
 
 
 def with_bodies(op: AnyOp, change: Callable[[Body], Body]) -> AnyOp:
