@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from chainrule.backends.onnx.forms import FORMS_NAMED
-from chainrule.backends.onnx.importing import readers, readers_ml
+from chainrule.backends.onnx.importing import readers, readers_contrib, readers_ml
 from chainrule.backends.onnx.importing.contents import RULES
 from chainrule.backends.onnx.importing.readers_images import Reader
 
 OWN = ""  # "ai.onnx" is another name of it
 
-READERS: Mapping[str, Mapping[str, Reader]] = {OWN: readers.READERS, "ai.onnx.ml": readers_ml.READERS}
+READERS: Mapping[str, Mapping[str, Reader]] = {
+    OWN: readers.READERS, "ai.onnx.ml": readers_ml.READERS, "com.microsoft": readers_contrib.READERS,
+}  # fmt: skip
 
 
 def domain_of(name: str) -> str:
