@@ -21,6 +21,7 @@ from chainrule.backends.llvm.failures import failure
 from chainrule.backends.llvm.frames import Bound, BoundStep, bind, make_frame
 from chainrule.backends.llvm.jit import Linked
 from chainrule.backends.llvm.kernels.table import keeps
+from chainrule.backends.llvm.memory import MemoryReport, memory_report
 from chainrule.backends.llvm.pipeline import pipeline
 from chainrule.backends.llvm.profile import KernelTime, Peak, machine_peak
 from chainrule.backends.llvm.program import Program, Step, values_of
@@ -176,6 +177,10 @@ class LlvmExecutable:
     def bound(self, dims: Mapping[str, int]) -> Bound:
         """The program bound to sizes: memory plan, extents, estimates."""
         return self.main.bound(dims)
+
+    def memory_report(self, dims: Mapping[str, int]) -> MemoryReport:
+        """The peak of the temporaries at these sizes, and what is alive there."""
+        return memory_report(self.main.program, self.main.bound(dims), sum(w.nbytes for w in self.weights))
 
     @property
     def functions(self) -> Sequence[Function]:

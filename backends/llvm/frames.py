@@ -12,6 +12,7 @@ import numpy as np
 
 from chainrule.backends.llvm import runtime_steps as native
 from chainrule.backends.llvm.jit import Linked
+from chainrule.backends.llvm.memory_limit import require_room
 from chainrule.backends.llvm.program import Again, Copy, Program, Repeat, Step, Storage
 from chainrule.backends.llvm.runtime import Frame, aligned_bytes
 from chainrule.errors import ArgumentError
@@ -129,6 +130,7 @@ def _interval(i: int, storage: Storage, nbytes: int) -> Interval:
 
 def make_frame(program: Program, bound: Bound, code: Linked, weights: Sequence[np.ndarray], threads: int) -> Frame:
     """The native frame, with an arena of its own. weights: one array per param and state input, which it writes too."""
+    require_room(bound.plan.total, sum(w.nbytes for w in weights))
     arena = aligned_bytes(bound.plan.total)
     fixed: dict[int, int] = {}
     for i, offset in zip(bound.temps, bound.plan.offsets, strict=True):

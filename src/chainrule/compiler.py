@@ -198,6 +198,11 @@ class Executable:
         arena = {} if bound is None else _plan_bytes(bound(self._all_dims(dims)))
         return arena | {"weight_bytes": sum(w.nbytes for w in self._weights)}
 
+    def memory_report(self, dims: Mapping[str, int] | None = None) -> object:
+        """The most that is alive at one kernel, and what that is, with its lines: print it. dims: symbolic sizes."""
+        with located():
+            return _memory_report(self.program, self._all_dims(dims), self.options.backend)
+
     def _all_dims(self, dims: Mapping[str, int] | None) -> dict[str, int]:
         return dict.fromkeys(self.graph.symbols, 1) | dict(dims or {})
 
@@ -284,6 +289,13 @@ def _too_large(problem: MemoryError) -> ArgumentError:
 
 def _refuse(*arrays: object) -> object:
     return NotImplemented
+
+
+def _memory_report(program: Program, dims: Mapping[str, int], backend: str) -> object:
+    report = getattr(program, "memory_report", None)
+    if report is None:
+        raise NotSupported(f"the {backend} backend plans no memory", help='use backend="llvm"')
+    return report(dims)
 
 
 def _plan_bytes(bound: Any) -> dict[str, int]:
@@ -541,6 +553,12 @@ class Step:
         filled = dict.fromkeys(self.graph.symbols, 1) | dict(dims or {})
         arena = {} if bound is None else _plan_bytes(bound(filled))
         return arena | {"weight_bytes": sum(source.array.nbytes for source in self.made.sources)}
+
+    def memory_report(self, dims: Mapping[str, int] | None = None) -> object:
+        """The most that is alive at one kernel of a step, and what that is, with its lines: print it."""
+        with located():
+            filled = dict.fromkeys(self.graph.symbols, 1) | dict(dims or {})
+            return _memory_report(self.program, filled, self.options.backend)
 
 
 def training_step(model: Callable[..., Any], loss: Callable[..., Any], optimizer: Any, specs: Any, *,

@@ -1,8 +1,12 @@
-"""`chainrule info`: the versions, the processor and the threads that a report of a fault or a speed should name."""
+"""`chainrule info`: the versions, the processor and the threads that a report of a fault or a speed should name.
+
+`chainrule info STEP` tells of a training step or compiled model what it keeps in memory, and what is alive at the peak.
+"""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import platform
@@ -16,11 +20,15 @@ LIBRARIES = ("numpy", "llvmlite", "onnx", "onnxruntime", "safetensors", "rich")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command takes no arguments of its own."""
+    """What to tell about, and at which sizes."""
+    parser.add_argument("step", nargs="?", help="FILE.py:NAME of a training step: the memory that it needs")
+    parser.add_argument("--dim", action="append", default=[], metavar="N=8", help="a size of the step (else 1)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints the facts, one a line, or as one JSON object of strings, numbers and lists."""
+    if arguments.step is not None:
+        return tell_memory(arguments)
     facts = collect_facts()
     if arguments.json:
         print(json.dumps(facts, indent=2))
@@ -28,6 +36,19 @@ def run(arguments: argparse.Namespace) -> int:
     width = max(len(name) for name in facts)
     for name, value in facts.items():
         print(f"{name:<{width}}  {value}")
+    return 0
+
+
+def tell_memory(arguments: argparse.Namespace) -> int:
+    """Prints the memory report of a step. Raises ArgumentError for what is none."""
+    from chainrule.commands.model_argument import find_step, parse_dims
+    from chainrule.errors import ArgumentError
+
+    step = find_step(arguments.step)
+    if step is None:
+        raise ArgumentError(f"{arguments.step} is not a training step", help="give FILE.py:NAME of a cr.training_step")
+    report = step.memory_report(parse_dims(arguments.dim))
+    print(json.dumps(dataclasses.asdict(report)) if arguments.json else report)  # type: ignore[call-overload]
     return 0
 
 
