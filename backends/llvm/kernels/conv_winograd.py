@@ -221,10 +221,21 @@ class _Inputs:
                 self._zeros(y, as_int(0), left)
                 with k.loop("px", 0, count) as x:
                     pixel = (area.batch, *t.outer((area.plane, source, start + x)))
+                    self._ask_below(pixel, vector)
                     k.store(self.strip, (y, (left + x) * t.lanes), self._read(pixel, vector))
                 self._zeros(y, left + count, room)
             with k.otherwise():
                 self._zeros(y, as_int(0), room)
+
+    def _ask_below(self, pixel: Sequence[Int], vector: Int) -> None:
+        """Asks for the pixel that the block of tiles below reads here: vectors of channels lie too far apart for the
+        processor to see the pattern. Measured: 64@224 9646 -> 8260 us, 128@112 5492 -> 5145, 64@56 310 -> 303."""
+        x = self.anchor.inputs[0]
+        if self.t.rank > 1 and isinstance(x.op, Input):
+            buffer = self.kernel.input(self.kernel.region.body.inputs.index(x))
+            *before, row, column = pixel
+            below = row + self.cut.rows * self.t.tile[1]
+            self.kernel.k.prefetch(buffer, (*before, below, column, vector * self.t.lanes))
 
     def _zeros(self, y: Int, start: Int, stop: Int) -> None:
         k, t = self.kernel.k, self.t
