@@ -20,8 +20,10 @@ Array = np.ndarray
 N = symbol("N")
 
 
-def value_of(*outputs: Value, inputs: Sequence[Value] = (), arrays: Sequence[Array] = (), n: int = 0) -> list[Array]:
-    return run(Graph("test", tuple(inputs), outputs), arrays, dims={"N": n})
+def value_of(*outputs: Value, inputs: Sequence[Value] = (), arrays: Sequence[Array] = (),
+             n: int | None = None) -> list[Array]:  # fmt: skip
+    """The values of a graph. n: the size N, where no array tells it."""
+    return run(Graph("test", tuple(inputs), outputs), arrays, dims={} if n is None else {"N": n})
 
 
 def counted(*shape: int) -> Array:
