@@ -7,6 +7,7 @@ used: a panel is too short for the processor to see that it goes on elsewhere (m
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -40,7 +41,8 @@ class Place:
 
 @dataclass
 class Products:
-    """left: [matrices, places, row], right: [matrices, tiles, out_row]. tiles: rows of a call, None if not known."""
+    """left: [matrices, places, row], right: [matrices, tiles, out_row]. tiles: rows of a call, None if not known; part:
+    what they are a multiple of then, as with any number of images, or 0."""
 
     kernel: Kernel
     anchor: Value
@@ -49,6 +51,7 @@ class Products:
     left: Buffer
     right: Buffer
     tiles: int | None = None
+    part: int = 0
     by_blocks: bool = True
     made: dict[int, Multiplier] = field(default_factory=dict)
 
@@ -64,7 +67,14 @@ class Products:
     @property
     def rows(self) -> int:
         most = most_rows(self.target, split_lanes(self.t.width, self.t.dtype), self.t.dtype)
-        return most if self.tiles is None else balanced_rows(self.tiles, most)
+        if self.tiles is not None:
+            return balanced_rows(self.tiles, most)
+        return most if self.part < most else balanced_rows(self.part, most)
+
+    @property
+    def rest(self) -> int:
+        """The most rows that whole register tiles leave over."""
+        return self.rows - math.gcd(self.part, self.rows) if self.part else self.rows - 1
 
     def all_tiles(self) -> None:
         """A parallel loop over matrices and panels, each for the tiles of all images."""
@@ -74,6 +84,8 @@ class Products:
         if t.kernel[0] == 1:
             count = t.batch * t.counts[0] * across
             self.tiles = count.const if count.is_const else None
+            image = t.counts[0] * across
+            self.part = image.const if image.is_const else 0
             with spread_loop(k, (as_int(t.matrices), as_int(t.panels))) as (matrix, panel):
                 self.write(matrix, panel, as_int(0), Place(as_int(0), panel * t.width), count)
             return
@@ -101,8 +113,9 @@ class Products:
             return
         whole = count // rows
         part.sweep(rows, as_int(0), whole)
-        with self.k.when(self.k.cmp("gt", count - whole * rows, 0)):
-            part.sweep(rows, whole * rows, as_int(1), True)
+        if self.rest:
+            with self.k.when(self.k.cmp("gt", count - whole * rows, 0)):
+                part.sweep(self.rest, whole * rows, as_int(1), True)
 
     def multiplier(self, rows: int) -> Multiplier:
         """One for each height of tile, as its waiting sums are on the stack."""
