@@ -19,6 +19,8 @@ SAMPLES = [
     *(Sample(Resize((1, 1, 3), (0.0, 0.0, 0.0), "linear", c), (line,), f"linear 5 to 3, {c}") for c in COORDINATES),
     *(Sample(Resize((1, 1, 1), (0.0, 0.0, 0.0), "linear", c), (line,), f"linear 5 to 1, {c}") for c in COORDINATES),
     Sample(Resize((1, 2, 6, 8), (1.0, 1.0, 2.0, 2.0), "nearest", "asymmetric", "floor"), (image,), "an image doubled"),
+    *(Sample(Resize((1, 2, 6, 8), (0.0, 0.0, 2.0, 2.0), "nearest", c, r), (image,), f"an image doubled, {c}, {r}")
+      for c in COORDINATES for r in ROUNDINGS),
     Sample(Resize((1, 2, 6, 8), (1.0, 1.0, 2.0, 2.0), "linear"), (image,), "an image doubled, linear"),
     Sample(Resize((1, 2, 2, 9), (0.0, 0.0, 0.0, 0.0), "linear", "align_corners"), (image,), "shorter and wider"),
     Sample(Resize((1, 1, 3), (1.0, 1.0, 0.7), "linear"), (line,), "a scale that is not the ratio of the sizes"),

@@ -21,6 +21,7 @@ from chainrule.ops.compare import gt
 from chainrule.ops.elementwise import add, cast, div, expect_inputs, maximum, minimum, mul, sub, where
 from chainrule.ops.indexing import gather
 from chainrule.ops.ranges import iota
+from chainrule.ops.repeating import repeat
 from chainrule.ops.shape_rules import require
 from chainrule.ops.shaping import known_negative, listed, reshape
 
@@ -119,9 +120,13 @@ class Resize(Op):
     def decompose(self, *inputs: Value) -> Value:
         (x,) = inputs
         wide = cast(x, f32) if self.mode == "linear" and x.dtype.bits == 16 else x
-        for axis, (size, scale) in enumerate(zip(self.sizes, self.scales, strict=True)):
-            dim = wide.shape[axis]
+        for axis in reversed(range(wide.rank)):  # rows are made longer before they are made more
+            size, scale, dim = self.sizes[axis], self.scales[axis], wide.shape[axis]
             if _unchanged(dim, size, scale):
+                continue
+            times = self._times(size, dim, scale)
+            if times:
+                wide = repeat(wide, times, axis)
                 continue
             last = maximum(_number(dim - 1), _number(0))
             places = minimum(maximum(self._place_values(size, dim, scale), _number(0)), last)
@@ -135,6 +140,16 @@ class Resize(Op):
             second = gather(wide, cast(minimum(add(low, _number(1)), last), i64), axis)
             wide = add(mul(first, sub(scalar_like(1.0, wide), weight)), mul(second, weight))
         return cast(wide, x.dtype)
+
+    def _times(self, size: Dim, dim: Dim, scale: float) -> int:
+        """How often each element stands in a row in the result, where that is the same for all of them; else 0."""
+        floors = self.coordinates == "asymmetric" and self.rounding == "floor"
+        nearest = self.coordinates in ("half_pixel", "pytorch_half_pixel") and self.rounding.startswith("round")
+        if self.mode != "nearest" or not (floors or nearest) or dim == 0:
+            return 0
+        if not scale and isinstance(size, int) and isinstance(dim, int):
+            scale = size / dim
+        return int(scale) if scale == int(scale) and size == dim * int(scale) else 0
 
     def _place_values(self, size: Dim, dim: Dim, scale: float) -> Value:
         """The same as `_places`, in ops."""
