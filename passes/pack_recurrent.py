@@ -9,7 +9,8 @@ from typing import ClassVar
 from chainrule.ir.graph import Graph, Value, build, rewrite
 from chainrule.ir.types import DType
 from chainrule.ops.lowered import PackPanels, panel_width
-from chainrule.ops.recurrent_steps import Backward, Forward, PackGates, Recurrence
+from chainrule.ops.recurrent_base import Backward, Forward, Recurrence
+from chainrule.ops.recurrent_steps import PackGates
 from chainrule.passes.base import Notes, Pass
 from chainrule.passes.pack import TILES, widest
 

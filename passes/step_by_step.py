@@ -11,8 +11,9 @@ from typing import ClassVar
 
 from chainrule.ir.graph import Get, Graph, Value, get, rewrite
 from chainrule.ir.op import Op
+from chainrule.ops.recurrent_base import Forward
 from chainrule.ops.recurrent_loops import forwards
-from chainrule.ops.recurrent_steps import Forward, GruSteps, LstmSteps
+from chainrule.ops.recurrent_steps import GruSteps, LstmSteps
 from chainrule.passes.base import Notes, Pass
 
 

@@ -12,7 +12,8 @@ from chainrule.backends.llvm.target import named_target
 from chainrule.ir.dims import symbol
 from chainrule.ir.graph import Graph, build, new_input, results
 from chainrule.ir.types import type_of
-from chainrule.ops.recurrent_steps import Forward, PackGates, Recurrence
+from chainrule.ops.recurrent_base import Forward, Recurrence
+from chainrule.ops.recurrent_steps import PackGates
 from chainrule.ops.tolerance import judge
 from chainrule.passes.base import Notes
 from chainrule.passes.step_by_step import StepByStep

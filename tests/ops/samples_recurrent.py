@@ -8,15 +8,8 @@ from chainrule.errors import ArgumentError, DTypeError, ShapeError
 from chainrule.ir.op import Op
 from chainrule.ir.types import tensor
 from chainrule.ops.recurrent import Gru, Lstm, Rnn
-from chainrule.ops.recurrent_steps import (
-    GruSteps,
-    GruStepsGrad,
-    LstmSteps,
-    LstmStepsGrad,
-    PackGates,
-    RnnSteps,
-    RnnStepsGrad,
-)
+from chainrule.ops.recurrent_grad import GruStepsGrad, LstmStepsGrad, RnnStepsGrad
+from chainrule.ops.recurrent_steps import GruSteps, LstmSteps, PackGates, RnnSteps
 from tests.ops.sample import BadSample, Sample, normal
 
 Array = np.ndarray

@@ -12,7 +12,8 @@ from chainrule.errors import NotSupported
 from chainrule.ir.graph import Graph, build, get, new_input, results
 from chainrule.ir.types import tensor, type_of
 from chainrule.ops.lowered import PackPanels
-from chainrule.ops.recurrent_steps import Backward, Forward, LstmSteps, PackGates, RnnSteps
+from chainrule.ops.recurrent_base import Backward, Forward
+from chainrule.ops.recurrent_steps import LstmSteps, PackGates, RnnSteps
 from chainrule.ops.reduce import sum as total
 from chainrule.passes.autodiff import gradients
 from chainrule.passes.base import Notes

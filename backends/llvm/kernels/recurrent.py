@@ -23,7 +23,8 @@ from chainrule.backends.loops import Value as LoopValue
 from chainrule.ir.graph import Value
 from chainrule.ir.types import DType, TensorType
 from chainrule.ops.lowered import panel_count
-from chainrule.ops.recurrent_steps import Forward, GruSteps, LstmSteps, PackGates
+from chainrule.ops.recurrent_base import Forward
+from chainrule.ops.recurrent_steps import GruSteps, LstmSteps, PackGates
 
 BLOCK_ROWS = 16  # rows that go through all steps together: a panel in the second-level cache serves them all
 FEW_ROWS = 8  # that many are two blocks already

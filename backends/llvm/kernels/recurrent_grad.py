@@ -24,7 +24,8 @@ from chainrule.backends.loops import Value as LoopValue
 from chainrule.ir.graph import Value
 from chainrule.ir.types import DType, TensorType
 from chainrule.ops.lowered import panel_count, panel_width
-from chainrule.ops.recurrent_steps import Backward, GruStepsGrad, LstmStepsGrad
+from chainrule.ops.recurrent_base import Backward
+from chainrule.ops.recurrent_grad import GruStepsGrad, LstmStepsGrad
 
 
 @dataclass

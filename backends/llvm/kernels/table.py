@@ -50,16 +50,9 @@ from chainrule.ops.matmul import MatMul
 from chainrule.ops.norm import GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from chainrule.ops.pool import AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad, MaxPoolTake
 from chainrule.ops.ranges import Iota
-from chainrule.ops.recurrent_steps import (
-    GruSteps,
-    GruStepsGrad,
-    LstmSteps,
-    LstmStepsGrad,
-    PackGates,
-    Recurrence,
-    RnnSteps,
-    RnnStepsGrad,
-)
+from chainrule.ops.recurrent_base import Recurrence
+from chainrule.ops.recurrent_grad import GruStepsGrad, LstmStepsGrad, RnnStepsGrad
+from chainrule.ops.recurrent_steps import GruSteps, LstmSteps, PackGates, RnnSteps
 from chainrule.ops.reduce import All, AMax, AMin, Any, ArgMax, ArgMin, Mean, Prod, Sum
 from chainrule.ops.shaping import Concat, Expand, Flip, Pad, Reshape, Slice, Transpose
 from chainrule.ops.softmax import LogSoftmax, Softmax

@@ -21,9 +21,10 @@ from chainrule.ops import recurrent_math as cells
 from chainrule.ops.basic import full
 from chainrule.ops.elementwise import add, cast, expect_inputs
 from chainrule.ops.matmul import product
+from chainrule.ops.recurrent_base import Forward
 from chainrule.ops.recurrent_errors import gru_scale, lstm_scale, rnn_scale
 from chainrule.ops.recurrent_math import Cell
-from chainrule.ops.recurrent_steps import Forward, GruSteps, LstmSteps, RnnSteps
+from chainrule.ops.recurrent_steps import GruSteps, LstmSteps, RnnSteps
 from chainrule.ops.shape_rules import require, same_dtype
 from chainrule.ops.shaping import concat, narrow, reshape, stack
 

@@ -18,7 +18,7 @@ from chainrule.ops.ranges import iota
 from chainrule.ops.shaping import reshape
 
 if TYPE_CHECKING:
-    from chainrule.ops.recurrent_steps import Recurrence
+    from chainrule.ops.recurrent_base import Recurrence
 
 
 def looped(op: Recurrence, carried: Sequence[Value], stacked: Sequence[Value], captured: Sequence[Value | None],
