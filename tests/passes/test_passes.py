@@ -15,6 +15,7 @@ from chainrule.ops.activations import relu
 from chainrule.ops.basic import Fuse, constant
 from chainrule.ops.conv import conv
 from chainrule.ops.elementwise import add, cast, mul, neg, sub
+from chainrule.ops.matmul import matmul
 from chainrule.ops.norm import LayerNorm
 from chainrule.ops.ranges import iota
 from chainrule.ops.reduce import sum
@@ -30,6 +31,7 @@ from chainrule.passes.fold import FoldConstants
 from chainrule.passes.fold_norm import FoldNorm
 from chainrule.passes.fuse import Anchors, FuseRegions
 from chainrule.passes.hoist import hoist
+from chainrule.passes.pack import PackWeights
 from chainrule.passes.plan_memory import plan_memory
 from chainrule.passes.rewrite import explain
 
@@ -237,3 +239,14 @@ def test_three_transposes_in_a_row_are_one() -> None:
     (made,) = Canonicalize().run(Graph("g", (x,), (y,)), Notes()).outputs
     assert made.op.name == "transpose" and made.inputs == (x,)
     assert made.shape == y.shape
+
+
+@pytest.mark.parametrize(("depth", "turned"), [(300, True), (100, False)])
+def test_a_deep_product_with_a_transposed_left_operand_turns_it_first(depth, turned):
+    a, b = value(depth, 70, name="a"), value(depth, 80, name="b")
+    graph = Graph("g", (a, b), (matmul(a, b, transpose_a=True),))
+    made = PackWeights().run(graph, Notes())
+    assert (made.outputs[0].inputs[0].op.name == "transpose") is turned
+    arrays = sample_inputs(graph)
+    (got,), (wanted,) = reference.run(made, arrays), reference.run(graph, arrays)
+    assert got.tobytes() == wanted.tobytes()
