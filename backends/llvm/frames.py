@@ -27,6 +27,7 @@ SERIAL_STEP_SECONDS = 4e-6
 SERIAL_PROGRAM_SECONDS = 60e-6
 RELEASE_GIL_SECONDS = 10e-6
 MAX_ARENA_BYTES = 1 << 44
+MAX_TENSOR_BYTES = 1 << 40
 GUESSED_TRIPS = 16  # of a loop that ends when its data says so
 
 
@@ -79,6 +80,7 @@ def bind(program: Program, dims: Mapping[str, int]) -> Bound:
             raise ArgumentError(f"a tensor {storage.type} would have the shape {list(shape)} for {dict(dims)}",
                                 help="the input is too small for this model")  # fmt: skip
     nbytes = tuple(_count(shape) * s.type.dtype.itemsize for s, shape in zip(program.storages, shapes, strict=True))
+    _refuse_giants(program, shapes, nbytes)
     temps = tuple(i for i, s in enumerate(program.storages) if s.kind == "temp")
     intervals = tuple(_interval(i, program.storages[i], nbytes[i]) for i in temps)
     plan = plan_memory(intervals)
@@ -99,6 +101,18 @@ def bind(program: Program, dims: Mapping[str, int]) -> Bound:
         steps.append(BoundStep(extent, sizes, flops, moved, runs))
     refs = tuple(_ref(program, i, dims) for i in range(len(program.storages)))
     return Bound(shapes, nbytes, tuple(steps), plan, intervals, temps, refs, lengths)
+
+
+def _refuse_giants(program: Program, shapes: Sequence[tuple[int, ...]], nbytes: Sequence[int]) -> None:
+    """Raises ArgumentError, with its line, for a step that makes a tensor larger than any memory."""
+    if max(nbytes, default=0) <= MAX_TENSOR_BYTES:
+        return
+    for step in program.items:
+        for i in step.storages if isinstance(step, Step) else ():
+            if nbytes[i] > MAX_TENSOR_BYTES:
+                raise ArgumentError(f"{step.node.op.mnemonic}: a tensor of {list(shapes[i])} would take "
+                                    f"{nbytes[i] / 1e9:.0f} GB", loc=step.node.loc,
+                                    help="give the model smaller sizes")  # fmt: skip
 
 
 def _count(shape: Sequence[int]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import keyword
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -91,7 +92,7 @@ class GraphModule(Module):
 
 def _identifiers(names: Sequence[str]) -> list[str]:
     """The names as arguments of a function: those that are none, or stand twice, by their place."""
-    plain = all(n.isidentifier() for n in names) and len(set(names)) == len(names)
+    plain = all(n.isidentifier() and not keyword.iskeyword(n) for n in names) and len(set(names)) == len(names)
     return list(names) if plain else [f"x{i}" for i in range(len(names))]
 
 

@@ -33,6 +33,7 @@ FAR_WEIGHTS = 1024 * 1024  # bytes of a weight that is fetched anew each time an
 FLOPS_PER_ITERATION = 2_000_000  # a parallel iteration is worth about 20 microseconds
 MOST_ITERATIONS = 16
 SPAN = 8  # tiles of a row, and rows, of an iteration where the image's size is not known
+MOST_ROWS = 4096  # rows of an iteration that are thought of: images are smaller, and files may say anything
 
 Reading = Literal["in place", "strip", "copy"]
 
@@ -208,7 +209,7 @@ def plan(g: Geometry, target: Target, dtype: DType, width: int, outs: Int, wide_
         span = -(-span // 2)
     if reading == "strip" and not fits(1, span):
         reading = "copy"
-    high = g.pooled[1].const if g.pooled[1].is_const else SPAN
+    high = min(g.pooled[1].const, MOST_ROWS) if g.pooled[1].is_const else SPAN
     rows = max([r for r in range(1, high + 1) if fits(r, span)], default=1)
     wanted = _wanted_iterations(g, outs)
     if g.pooled[1].is_const and not far:

@@ -201,7 +201,12 @@ class Form:
                     pass
         inputs = [entry.value("state" if i in self.state else "param") for i, entry in enumerate(given.entries)
                   if i not in numbers and entry is not None]  # fmt: skip
-        return build(self.op(**taken), *inputs)
+        made = build(self.op(**taken), *inputs)
+        for part in self.parts:
+            if isinstance(part, Derived) and given.attribute(part.name) not in (None, part.of(made)):
+                raise ModelError(f"{given.op_type}: the attribute {part.name} is {given.attribute(part.name)}, "
+                                 f"the inputs say {part.of(made)}")  # fmt: skip
+        return made
 
 
 def _exact(node: Value, part: Part) -> bool:

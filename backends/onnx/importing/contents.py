@@ -29,7 +29,12 @@ def fold(node: Node) -> Array | None:
         found = rule(node)
     except (IndexError, ValueError, TypeError, ZeroDivisionError, OverflowError, ChainruleError):
         return None  # the node itself, when it is built, says what is wrong with it
-    return None if found is None or found.size > LARGEST else found
+    return None if found is None or found.size > LARGEST or not _is_i64(found) else found
+
+
+def _is_i64(found: Array) -> bool:
+    """True when every whole number fits into 64 bits."""
+    return all(not isinstance(n, int) or -(1 << 63) <= n < 1 << 63 for n in found.reshape(-1).tolist())
 
 
 def as_dims(values: Sequence[Dim]) -> Array:

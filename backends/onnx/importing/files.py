@@ -21,6 +21,7 @@ from chainrule.errors import ArgumentError, ModelError, NotSupported
 from chainrule.ir.op import Array
 
 LARGEST_MODEL = (1 << 31) - 1  # bytes of one protobuf message
+MOST_AXES = 64  # what numpy has
 LARGEST_DENSE = 1 << 28  # bytes that a few stated ones may become
 
 
@@ -139,6 +140,8 @@ class Tensors:
         shape = tuple(tensor.dims)
         if any(d < 0 for d in shape):
             raise ModelError(f"{what} has the shape {list(shape)}", help="sizes are not negative")
+        if len(shape) > MOST_AXES:
+            raise NotSupported(f"{what} has {len(shape)} axes", help=f"at most {MOST_AXES} are built")
         size = math.prod(shape) * dtype.itemsize
         if tensor.data_location == TensorProto.EXTERNAL:
             data = self._external(tensor, what, size)

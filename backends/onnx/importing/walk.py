@@ -15,7 +15,7 @@ from chainrule.backends.onnx.forms import FORMS_NAMED
 from chainrule.backends.onnx.importing.attributes import attribute, plain_attributes
 from chainrule.backends.onnx.importing.contents import BOOLEAN, LARGEST, fold
 from chainrule.backends.onnx.importing.domains import OWN, READERS, domain_of
-from chainrule.backends.onnx.importing.files import Tensors
+from chainrule.backends.onnx.importing.files import MOST_AXES, Tensors
 from chainrule.backends.onnx.importing.fitting import MOST_CLAIMS, fitted
 from chainrule.backends.onnx.importing.functions import Functions
 from chainrule.backends.onnx.importing.readers_old import aligned
@@ -98,7 +98,7 @@ class Walker:
                 found = self._fitting_results(given)
         except ChainruleError as error:
             raise _placed(error, node, index, place) from error
-        except (TypeError, ValueError, IndexError, OverflowError) as problem:
+        except (TypeError, ValueError, LookupError, ArithmeticError, MemoryError) as problem:
             raise ModelError(f"{node.op_type} {node.name or index}: {problem}", loc=place[0]) from problem
         for i in named:
             if i >= len(found):
@@ -267,6 +267,9 @@ def _results(given: Given) -> Sequence[Entry | None]:
         return [Entry(None, content, _type_of_content(given), made)]
     made = _built(given)
     parts = made if isinstance(made, tuple) else (made,) if isinstance(made, Entry) else results(made)
+    for part in parts:
+        if isinstance(part, Value) and isinstance(part.type, TensorType) and part.rank > MOST_AXES:
+            raise NotSupported(f"{given.op_type}: a tensor of {part.rank} axes", help=f"at most {MOST_AXES} are built")
     return [part if part is None or isinstance(part, Entry) else Entry(part, known_numbers(part), part.dtype)
             for part in parts]  # fmt: skip
 
