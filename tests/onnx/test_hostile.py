@@ -1,4 +1,4 @@
-"""Whatever a file holds, a child with little memory reads it: to the right answer or a typed error, and nothing else."""
+"""Whatever a file holds, a child with little memory reads it: to the right answer or a typed error, never else."""
 
 from __future__ import annotations
 
