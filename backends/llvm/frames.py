@@ -107,8 +107,8 @@ def _refuse_giants(program: Program, shapes: Sequence[tuple[int, ...]], nbytes: 
     """Raises ArgumentError, with its line, for a step that makes a tensor larger than any memory."""
     if max(nbytes, default=0) <= MAX_TENSOR_BYTES:
         return
-    for step in program.items:
-        for i in step.storages if isinstance(step, Step) else ():
+    for step in (item for item in program.items if isinstance(item, Step)):
+        for i in step.storages:
             if nbytes[i] > MAX_TENSOR_BYTES:
                 raise ArgumentError(f"{step.node.op.mnemonic}: a tensor of {list(shapes[i])} would take "
                                     f"{nbytes[i] / 1e9:.0f} GB", loc=step.node.loc,

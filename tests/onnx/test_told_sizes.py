@@ -132,3 +132,27 @@ def test_a_loaded_model_tells_its_sizes_in_a_trace_too() -> None:
     twice = cr.compile(lambda x: (cr.sum(loaded(x)), cr.sum(loaded(x * 0 + 1))), cr.spec("M", 3))
     found = twice(X)
     assert found[0] == np.sum(np.nonzero(X)) and found[1] == np.sum(np.nonzero(X + 1))
+
+
+def test_a_loop_that_its_condition_ends_stacks_as_many_rounds_as_it_ran() -> None:
+    def value(name: str, kind: int) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, kind, [])
+
+    body = helper.make_graph(
+        [node("Add", ["total", "step"], ["next"]), node("Less", ["next", "limit"], ["more"]),
+         node("Add", ["count", "one"], ["count_next"]), node("Mul", ["next", "next"], ["row"])], "body",
+        [value("i", I64), value("going", TensorProto.BOOL), value("total", 1), value("count", I64)],
+        [value("more", TensorProto.BOOL), value("next", 1), value("count_next", I64), value("row", 1)])  # fmt: skip
+    nodes = [node("ReduceMax", ["x"], ["limit"], keepdims=0), node("Less", ["zero", "limit"], ["start"]),
+             node("Loop", ["", "start", "zero", "none"], ["last", "rounds", "rows"], body=body)]  # fmt: skip
+    weights = {"zero": np.asarray(np.float32(0)), "step": np.asarray(np.float32(0.75)), "none": np.asarray(np.int64(0)),
+               "one": np.asarray(np.int64(1))}  # fmt: skip
+    proto = model(nodes, {"x": ["N"]}, ["last", "rounds", "rows"], weights, 18)
+    session = session_of(proto.SerializeToString(), 1, ["CPUExecutionProvider"])
+    loaded = cr.load_onnx(proto)
+    for backend in ("llvm", "reference"):
+        net = cr.compile(loaded, backend=backend)
+        for limit in (3.0, 0.5, -1.0, 9.0):
+            x = np.float32([limit, -5])
+            for a, b in zip(net.run([x]), session.run(None, {"x": x}), strict=True):
+                assert a.dtype == b.dtype and a.shape == b.shape and np.allclose(a, b)

@@ -8,6 +8,7 @@ round to round is unrolled, if it is short.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from chainrule.backends.onnx.importing.readers_images import Read, Reader
 from chainrule.backends.onnx.node import Body, Entry, Given, Undecided, undecided
 from chainrule.errors import ModelError, NotSupported
 from chainrule.ir.dims import Dim, DimExpr, dim_max
-from chainrule.ir.graph import Graph, Value, inline, new_input
+from chainrule.ir.graph import Graph, Value, inline, new_input, reachable
 from chainrule.ir.types import TensorType, bool_, i64
 from chainrule.ops.basic import Constant, constant
 from chainrule.ops.compare import logical_and, lt
@@ -75,8 +76,7 @@ def loop(given: Given) -> Read:
     if steady and stacked and given.has(0):
         return _counted(body, given.told(_count(given), "trips"), init)
     if stacked:
-        raise undecided("Loop: how many rounds are stacked is not known when the model is loaded",
-                        _deciding(given, asked))  # fmt: skip
+        return _counted(body, given.told(_rounds(given, body, trips, init), "rounds"), init)
     return _tested(given, body, trips, init)
 
 
@@ -116,12 +116,6 @@ def _same(value: Value) -> Value:
     return value
 
 
-def _deciding(given: Given, asked: Value) -> Value:
-    """What decides how often a loop runs."""
-    unknown = [i for i in (0, 1) if given.has(i) and given.known(i) is None]
-    return given.value(unknown[0]) if unknown else asked
-
-
 def _counted(body: Body, trips: Dim, init: Sequence[Entry]) -> Read:
     """A loop that runs a known number of times, as a scan over its numbers."""
     number, _, *rest = body.graph.inputs
@@ -132,8 +126,11 @@ def _counted(body: Body, trips: Dim, init: Sequence[Entry]) -> Read:
     return scan(graph, [e.value() for e in init], [iota((trips,), 0, i64)], body.captured, trips)
 
 
-def _tested(given: Given, body: Body, trips: Dim | None, init: Sequence[Entry]) -> Read:
-    """A loop that runs as long as its condition holds; it carries the condition and the number of the round."""
+def _tested(given: Given, body: Body, trips: Dim | None, init: Sequence[Entry], counts: bool = False) -> Read:
+    """A loop that runs as long as its condition holds; it carries the condition and the number of the round.
+
+    counts: that number at the end stands before the carried values.
+    """
     count = given.value(0) if given.has(0) and trips is None and given.known(0) is None else None
     first = constant(np.bool_(True)) if not given.has(1) else _flag(given.value(1))
     number, going, *rest = body.graph.inputs
@@ -147,7 +144,26 @@ def _tested(given: Given, body: Body, trips: Dim | None, init: Sequence[Entry]) 
     begin = [constant(np.int64(0)), first, *(e.value() for e in init)]
     found = while_(Graph("test", inputs, (test,)), Graph(body.graph.name, inputs, step), begin,
                    [*body.captured, *extra], trips)  # fmt: skip
-    return found[2:]
+    return (found[0], *found[2:]) if counts else found[2:]
+
+
+def _rounds(given: Given, body: Body, trips: Dim | None, init: Sequence[Entry]) -> Value:
+    """How often a loop with a condition runs: a loop of those carried values alone that the condition follows from."""
+    number, going, *rest = body.graph.inputs
+    asked, *after = body.graph.outputs
+    held = rest[: len(init)]
+    needed: list[int] = []
+    below = set(reachable([asked]))
+    while more := [i for i, v in enumerate(held) if v in below and i not in needed]:
+        needed += more
+        below |= set(reachable([after[i] for i in more]))
+    needed.sort()
+    found = _tested(given, replace(body, graph=Graph("rounds", (number, going, *(held[i] for i in needed),
+                                                                *rest[len(init) :]),
+                                                     (asked, *(after[i] for i in needed)))),
+                    trips, [init[i] for i in needed], counts=True)  # fmt: skip
+    assert isinstance(found, tuple) and isinstance(found[0], Value)
+    return found[0]
 
 
 def _unrolled(given: Given, trips: Dim | None, init: Sequence[Entry]) -> Read:

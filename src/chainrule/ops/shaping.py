@@ -334,7 +334,8 @@ def squeeze(x: Value, axes: int | Sequence[int] | None = None) -> Value:
         chosen = axes_of([axes] if isinstance(axes, int) else axes, x.rank)
     for axis in chosen:
         if x.shape[axis] != 1:
-            raise ShapeError(f"squeeze: axis {axis} of {x.tensor} is not 1", help="only axes of size 1 can go")
+            raise ShapeError(f"squeeze: axis {axis} of {x.tensor} is not 1", help="only axes of size 1 can go",
+                             apart=(x.shape[axis], 1))  # fmt: skip
     return reshape(x, [d for i, d in enumerate(x.shape) if i not in chosen])
 
 
