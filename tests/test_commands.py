@@ -60,6 +60,8 @@ def test_show_tells_what_passes_did_and_why_a_rule_did_not_fire(capsys, model):
 def test_compile_tells_time_kernels_and_memory(capsys):
     code, facts = answer(capsys, "compile", "digits", "--timings", "--dim", "N=4")
     assert code == 0 and facts["kernels"] > 0 and facts["arena_bytes"] >= facts["arena_bound_bytes"]
+    assert list(facts["stages"]) == ["build kernels", "machine code", "prepare weights"]
+    assert {"fuse", "channels-last"} <= set(facts["passes"])
 
 
 def test_run_reads_and_writes_arrays(capsys, tmp_path, model):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -123,8 +124,10 @@ class LlvmExecutable:
         self._split(self.graph)
 
     reports: list[PassReport]
+    stages: dict[str, float]  # seconds of what comes after the passes
 
     def _split(self, graph: Graph) -> None:
+        start = time.perf_counter()
         split = hoist(graph)
         places = {v: i for i, v in enumerate(graph.by_role("param", "state"))}
         lowering = Lowering(self.target, default_cache())
@@ -135,12 +138,16 @@ class LlvmExecutable:
         if split.prepared:
             prepare = assemble(split.prepare, lowering)
             programs.append(prepare)
+        built = time.perf_counter()
         code = lowering.compiled(c for p in programs for c in p.codes)
+        compiled = time.perf_counter()
         self._prepared: list[Array] = []
         if split.prepared:
             fixed = [self.weights[places[v]] for v in split.prepare.inputs]
             self._prepare = Unit(programs[1], code, fixed, self.threads)
             self._prepared = self._prepare.run([], {})
+        self.stages = {"build kernels": built - start, "machine code": compiled - built,
+                       "prepare weights": time.perf_counter() - compiled}  # fmt: skip
         self.main = Unit(main, code, own + self._prepared, self.threads)
         self.entry: Callable[..., object] = lambda *arrays: NotImplemented
 
@@ -201,9 +208,9 @@ class LlvmExecutable:
         least: dict[int, float] = {}
         runs: dict[int, int] = {}
         for _ in range(PROFILE_RUNS):
-            for time in frame.profile(addresses):
-                least[time.step] = min(least.get(time.step, math.inf), time.ns * 1e-9)
-                runs[time.step] = time.runs
+            for spent in frame.profile(addresses):
+                least[spent.step] = min(least.get(spent.step, math.inf), spent.ns * 1e-9)
+                runs[spent.step] = spent.runs
         places = [i for i, item in enumerate(self.main.program.items) if isinstance(item, Step)]
         rows = [_kernel_time(step, bound, least.get(i, 0.0), runs.get(i, 0))
                 for i, step, bound in zip(places, self.steps, self.bound(dims).steps, strict=True)]  # fmt: skip
