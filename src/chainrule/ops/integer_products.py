@@ -82,7 +82,8 @@ class IntegerConv(Op):
         x, weight = inputs
         depth = dim_product(weight.shape[1:])
         small = isinstance(depth, int) and depth * _PRODUCT <= _EXACT_IN_F32
-        wide = f32 if small else f64
+        # Wider kernels may be made by Winograd's tiles in f32, which round; in f64 they never are.
+        wide = f32 if small and all(k == 1 for k in weight.shape[2:]) else f64
         return cast(cast(build(self._conv, cast(x, wide), cast(weight, wide)), i64), i32)
 
 
