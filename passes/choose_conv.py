@@ -28,7 +28,8 @@ WINOGRAD = ("auto", "never", "2", "4")  # what the layout pass takes: chosen her
 UNKNOWN_SIDE = 28
 UNKNOWN_BATCH = 16  # of a training step
 VECTOR = 16  # channels that the kernels of weight gradients take at a time
-# Measured on one Zen 5 core, where 130 multiply-adds take as long as one number's way into or out of 16 matrices:
+# At 64@56 the transforms take 64 us for 0.9 million numbers (Zen 5, 136,000 multiply-adds per us: 10 for each number;
+# with half the multipliers it is 5). Memory gives 25 to 40 GB/s. Between the machines, so that both choose alike.
 TRANSFORM = 6.0  # multiply-adds in the time in which a number of a transformed tile is made, or read back
 WEIGHT = 20.0  # multiply-adds in the time in which a number of a transformed weight is made, where that is per call
 STEP = 8  # steps of depth that storing a register tile costs
