@@ -12,6 +12,7 @@ import chainrule as cr
 from chainrule import nn, optim
 from chainrule.errors import NotSupported
 from chainrule.frontend.trace import trace
+from chainrule.ir.body import with_inner
 from chainrule.ir.graph import Graph
 from chainrule.ops.control import Scan
 from chainrule.ops.tolerance import DIFFERENCE_STEP, gradients_agree
@@ -210,3 +211,11 @@ def test_parameters_in_bodies_train() -> None:
         x = rng.standard_normal((32, 5, 2)).astype(np.float32)
         losses.append(float(step(x, x[:, :, 0].sum(1, keepdims=True))))
     assert np.mean(losses[-10:]) < 0.25 * np.mean(losses[:10])
+
+
+def test_products_in_bodies_are_narrow_in_mixed_precision() -> None:
+    cr.manual_seed(1)
+    step = cr.training_step(Reader(), cr.mse_loss, optim.SGD(1e-2), (cr.spec(4, 5, 2), cr.spec(4, 1)), mixed="bf16")
+    products = [n for n in with_inner(step.graph) if n.op.name == "matmul"]
+    assert products and {n.dtype.name for n in products} == {"bf16"}
+    assert np.isfinite(float(step(np.ones((4, 5, 2), np.float32), np.ones((4, 1), np.float32))))
