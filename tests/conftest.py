@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Generator, Iterable
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -60,6 +61,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_MODULES] = LintedModules()
     jit.record_modules(config.stash[_MODULES])
+    if config.pluginmanager.hasplugin("dsession"):
+        config.pluginmanager.register(WorkersModules(config.stash[_MODULES]))
     seconds = config.getoption("--seconds")
     if seconds is not None:
         config.stash[_END_TIME] = time.monotonic() + seconds
@@ -81,8 +84,25 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None]:
     """A fault in any LLVM module fails the session, whatever its tests say."""
     yield
     jit.record_modules(None)
-    if session.config.stash[_MODULES].faults and session.exitstatus == pytest.ExitCode.OK:
+    modules = session.config.stash[_MODULES]
+    # A worker of pytest-xdist hands what it found to the process that started it.
+    output: dict[str, object] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["modules"] = {"seen": [digest.hex() for digest in modules.seen], "faults": modules.faults}
+    if modules.faults and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+class WorkersModules:
+    """Gathers what the workers of pytest-xdist linted."""
+
+    def __init__(self, modules: LintedModules) -> None:
+        self.modules = modules
+
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        found = getattr(node, "workeroutput", {}).get("modules", {"seen": [], "faults": []})
+        self.modules.seen |= {bytes.fromhex(digest) for digest in found["seen"]}
+        self.modules.faults += found["faults"]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -36,7 +36,7 @@ class Check:
 def list_checks(*, slow: bool, seconds: float | None, pytest_words: Sequence[str]) -> tuple[Check, ...]:
     """All checks in the order of running: the quick ones first, the tests last, so that their summary ends the run."""
     lint_imports = str(Path(sysconfig.get_path("scripts")) / "lint-imports")
-    pytest = [sys.executable, "-m", "pytest", "-q"]
+    pytest = [sys.executable, "-m", "pytest", "-q", "-n", str(workers()), "--dist", "worksteal"]
     if slow:
         pytest += ["-m", "slow", "--durations=10"]
     if seconds is not None:
@@ -47,6 +47,11 @@ def list_checks(*, slow: bool, seconds: float | None, pytest_words: Sequence[str
         Check("layers", (lint_imports,)),
         Check("tests", (*pytest, *pytest_words), (0, NO_TESTS_COLLECTED) if slow else (0,)),
     )
+
+
+def workers() -> int:
+    """Processes that share the tests: as many as there are cores, up to four, as each compiles for itself."""
+    return min(4, len(os.sched_getaffinity(0)))
 
 
 def run_check(check: Check) -> bool:
