@@ -16,6 +16,7 @@ from chainrule.backends.llvm.emit_ops import (
     cmp_op,
     const_op,
     constant,
+    dot4_op,
     fma_op,
     int_to_float,
     iota_op,
@@ -35,6 +36,7 @@ from chainrule.backends.loops.nodes import (
     Cmp,
     Const,
     Declare,
+    Dot4,
     Extract,
     FailWhen,
     Fma,
@@ -148,6 +150,8 @@ def _node(w: Writer, node: Node) -> None:
     match node:
         case Fma():
             fma_op(w, node)
+        case Dot4():
+            dot4_op(w, node)
         case Load():
             load_op(w, node)
         case Bin():

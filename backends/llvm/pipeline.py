@@ -26,6 +26,7 @@ from chainrule.passes.layout import ChannelsLast
 from chainrule.passes.lower_conv import LowerConv
 from chainrule.passes.merge_scans import MergeScans
 from chainrule.passes.pack import PackWeights
+from chainrule.passes.pack_bytes import PackBytes
 from chainrule.passes.pack_recurrent import PackRecurrent
 from chainrule.passes.recognise_attention import RecogniseAttention
 from chainrule.passes.safe_forms import SafeForms
@@ -59,6 +60,7 @@ def pipeline(target: Target | None = None, name: str = "default") -> Pipeline:
             raise ArgumentError(f"there is no pipeline {name!r}", help="use one of " + ", ".join(NAMES))
     packed = (PackWeights(tiles), PackRecurrent(partial(panel_units, machine), tiles), StepByStep())
     fused = (FuseAttention(), FuseBlocks(takes_block), FuseRegions(ANCHORS))
+    products = (PackBytes(tiles),) if machine.multiplies_bytes else ()
     last = (LowerConv(keeps), *packed, algebra[0], HoistInvariants(), *fused)
-    first = (MergeScans(), TrimBodies(), MarkFixed(), algebra[0], FoldConstants(), *known)
+    first = (MergeScans(), TrimBodies(), MarkFixed(), algebra[0], FoldConstants(), *known, *products)
     return Pipeline(name, (*first, Decompose(keeps), ShareSaved(), FoldConstants(), *algebra, *layout, *last))

@@ -59,6 +59,11 @@ class Target:
         return self.has("f16c") or not self.is_x86
 
     @property
+    def multiplies_bytes(self) -> bool:
+        """True when four products of bytes and their sum are one instruction."""
+        return self.has("avx512vnni") and self.has("avx512vl")
+
+    @property
     def feature_string(self) -> str:
         """The features as LLVM wants them: +a,+b."""
         return ",".join("+" + f for f in self.features)

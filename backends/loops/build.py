@@ -22,6 +22,7 @@ from chainrule.backends.loops.nodes import (
     Cmp,
     Const,
     Declare,
+    Dot4,
     Extract,
     FailWhen,
     Fma,
@@ -49,7 +50,7 @@ from chainrule.backends.loops.nodes import (
     Value,
     While,
 )
-from chainrule.ir.types import DType, bool_, i32, i64
+from chainrule.ir.types import DType, bool_, i8, i32, i64, u8
 
 Number = int | float | bool
 Operand = Value | Int | Number
@@ -402,6 +403,11 @@ class Builder:
             raise LoopError(f"fma of {x.dtype}, {y.dtype}, {z.dtype}")
         return self._emit(Fma, x.dtype, lanes, x, y, z)
 
+    def dot4(self, a: Value, b: Value, c: Value) -> Value:
+        """c plus, in each i32 lane, four u8 of a times four i8 of b; exact, the sum wraps."""
+        _need(dots(a, b, c), f"dot4 of {a.dtype}, {b.dtype}, {c.dtype} in {a.lanes}, {b.lanes}, {c.lanes} lanes")
+        return self._emit(Dot4, c.dtype, c.lanes, a, b, c)
+
     def neg(self, a: Value) -> Value:
         """-a: floats flip the sign bit, integers wrap."""
         return self._un("neg", a, not a.dtype.is_bool)
@@ -566,6 +572,11 @@ class Builder:
         body = tuple(self._stack.pop())
         self._append = self._stack[-1].append
         return body
+
+
+def dots(a: Value, b: Value, c: Value) -> bool:
+    """True for operands of dot4: four u8 and four i8 for each i32."""
+    return (a.dtype, b.dtype, c.dtype) == (u8, i8, i32) and a.lanes == b.lanes == 4 * c.lanes
 
 
 def bits_of(value: Number, dtype: DType) -> int:

@@ -22,6 +22,7 @@ from chainrule.backends.loops.nodes import (
     Cmp,
     Const,
     Declare,
+    Dot4,
     Extract,
     FailWhen,
     Fma,
@@ -236,6 +237,9 @@ def _value(m: _Machine, node: Node) -> Array:
         case Fma(out, a, b, c):
             wide = [_wide(v[x.id], out.dtype) for x in (a, b, c)]
             return (wide[0] * wide[1] + wide[2]).astype(out.dtype.numpy)
+        case Dot4(_, a, b, c):
+            products = v[a.id].astype(np.int32) * v[b.id].astype(np.int32)
+            return v[c.id] + products.reshape(-1, 4).sum(axis=1, dtype=np.int32)
         case Bin(op, out, a, b):
             return binary(op, v[a.id], v[b.id], out.dtype)
         case Un(op, out, a):

@@ -96,6 +96,16 @@ class Fma:
 
 
 @dataclass(frozen=True, slots=True)
+class Dot4:
+    """c plus the products of four u8 of a with four i8 of b in each i32 lane; exact, the sum wraps."""
+
+    out: Value
+    a: Value
+    b: Value
+    c: Value
+
+
+@dataclass(frozen=True, slots=True)
 class Cmp:
     """op: lt le gt ge eq ne; false on NaN except ne."""
 
@@ -291,7 +301,7 @@ class While:
 
 
 Node = (
-    Const | Un | Bin | Fma | Cmp | Select | Cast | Bitcast | Splat | Iota | Extract | Insert | Shuffle | Reduce
+    Const | Un | Bin | Fma | Dot4 | Cmp | Select | Cast | Bitcast | Splat | Iota | Extract | Insert | Shuffle | Reduce
     | Load | Store | Gather | FromIndex | ToIndex | FailWhen | Prefetch | Declare | Set | Get | For | If | While
 )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chainrule.backends.loops.build import BOOL_OPS, FLOAT_OPS, INT_OPS
+from chainrule.backends.loops.build import BOOL_OPS, FLOAT_OPS, INT_OPS, dots
 from chainrule.backends.loops.ints import LoopError
 from chainrule.backends.loops.nodes import (
     Bin,
@@ -11,6 +11,7 @@ from chainrule.backends.loops.nodes import (
     Cmp,
     Const,
     Declare,
+    Dot4,
     Extract,
     FailWhen,
     Fma,
@@ -38,7 +39,7 @@ def operands(node: Node) -> tuple[Value, ...]:
             return (a,)
         case Bin(_, _, a, b) | Cmp(_, _, a, b) | Shuffle(_, a, b):
             return a, b
-        case Fma(_, a, b, c) | Select(_, a, b, c):
+        case Fma(_, a, b, c) | Dot4(_, a, b, c) | Select(_, a, b, c):
             return a, b, c
         case Insert(_, a, x):
             return a, x
@@ -72,6 +73,8 @@ def _fits(node: Node) -> bool:
             return op in allowed and _same(out, a, b)
         case Fma(out, a, b, c):
             return out.dtype.is_float and _same(out, a, b, c)
+        case Dot4(out, a, b, c):
+            return dots(a, b, c) and _same(out, c)
         case Cmp(_, out, a, b):
             return out.dtype.is_bool and out.lanes == a.lanes and _same(a, b)
         case Select(out, cond, a, b):

@@ -10,7 +10,7 @@ import pytest
 from chainrule.backends.llvm.jit import runs_here
 from chainrule.backends.llvm.target import named_target
 from chainrule.backends.loops import Builder, Function, Value, interpret, verify
-from chainrule.ir.types import ALL_DTYPES, DType, bool_, f32, f64, i64
+from chainrule.ir.types import ALL_DTYPES, DType, bool_, f32, f64, i8, i32, i64, u8
 from tests.guard_pages import run_kernel
 from tests.llvm.kernel_inputs import assert_same_bits, designed, pairs
 
@@ -138,6 +138,28 @@ def test_fma_of_exact_operands_equals_the_interpreter(dtype: DType) -> None:
 
     fn, labels = elementwise(f"fma_{dtype}", (dtype,) * 3, 16, fused)
     compare(fn, labels, inputs, "host")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("lanes", [1, 2, 4, 8, 16])
+def test_dot4_is_exact_and_wraps_as_the_interpreter_does(lanes: int, target: str) -> None:
+    rng = np.random.default_rng(6)
+    a, b = rng.integers(0, 256, 4 * COUNT).astype(np.uint8), rng.integers(-128, 128, 4 * COUNT).astype(np.int8)
+    c = rng.integers(-(2**31), 2**31, COUNT).astype(np.int32)
+    a[:32], b[:16], b[16:32] = 255, 127, -128
+    c[:8] = [0, 2**31 - 1, -(2**31), -1] * 2
+    k = Builder(f"dot4_{lanes}")
+    ins = [k.buffer("a", u8, (4 * COUNT,)), k.buffer("b", i8, (4 * COUNT,)), k.buffer("c", i32, (COUNT,))]
+    out = k.buffer("y", i32, (COUNT,), "w")
+    with k.loop("i", 0, COUNT // lanes, parallel=True) as i:
+        x, y = (k.load(buffer, (i * (4 * lanes),), 4 * lanes) for buffer in ins[:2])
+        k.store(out, (i * lanes,), k.dot4(x, y, k.load(ins[2], (i * lanes,), lanes)))
+    fn = k.build()
+    compare(fn, ["dot4"], [a, b, c], target)
+    found = np.zeros(COUNT, np.int32)
+    interpret(fn, [a, b, c, found])
+    products = (a.astype(np.int64) * b.astype(np.int64)).reshape(COUNT, 4)
+    assert np.array_equal(found, (products.sum(1) + c).astype(np.int32))
 
 
 @pytest.mark.parametrize("dtype", ALL_DTYPES, ids=names)

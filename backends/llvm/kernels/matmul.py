@@ -55,7 +55,10 @@ AskB = Callable[[Int, Int, Int, Int, int], Ask]
 
 @dataclass(frozen=True)
 class Product:
-    """What both templates share. lead: leading axes of the result; m, n, k its sizes; width: columns of a panel."""
+    """What both templates share. lead: leading axes of the result; m, n, k its sizes; width: columns of a panel.
+
+    group: elements of A, one after another, that one step of the depth takes.
+    """
 
     kernel: Kernel
     anchor: Value
@@ -66,6 +69,7 @@ class Product:
     n: Int
     depth: Int
     width: int
+    group: int = 1
 
     @property
     def dtype(self) -> DType:
@@ -171,7 +175,7 @@ def write_product(product: Product, target: Target, read: ReadB, padded: bool, a
     tiles = block_tiles(product, rows)
     blocks = ceil_div(product.m, rows * tiles)
     batch = product.lead
-    k.flops = math.prod(batch, start=2 * product.m * product.n * product.depth)
+    k.flops = math.prod(batch, start=2 * product.group * product.m * product.n * product.depth)
     # Panels go round within a block of rows: these stay in the second-level cache, and a panel is read once for all.
     with spread_loop(k, (*batch, blocks, panels)) as (*at, block, panel):
         for lanes, tail in _panel_kinds(k, product, panel):
@@ -290,8 +294,8 @@ class _Maker:
         at = broadcast_index(product.a.tensor.shape[:-2], self.at)
 
         def left(r: int, step: Int) -> LoopValue:
-            index = (*at, step, places[r]) if product.transposed else (*at, places[r], step)
-            return product.kernel.read(product.a, index)
+            index = (*at, step, places[r]) if product.transposed else (*at, places[r], step * product.group)
+            return product.kernel.read(product.a, index, product.group)
 
         def right(step: Int, start: int, lanes: int) -> LoopValue:
             mask = None if self.padded else self._mask(start, lanes)

@@ -14,6 +14,7 @@ from chainrule.backends.llvm.kernels.conv_winograd import takes_pool_in_tiles, w
 from chainrule.backends.llvm.kernels.cumulative import cumulative
 from chainrule.backends.llvm.kernels.indexing import gather, index_add, scatter, take_along_axis
 from chainrule.backends.llvm.kernels.matmul import matmul, panel_matmul
+from chainrule.backends.llvm.kernels.matmul_bytes import byte_matmul
 from chainrule.backends.llvm.kernels.norm import norm
 from chainrule.backends.llvm.kernels.pack import pack_kernel, pack_panels
 from chainrule.backends.llvm.kernels.pointwise import pointwise
@@ -43,6 +44,7 @@ from chainrule.ops.elementwise import Elementwise
 from chainrule.ops.indexing import Gather, IndexAdd, Scatter, ScatterAdd, TakeAlongAxis
 from chainrule.ops.indexing_reduce import ScatterReduce
 from chainrule.ops.lowered import ChannelConv, PackKernel, PackPanels, PanelConv, PanelMatMul, PoolLast, WeightGradLast
+from chainrule.ops.lowered_bytes import ByteMatMul
 from chainrule.ops.lowered_pool import AvgPoolGradLast, MaxPoolGradLast
 from chainrule.ops.lowered_winograd import WinogradConv, WinogradWeights
 from chainrule.ops.lowered_winograd_grad import WinogradWeightGrad
@@ -69,6 +71,7 @@ TEMPLATES: Mapping[type[Op], Template] = {
     CumSum: cumulative, CumProd: cumulative, Argsort: sort, Sort: sort, TopK: sort,
     Attention: attention,
     MatMul: matmul, PanelMatMul: panel_matmul, PackPanels: pack_panels, PackKernel: pack_kernel,
+    ByteMatMul: byte_matmul,
     PanelConv: panel_conv, ChannelConv: channel_conv, PoolLast: pool_last,
     WeightGradLast: weight_grad_last, WinogradWeightGrad: winograd_weight_grad,
     WinogradConv: winograd_conv, WinogradWeights: winograd_weights,
@@ -91,7 +94,8 @@ _LINES: frozenset[type[Op]] = frozenset(
 VIEWS: tuple[type[Op], ...] = (Reshape, SizedAs)
 
 ANCHORS = Anchors(prologue=_FOLDS | _LINES | {PoolLast},
-                  epilogue=_FOLDS | _LINES | {MatMul, PanelMatMul, PanelConv, ChannelConv, WinogradConv, PoolLast},
+                  epilogue=_FOLDS | _LINES | {MatMul, PanelMatMul, ByteMatMul, PanelConv, ChannelConv, WinogradConv,
+                                              PoolLast},
                   chains={(PanelConv, PoolLast): takes_pool,
                           (WinogradConv, PoolLast): takes_pool_in_tiles})  # fmt: skip
 
