@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import time
 from collections.abc import Generator, Iterable
 from pathlib import Path
@@ -59,6 +60,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):  # workers of pytest-xdist ignore Ctrl-C, which some tests are about
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.stash[_MODULES] = LintedModules()
     jit.record_modules(config.stash[_MODULES])
     if config.pluginmanager.hasplugin("dsession"):

@@ -39,6 +39,7 @@ _TABLE: Mapping[str, str] = {
                      "ReduceLogSumExp", "Einsum"), _SUMS),
     **dict.fromkeys(("ReduceMax", "ReduceMin", "ArgMax", "ArgMin"), _EXTREMA),
     "MatMul": "f32 f64 f16 i32 i64 u32 u64", "MaxPool": "f32 f64 f16 i8 u8", "TopK": "f32 f64 f16 i8 i16 i32 i64 u8",
+    "Unique": "f32 f64 i8 i64",
     **dict.fromkeys(("Expand", "Tile"), f"{_NUMBERS} bool"),
     "Pad": "f32 f64 f16 i8 i32 i64 u8 u32 u64 bool", "Trilu": "f32 f64 f16 i32 i64 bool",
     "ConstantOfShape": f"{_NUMBERS} bool",

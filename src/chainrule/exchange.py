@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from chainrule.errors import ArgumentError, ChainruleError, NumericsError, Shape
 from chainrule.frontend.checkpoint import PathLike, write_atomically
 from chainrule.frontend.places import located
 from chainrule.frontend.trace import Traced
+from chainrule.ir.dims import dim_value
 from chainrule.ir.graph import Graph, Input, inline, input_name, new_input
 from chainrule.loaded import GraphModule
 
@@ -24,8 +26,10 @@ if TYPE_CHECKING:
     from chainrule.backends.onnx.export import ModelProto
     from chainrule.frontend.training import StepGraph
 
-TRIED_SIZES = (2, 5, 16, 32, 64, 224)  # of symbolic axes, until the model takes them: small ones may be below a window
-LARGE = 64  # a size above this is tried only when the model took no smaller one
+# Of symbolic axes, until the model takes them: small ones may be below a window, a second of sound is 16,000 numbers.
+TRIED_SIZES = (2, 5, 16, 32, 64, 224, 1280, 16_000)
+LARGE = 64  # a size above this is tried only when the model gave nothing for smaller ones
+LARGEST = 1 << 24  # elements of all inputs together that are tried
 DRAWS = 3  # evaluations in f32, the later ones with inputs moved by MOVED, that show what rounding does to a result
 MOVED = 2.0**-20
 ROUNDING = 10.0  # how much further from float64 than the worst of these another program may be
@@ -205,10 +209,12 @@ def _sample_run(graph: Graph, weights: Sequence[Array]) -> tuple[list[Array], li
     stored = dict(zip(graph.by_role("param", "state"), weights, strict=True))
     found: tuple[list[Array], list[Array]] | None = None
     problem: ChainruleError | None = None
-    for size in TRIED_SIZES if graph.symbols else TRIED_SIZES[:1]:
-        if found is not None and size > LARGE:
+    for size, sizes in _tried(graph):
+        if found is not None and size > LARGE and all(np.size(r) for r in found[1]):
             break
-        drawn = sample_inputs(graph, {name: size + i for i, name in enumerate(graph.symbols)})
+        if sum(math.prod(dim_value(d, sizes) for d in v.shape) for v in graph.by_role("input")) > LARGEST:
+            continue
+        drawn = sample_inputs(graph, sizes)
         plain = [np.zeros_like(a) if a.dtype.kind in "iu" else a for a in drawn]
         for arrays in (drawn, plain):
             given = [np.array(stored[v]) if v in stored else a for v, a in zip(graph.inputs, arrays, strict=True)]
@@ -224,6 +230,17 @@ def _sample_run(graph: Graph, weights: Sequence[Array]) -> tuple[list[Array], li
         return found
     raise ShapeError(f"{graph.name}: no seeded inputs were found that the model takes", notes=[str(problem)],
                      help="give fixed sizes in the specs, or verify=False")  # fmt: skip
+
+
+def _tried(graph: Graph) -> Iterator[tuple[int, dict[str, int]]]:
+    """(size, sizes of all symbols), from small to large: different ones, then even ones, which halve without a rest.
+
+    The first symbol, most often the batch, stays at 2 where the others are large.
+    """
+    for size in TRIED_SIZES if graph.symbols else TRIED_SIZES[:1]:
+        yield size, {name: size + i for i, name in enumerate(graph.symbols)}
+        if size > TRIED_SIZES[1] and graph.symbols:
+            yield size, {name: size if i else min(size, 2) for i, name in enumerate(graph.symbols)}
 
 
 def _tells(array: Array) -> bool:

@@ -30,6 +30,11 @@ def test_a_model_that_fits_for_some_sizes_loads_and_runs_on_those() -> None:
     assert np.array_equal(net(x), cr.compile(cr.load_onnx(halved_and_doubled()), backend="reference")(x))
 
 
+def test_sizes_that_halve_without_a_rest_are_found_when_an_export_is_checked() -> None:
+    loaded = cr.load_onnx(halved_and_doubled())
+    assert [n.op_type for n in cr.export_onnx(loaded).graph.node]  # checked against onnxruntime on the way
+
+
 @pytest.mark.parametrize("backend", ["llvm", "reference"])
 def test_other_sizes_are_refused_by_the_call(backend: str) -> None:
     net = cr.compile(cr.load_onnx(halved_and_doubled()), backend=backend)
