@@ -106,6 +106,31 @@ def test_rows_told_by_the_call_and_any_number_of_threads_give_equal_results(sign
             assert np.array_equal(made.run([a])[0], IntegerMatMul().ref(a, w)), (rows, threads)
 
 
+@pytest.mark.parametrize("signs", SIGNS)
+def test_fixed_kernels_that_take_each_pixel_alone_are_products(signs: tuple[type, type]) -> None:
+    weights = {rank: numbers(signs[1], 21, 13, *(1,) * rank) for rank in (1, 2, 3)}
+    for rank, w in weights.items():
+        op = IntegerConv((1,) * rank, (0,) * (2 * rank), (1,) * rank)
+        sizes = (symbol("N"), 13, *(symbol(f"S{i}") for i in range(rank)))
+        x, param = new_input("x", TensorType(as_dtype(signs[0]), sizes)), new_input("w", type_of(w), "param")
+        graph = Graph("conv", (x, param), (build(op, x, param),))
+        assert sum(isinstance(n.op, ByteMatMul) for n in PackBytes().run(graph, Notes()).nodes) == 1
+        made = LlvmExecutable(graph, [w], threads=1, target=targets()[0])
+        for shape in ((2, 13, 5, 6, 2)[: rank + 2], (1, 13, 1, 1, 1)[: rank + 2], (0, 13, 2, 2, 2)[: rank + 2]):
+            image = numbers(signs[0], *shape)
+            assert np.array_equal(made.run([image])[0], op.ref(image, w)), shape
+
+
+@pytest.mark.parametrize("stride, pad, kernel, groups", [(2, 0, 1, 1), (1, 1, 1, 1), (1, 0, 3, 1), (1, 0, 1, 2)])
+def test_other_convolutions_of_bytes_keep_the_decomposition(stride: int, pad: int, kernel: int, groups: int) -> None:
+    x, w = numbers(np.uint8, 1, 8, 7, 7), numbers(np.int8, 6, 8 // groups, kernel, kernel)
+    op = IntegerConv((stride,) * 2, (pad,) * 4, (1, 1), groups)
+    image, param = new_input("x", type_of(x)), new_input("w", type_of(w), "param")
+    graph = Graph("conv", (image, param), (build(op, image, param),))
+    assert PackBytes().run(graph, Notes()) is graph
+    assert np.array_equal(LlvmExecutable(graph, [w], threads=1, target=targets()[0]).run([x])[0], op.ref(x, w))
+
+
 @pytest.mark.parametrize("signs", SIGNS[:2])
 def test_deep_products_and_batches_are_exact(signs: tuple[type, type]) -> None:
     a, w = numbers(signs[0], 2, 3, 2701), numbers(signs[1], 2701, 33)
