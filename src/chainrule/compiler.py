@@ -230,6 +230,9 @@ class Executable:
         """
         profile = getattr(self.program, "profile", None)
         with located():
+            if profile is None and self.graph.sizes and self.options.backend == "llvm":
+                raise NotSupported("a program with sizes that follow from data does not profile",
+                                   help="profile the parts before and behind that op")  # fmt: skip
             if profile is None:
                 raise NotSupported(f"the {self.options.backend} backend does not profile", help='use backend="llvm"')
             leaves = self.traced.arguments.flatten(arrays, named)

@@ -30,12 +30,16 @@ def save_native(program: object, path: PathLike, weight_names: Sequence[str], *,
     from chainrule.backends.llvm.c_header import header_text
     from chainrule.backends.llvm.elf import shared_object
     from chainrule.backends.llvm.executable import LlvmExecutable
+    from chainrule.backends.llvm.staged import StagedExecutable
 
     place = Path(os.fspath(path))
     if place.suffix not in (".so", ".o"):
         raise error(ArgumentError, f"save: {place.name} ends in neither .so nor .o", help='net.save("net.so")')
     if weights not in ("embedded", "file"):
         raise error(ArgumentError, f"save: weights={weights!r}", help='use "embedded" or "file"')
+    if isinstance(program, StagedExecutable):
+        raise error(NotSupported, "save: a size follows from data, and native files have fixed sizes",
+                    help="save the parts before and behind that op as programs of their own")  # fmt: skip
     if not isinstance(program, LlvmExecutable):
         raise error(NotSupported, "save: only programs of the llvm backend are native code",
                     help='compile with backend="llvm"')  # fmt: skip

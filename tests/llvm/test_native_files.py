@@ -185,5 +185,13 @@ def test_a_size_without_value_a_wrong_ending_and_a_bad_name_are_refused(tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_program_with_sizes_that_follow_from_data_is_not_written_and_says_so(tmp_path: Path):
+    net = cr.compile(lambda x: cr.boolean_mask(x, x > 0), cr.spec(8))
+    with pytest.raises(NotSupported, match="a size follows from data"):
+        net.save(tmp_path / "some.so")
+    with pytest.raises(NotSupported, match="sizes that follow from data"):
+        net.profile(np.ones(8, np.float32))
+
+
 def test_names_become_identifiers_each_once():
     assert c_names(["a.b", "a_b", "0", "int", "a/*b"]) == ["a_b", "a_b_2", "x0", "int_2", "a__b"]
