@@ -111,8 +111,8 @@ def mnn(model: Path, inputs: dict[str, np.ndarray], threads: int) -> Call:
 
     folder = Path(tempfile.mkdtemp())
     tool = Path(sys.executable).with_name("mnnconvert")
-    subprocess.run([tool, "-f", "ONNX", "--modelFile", model, "--MNNModel", folder / "net.mnn", "--bizCode", "x"],
-                   check=True, capture_output=True)  # fmt: skip
+    words = ["-f", "ONNX", "--modelFile", model, "--MNNModel", folder / "net.mnn", "--bizCode", "x"]
+    subprocess.run([tool, *words], cwd=folder, check=True, capture_output=True)  # it leaves a file where it runs
     interpreter = MNN.Interpreter(str(folder / "net.mnn"))
     session = interpreter.createSession({"numThread": threads, "precision": "high", "backend": "CPU"})
     tensors = interpreter.getSessionInputAll(session)
