@@ -36,6 +36,7 @@ OTHER_FORM = {
     ("flip", "negative axis"): "axes are counted from the front", ("clip", "fractions on int8"): "bounds are rounded",
     **{("clip", f"bounds beyond {kind}"): "a type's own limit is no bound" for kind in ("uint8", "int64")},
     ("full", "rounds"): "the number is rounded to its type",
+    **{("unique", label): "in i64, for want of a kernel of i32" for label in ("ties", "as they first occur")},
 }  # fmt: skip
 # A slice that ends at a number may end at the axis's end before: what is known of symbolic sizes says no more.
 FIXED_ONLY = frozenset({"slice"})
