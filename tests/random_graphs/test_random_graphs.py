@@ -17,11 +17,16 @@ from chainrule.ops import (
     ALL_OPS,
     control,
     declared,
+    fft,
+    indexing_reduce,
+    integer_products,
+    losses_sequence,
     lowered,
     lowered_bytes,
     lowered_pool,
     lowered_winograd,
     lowered_winograd_grad,
+    recurrent,
     recurrent_grad,
     recurrent_steps,
     selecting,
@@ -117,6 +122,11 @@ MADE_BY_THE_COMPILER: tuple[type[Op], ...] = (
 )  # fmt: skip
 # Sizes that data tells, and claims about sizes: a graph that has one is no longer one of any size.
 OF_DATA: tuple[type[Op], ...] = (*selecting.OPS, *suppression.OPS, *declared.OPS)
+# Those that come from ONNX files, or with layers: tests/onnx/random_models.py chains the first, the layers have random
+# tests of their own. Their sums are longer than what the judge's moves stand for: exact zeros come out as 1e-8.
+ELSEWHERE: tuple[type[Op], ...] = (
+    *recurrent.OPS, *fft.OPS, *integer_products.OPS, *indexing_reduce.OPS, *losses_sequence.OPS
+)  # fmt: skip
 # bitcast is for keys, sum_square stands inside of norms, random_bits under every drawn number; max_pool_take is the
 # gradient of a gradient.
 INSIDE_OTHERS = {"bitcast", "sum_square", "random_bits", "max_pool_take"}
@@ -129,7 +139,7 @@ def test_random_graphs_reach_every_op() -> None:
         met |= {node.op.name for node in graph.nodes}
         gradient = gradient_graph(graph) if seed < 400 else None
         met |= {node.op.name for node in gradient.nodes} if gradient is not None else set()
-    wanted = {op.name for op in ALL_OPS if op not in (*MADE_BY_THE_COMPILER, *OF_DATA)}
+    wanted = {op.name for op in ALL_OPS if op not in (*MADE_BY_THE_COMPILER, *OF_DATA, *ELSEWHERE)}
     assert wanted - met == INSIDE_OTHERS - met
 
 
