@@ -170,6 +170,8 @@ def slope_complaint(graph: Graph, arrays: Sequence[Array], seed: int) -> str | N
     size = max(abs(q) for q in quotients) + 1e-3
     if not np.isfinite([slope, *quotients]).all() or max(quotients) - min(quotients) > 1e-6 * size:
         return None
+    if abs(value(0.0)) * 2.0**-52 / 2.0**-13 > 1e-6 * max(abs(slope), size):
+        return None  # a sum so large that the difference is lost in its last digits
     if abs(slope - quotients[1]) <= 1e-5 * size:
         return ""
     return f"the slope is {slope!r}, difference quotients are {quotients}"
