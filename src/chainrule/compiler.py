@@ -1,7 +1,8 @@
 """The driver, the one file that sees every layer: a model becomes a graph, the graph a program of some backend.
 
 `compile` makes an Executable of a model or function; `training_step` makes one native call of forward, backward and
-update. Everything they do is in the layers below; here is only the order.
+update. Everything they do is in the layers below; here is only the order. Longer than most files: the arguments, checks
+and docstrings of the public calls stand together.
 """
 
 from __future__ import annotations

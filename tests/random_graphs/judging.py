@@ -106,12 +106,13 @@ def _room(op: Op, inputs: Sequence[Array], index: int, y: Array, dtype: DType) -
 NEAR_THE_END = 1e30  # of f32's numbers: sums and products on the way to such a result may leave them
 
 
-def _untold(exact: Array, room: Array, factor: float) -> Array:
-    """Elements that say nothing: so large that a step on the way may overflow; of another framework, whose own errors
-    may be `factor` times ours, those that rounding may carry by a tenth of the result's size."""
+def _untold(y: Array, exact: Array, room: Array, factor: float) -> Array:
+    """Elements that say nothing: infinite or NaN where the result is so large that a step on the way may overflow; of
+    another framework, whose own errors may be `factor` times ours, those that these may carry by a tenth of the
+    result's size."""
     size = np.max(np.abs(exact), initial=0.0, where=np.isfinite(exact))
     loose = room > 0.1 * size if factor > 1 else np.zeros(exact.shape, bool)
-    return loose | (np.abs(exact) > NEAR_THE_END)
+    return loose | (~np.isfinite(y) & (np.abs(exact) > NEAR_THE_END))
 
 
 def complaint(got: Sequence[Array], want: Expected, factor: float = 1.0) -> str:
@@ -129,7 +130,7 @@ def complaint(got: Sequence[Array], want: Expected, factor: float = 1.0) -> str:
                 room = factor * (FACTOR * moved + 2 * UNIT[f32] * np.abs(exact)) + 1e-37
                 away = np.abs(y.astype(np.float64) - exact)
                 same = (y == exact) | ((y != y) & (exact != exact))
-                wrong = ~same & ~(away <= room) & ~_untold(exact, room, factor)
+                wrong = ~same & ~(away <= room) & ~_untold(y, exact, room, factor)
                 times = np.max(np.where(wrong & np.isfinite(away), away / room, 0.0), initial=0.0)
                 what = f"are up to {times:.3g} times too far"
         if wrong.any():
