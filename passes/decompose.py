@@ -9,7 +9,7 @@ from typing import ClassVar
 from chainrule import loc as locations
 from chainrule.errors import NotSupported
 from chainrule.ir.body import Body, Control, body_of, with_bodies, with_inner
-from chainrule.ir.graph import Get, Graph, Input, Value, build, rebuild, remapped, results
+from chainrule.ir.graph import Get, Graph, Input, Value, build, remapped, replace_each, results
 from chainrule.passes.base import Notes, Pass
 
 Keeps = Callable[[Value], bool]
@@ -40,23 +40,8 @@ class Decompose(Pass):
 
 
 def _expand(roots: Sequence[Value], done: dict[Value, tuple[Value, ...]], keeps: Keeps, notes: Notes) -> None:
-    """Fills `done` with the results, in kept ops, of every node the roots reach.
-
-    A decomposition is expanded by a call of its own, with the node's inputs already done: the depth of the recursion is
-    that of decompositions within decompositions, never that of the graph.
-    """
-    stack = [(v, False) for v in reversed(roots)]
-    while stack:
-        node, ready = stack.pop()
-        if node in done:
-            continue
-        if not ready:
-            stack.append((node, True))
-            stack.extend((v, False) for v in reversed(node.inputs) if v not in done)
-        elif isinstance(node.op, Get):
-            done[node] = (done[node.inputs[0]][node.op.index],)
-        else:
-            done[node] = _expanded(rebuild(node, tuple(done[v][0] for v in node.inputs)), keeps, notes)
+    """Fills `done` with the results, in kept ops, of every node the roots reach."""
+    replace_each(roots, done, lambda node: _expanded(node, keeps, notes))
 
 
 def _expanded(node: Value, keeps: Keeps, notes: Notes) -> tuple[Value, ...]:

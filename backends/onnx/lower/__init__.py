@@ -17,7 +17,7 @@ from chainrule.backends.onnx.lower import arithmetic, control, recurrent, tensor
 from chainrule.errors import ChainruleError, NotSupported
 from chainrule.ir.body import Body, Control, body_of, with_bodies
 from chainrule.ir.dims import Dim
-from chainrule.ir.graph import Get, Graph, Input, Value, build, rebuild, remapped, results
+from chainrule.ir.graph import Graph, Input, Value, build, remapped, replace_each, results
 from chainrule.ir.op import Op
 from chainrule.ir.types import DType
 from chainrule.ops.basic import Constant, Full, SizeOf, constant
@@ -52,23 +52,8 @@ def _refusal(missing: Mapping[str, Value], opset: int) -> ChainruleError:
 
 
 def _lower(roots: Sequence[Value], done: dict[Value, tuple[Value, ...]], opset: int, missing: dict[str, Value]) -> None:
-    """Fills `done` with the lowered results of every node that the roots reach.
-
-    What replaces a node is lowered by a call of its own, with the node's inputs already done: the depth of the
-    recursion is that of lowerings within lowerings, never that of the graph.
-    """
-    stack = [(v, False) for v in reversed(roots)]
-    while stack:
-        node, ready = stack.pop()
-        if node in done:
-            continue
-        if not ready:
-            stack.append((node, True))
-            stack.extend((v, False) for v in reversed(node.inputs) if v not in done)
-        elif isinstance(node.op, Get):
-            done[node] = (done[node.inputs[0]][node.op.index],)
-        else:
-            done[node] = _settled(rebuild(node, tuple(done[v][0] for v in node.inputs)), opset, missing)
+    """Fills `done` with the lowered results of every node that the roots reach."""
+    replace_each(roots, done, lambda node: _settled(node, opset, missing))
 
 
 def _settled(node: Value, opset: int, missing: dict[str, Value]) -> tuple[Value, ...]:

@@ -345,6 +345,28 @@ def rewrite(graph: Graph, rule: Rule) -> Graph:
     return remapped(graph, done)
 
 
+def replace_each(
+    roots: Sequence[Value], done: dict[Value, tuple[Value, ...]], replacement: Callable[[Value], tuple[Value, ...]]
+) -> None:
+    """Fills `done` with what takes the place of the results of every node that the roots reach, producers first.
+
+    replacement(node) gets the node on already replaced inputs. It may call this for what it returns, with the node's
+    inputs as done: recursion is then as deep as replacements within replacements, never as deep as the graph.
+    """
+    stack = [(v, False) for v in reversed(roots)]
+    while stack:
+        node, ready = stack.pop()
+        if node in done:
+            continue
+        if not ready:
+            stack.append((node, True))
+            stack.extend((v, False) for v in reversed(node.inputs) if v not in done)
+        elif isinstance(node.op, Get):
+            done[node] = (done[node.inputs[0]][node.op.index],)
+        else:
+            done[node] = replacement(rebuild(node, tuple(done[v][0] for v in node.inputs)))
+
+
 def remapped(graph: Graph, done: Mapping[Value, Value]) -> Graph:
     """The graph whose outputs and updates are replaced by what `done` maps them to; itself if nothing changed."""
     outputs = tuple(done[v] for v in graph.outputs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -117,6 +117,36 @@ class Recurrence(Op):
         dtype = inputs[0].dtype
         wide = [cast(v, f32) if v.dtype == dtype else v for v in inputs]
         return tuple(cast(v, dtype) for v in results(build(self, *wide)))
+
+
+@dataclass(frozen=True)
+class Lstm(Recurrence):
+    """What makes a cell an LSTM, forward and backward. coupled: f = 1 - i. peepholes: an input of [3H] stands there."""
+
+    LETTERS: ClassVar[str] = "ifgo"
+    COUNT: ClassVar[int] = 3
+    order: str = "ifgo"
+    functions: tuple[str, ...] = ("sigmoid", "tanh", "tanh")
+    peepholes: bool = False
+    coupled: bool = False
+
+    @property
+    def has_extra(self) -> bool:
+        return self.peepholes
+
+    @property
+    def cell(self) -> Cell:
+        return replace(super().cell, coupled=self.coupled)
+
+
+@dataclass(frozen=True)
+class Gru(Recurrence):
+    """What makes a cell a GRU, forward and backward, but for reset_after."""
+
+    LETTERS: ClassVar[str] = "rzn"
+    COUNT: ClassVar[int] = 2
+    order: str = "rzn"
+    functions: tuple[str, ...] = ("sigmoid", "tanh")
 
 
 class Forward(Recurrence):

@@ -15,6 +15,8 @@ from chainrule.ir.types import TensorType, TupleType
 from chainrule.ops import recurrent_math as cells
 from chainrule.ops.recurrent_base import (
     Backward,
+    Gru,
+    Lstm,
     in_f32_at_least,
     rounded,
     starts_of,
@@ -26,7 +28,7 @@ from chainrule.ops.recurrent_math import Cell
 
 
 @dataclass(frozen=True)
-class LstmStepsGrad(Backward):
+class LstmStepsGrad(Lstm, Backward):
     """The gradients of x, h and c of LstmSteps. r: [4H, H], c: [N, H], gates, states: what LstmSteps saves, then one
     gradient for each of its results (those of the saved ones with `seeded`), peepholes, lengths ->
     [T, N, 4H], [N, H], [N, H].
@@ -39,26 +41,12 @@ class LstmStepsGrad(Backward):
     args: ClassVar[tuple[str, ...]] = ("r", "c", "gates", "states", "dys", "dh", "dc")
     tolerance: ClassVar[str] = "D"
     gradient: ClassVar[str] = "decompose"
-    LETTERS: ClassVar[str] = "ifgo"
-    COUNT: ClassVar[int] = 3
     FIXED: ClassVar[int] = 7
-    order: str = "ifgo"
-    functions: tuple[str, ...] = ("sigmoid", "tanh", "tanh")
-    peepholes: bool = False
-    coupled: bool = False
     seeded: bool = False
 
     @property
     def fixed(self) -> int:
         return self.FIXED + 2 * self.seeded
-
-    @property
-    def has_extra(self) -> bool:
-        return self.peepholes
-
-    @property
-    def cell(self) -> Cell:
-        return replace(super().cell, coupled=self.coupled)
 
     def infer(self, *types: TensorType) -> TupleType:
         self.check(types)
@@ -109,7 +97,7 @@ class LstmStepsGrad(Backward):
 
 
 @dataclass(frozen=True)
-class GruStepsGrad(Backward):
+class GruStepsGrad(Gru, Backward):
     """The gradients of x, of what r gave to the gates, and of h, of GruSteps. r: [3H, H], starts: the state before
     every step [T, N, H], gates, inner: what GruSteps saves, then one gradient for each of its results (those of the
     saved ones with `seeded`), lengths -> [T, N, 3H], [T, N, 3H], [N, H].
@@ -121,11 +109,7 @@ class GruStepsGrad(Backward):
     args: ClassVar[tuple[str, ...]] = ("r", "starts", "gates", "inner", "dys", "dh")
     tolerance: ClassVar[str] = "D"
     gradient: ClassVar[str] = "decompose"
-    LETTERS: ClassVar[str] = "rzn"
-    COUNT: ClassVar[int] = 2
     FIXED: ClassVar[int] = 6
-    order: str = "rzn"
-    functions: tuple[str, ...] = ("sigmoid", "tanh")
     reset_after: bool = True
     seeded: bool = False
 

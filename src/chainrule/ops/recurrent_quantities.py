@@ -4,7 +4,6 @@ On arrays the formulas of recurrent_math.py are the meaning of the ops in recurr
 Symbol, so that + - * read the same) they are the decomposition of one step into simple ops.
 """
 
-
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

@@ -25,6 +25,8 @@ from chainrule.ops.lowered import MADE_LATE, panel_count
 from chainrule.ops.matmul import product
 from chainrule.ops.recurrent_base import (
     Forward,
+    Gru,
+    Lstm,
     all_rows,
     in_f32_at_least,
     present,
@@ -43,7 +45,7 @@ from chainrule.ops.shaping import concat, narrow
 
 
 @dataclass(frozen=True)
-class LstmSteps(Forward):
+class LstmSteps(Lstm, Forward):
     """c' = f c + i g, h' = o y(c'), with i, f, o = sigmoid and g = tanh of x[t] + r h, y = tanh, at every step.
 
     x: floats [T, N, 4H], r: [4H, H], h, c: [N, H], peepholes (with `peepholes`): [3H] in the order of their gates,
@@ -57,22 +59,8 @@ class LstmSteps(Forward):
     args: ClassVar[tuple[str, ...]] = ("x", "r", "h", "c")
     tolerance: ClassVar[str] = "D"
     gradient: ClassVar[str] = "vjp"
-    LETTERS: ClassVar[str] = "ifgo"
-    COUNT: ClassVar[int] = 3
     FIXED: ClassVar[int] = 4
-    order: str = "ifgo"
-    functions: tuple[str, ...] = ("sigmoid", "tanh", "tanh")
-    peepholes: bool = False
-    coupled: bool = False
     saves: bool = False
-
-    @property
-    def has_extra(self) -> bool:
-        return self.peepholes
-
-    @property
-    def cell(self) -> Cell:
-        return replace(super().cell, coupled=self.coupled)
 
     def infer(self, *types: TensorType) -> TupleType:
         x, state = self.checked(types)
@@ -122,7 +110,7 @@ class LstmSteps(Forward):
 
 
 @dataclass(frozen=True)
-class GruSteps(Forward):
+class GruSteps(Gru, Forward):
     """h' = (1 - z) n + z h, with r, z = sigmoid of x[t] + r h, and n = tanh of x + r (r_n h + b), at every step.
 
     x: floats [T, N, 3H], r: [3H, H], h: [N, H], b (with `biased`): [H], lengths (with `ragged`): integers [N] ->
@@ -135,10 +123,6 @@ class GruSteps(Forward):
     args: ClassVar[tuple[str, ...]] = ("x", "r", "h")
     tolerance: ClassVar[str] = "D"
     gradient: ClassVar[str] = "vjp"
-    LETTERS: ClassVar[str] = "rzn"
-    COUNT: ClassVar[int] = 2
-    order: str = "rzn"
-    functions: tuple[str, ...] = ("sigmoid", "tanh")
     biased: bool = False
     reset_after: bool = True
     saves: bool = False

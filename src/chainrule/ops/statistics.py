@@ -62,7 +62,18 @@ def _log_sum_exp(rows: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class Var(Reduction):
+class Spread(Reduction):
+    """A measure of how far elements lie from their mean. correction: taken off the count, not negative."""
+
+    correction: int = 0
+
+    def infer(self, *types: TensorType) -> TensorType:
+        _require_correction(self.correction)
+        return Reduction.infer(self, *types)
+
+
+@dataclass(frozen=True)
+class Var(Spread):
     """The variance over axes: sum((x - mean)^2) / (count - correction), in two passes.
 
     correction: 0 as numpy's ddof, 1 for the unbiased estimate (PyTorch's default). NaN where count <= correction.
@@ -72,11 +83,6 @@ class Var(Reduction):
     name: ClassVar[str] = "var"
     tolerance: ClassVar[str] = "R"
     gradient: ClassVar[str] = "vjp"
-    correction: int = 0
-
-    def infer(self, *types: TensorType) -> TensorType:
-        _require_correction(self.correction)
-        return Reduction.infer(self, *types)
 
     def ref(self, *arrays: Array) -> Array:
         return self.apply(lambda rows: variance(rows, self.correction), arrays[0])
@@ -102,7 +108,7 @@ class Var(Reduction):
 
 
 @dataclass(frozen=True)
-class Std(Reduction):
+class Std(Spread):
     """The standard deviation over axes: sqrt(var). NaN where count <= correction; its gradient is 0 where it is 0.
 
     Raises ArgumentError for a negative correction. Source: numpy.std; PyTorch std.
@@ -111,11 +117,6 @@ class Std(Reduction):
     name: ClassVar[str] = "std"
     tolerance: ClassVar[str] = "R"
     gradient: ClassVar[str] = "vjp"
-    correction: int = 0
-
-    def infer(self, *types: TensorType) -> TensorType:
-        _require_correction(self.correction)
-        return Reduction.infer(self, *types)
 
     def ref(self, *arrays: Array) -> Array:
         return self.apply(lambda rows: np.sqrt(variance(rows, self.correction)), arrays[0])
