@@ -15,19 +15,16 @@ import argparse
 import json
 import os
 import platform
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from importlib import util
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from turns import candidates, disagreements, timed
 
 import chainrule as cr
 
@@ -35,7 +32,6 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # a model may build on another: benchmarks.models
 PEERS = ("onnxruntime", "openvino", "ncnn", "mnn", "torch", "inductor")
 RTOL = 1e-4  # of the largest value: peers differ by rounding, Winograd and fused forms, not by more
-TURN_SECONDS = 0.15
 # The best peer's time over ours that each model is to reach at batch 1.
 GOALS = {
     "vgg16": 1.45, "resnet18": 1.45, "resnet50": 1.3, "unet": 1.3, "yolo": 1.35, "c3d": 1.7, "alexnet": 1.25,
@@ -44,97 +40,30 @@ GOALS = {
 }  # fmt: skip
 
 
-@dataclass
-class Candidate:
-    """A runtime that has loaded the model. calls: in one turn; times: seconds of one call, turn by turn."""
-
-    name: str
-    process: subprocess.Popen[str]
-    ready: float
-    calls: int = 1
-    times: list[float] = field(default_factory=list)
-
-    def ask(self, line: str) -> dict[str, Any]:
-        """Lets the process run until it has answered."""
-        assert self.process.stdin is not None
-        self.process.send_signal(signal.SIGCONT)
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-        answer = _answer(self.process)
-        self.process.send_signal(signal.SIGSTOP)
-        return answer
-
-    def turn(self) -> float:
-        """Seconds of one call, as the mean of a turn."""
-        return float(self.ask(f"run {self.calls}")["seconds"]) / self.calls
-
-
-def _answer(process: subprocess.Popen[str]) -> dict[str, Any]:
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    if not line:
-        raise RuntimeError(f"the process ended with {process.wait()}")
-    return json.loads(line)
-
-
-@contextmanager
-def candidates(names: Sequence[str], model: Path, source: Path, inputs: Path, threads: int,
-               pythons: dict[str, str], options: str) -> Iterator[tuple[list[Candidate], dict[str, str]]]:  # fmt: skip
-    """The runtimes that could load the model, stopped, and why the others could not."""
-    made: list[Candidate] = []
-    failed: dict[str, str] = {}
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "BENCH_OPTIONS": options}
-    for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
-        environment.pop(name, None)
-    try:
-        for name in names:
-            file = source if name == "chainrule" else model
-            python = pythons.get(name, sys.executable)
-            command = [python, str(HERE / "peers.py"), name, str(file), str(inputs), str(threads)]
-            with tempfile.TemporaryFile("w+") as errors:
-                process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
-                                           text=True, env=environment)  # fmt: skip
-                try:
-                    made.append(Candidate(name, process, float(_answer(process)["ready"])))
-                    process.send_signal(signal.SIGSTOP)
-                except RuntimeError as problem:
-                    errors.seek(0)
-                    lines = errors.read().strip().splitlines()
-                    failed[name] = lines[-1] if lines else str(problem)
-        yield made, failed
-    finally:
-        for candidate in made:
-            candidate.process.kill()
-            candidate.process.wait()
-
-
 def measure(
     name: str, batch: int, threads: int, arguments: argparse.Namespace, pythons: dict[str, str]
 ) -> dict[str, Any]:
     """One row: medians of all candidates, and the best peer's time over ours."""
     source = HERE / "models" / f"{name}.py"
-    options = json.dumps({"batch": batch})
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         arrays = _exported(source, batch, place)
-        names = ["chainrule", *arguments.peers]
-        files = (place / "net.onnx", source, place / "inputs.npz")
-        with candidates(names, *files, threads, pythons, options) as (found, failed):
-            wrong = _disagreements(found, place)
+        commands = {
+            peer: [pythons.get(peer, sys.executable), str(HERE / "peers.py"), peer,
+                   str(source if peer == "chainrule" else place / "net.onnx"), str(place / "inputs.npz"), str(threads)]
+            for peer in ("chainrule", *arguments.peers)}  # fmt: skip
+        around = {"OMP_NUM_THREADS": str(threads), "BENCH_OPTIONS": json.dumps({"batch": batch})}
+        with candidates(commands, around) as (found, failed):
+            wrong = disagreements(found, RTOL)
             failed |= wrong
             running = [c for c in found if c.name not in wrong]
-            for candidate in running:
-                once = min(candidate.turn() for _ in range(2))
-                candidate.calls = max(1, int(TURN_SECONDS / once))
-            for _ in range(arguments.rounds):
-                for candidate in running:
-                    candidate.times.append(candidate.turn())
+            timed(running, arguments.rounds)
     medians = {c.name: statistics.median(c.times) for c in running}
     peers = {n: t for n, t in medians.items() if n != "chainrule"}
     best = min(peers, key=lambda n: peers[n]) if peers else ""
     row: dict[str, Any] = {"model": name, "batch": batch, "threads": threads, "median_s": medians, "failed": failed,
                            "inputs": {n: list(a.shape) for n, a in arrays.items()}, "best_peer": best,
-                           "ready_s": {c.name: c.ready for c in running}}  # fmt: skip
+                           "ready_s": {c.name: c.facts["ready"] for c in running}}  # fmt: skip
     if best:
         row |= {"best_over_ours": peers[best] / medians["chainrule"], "goal": GOALS.get(name) if batch == 1 else 1.05}
     if "onnxruntime" in peers:
@@ -161,24 +90,6 @@ def _exported(source: Path, batch: int, folder: Path) -> dict[str, np.ndarray]:
         arrays[value.op.name_] = (rng.integers(0, limit, shape) if whole else rng.standard_normal(shape)).astype(dtype)
     np.savez(folder / "inputs.npz", **arrays)
     return arrays
-
-
-def _disagreements(found: Sequence[Candidate], folder: Path) -> dict[str, str]:
-    """The runtimes whose outputs are not ours."""
-    results: dict[str, list[np.ndarray]] = {}
-    for candidate in found:
-        file = folder / f"{candidate.name}.npz"
-        candidate.ask(f"save {file}")
-        with np.load(file) as kept:
-            results[candidate.name] = [kept[n] for n in kept.files]
-    own = results["chainrule"]
-    wrong: dict[str, str] = {}
-    for name, outputs in results.items():
-        for y, wanted in zip(outputs, own, strict=False):
-            error = np.abs(y.reshape(-1) - wanted.reshape(-1)).max() if y.size == wanted.size else np.inf
-            if not error <= RTOL * max(1e-30, np.abs(wanted).max()):
-                wrong[name] = f"its output differs by {error:.2g} where the largest value is {np.abs(wanted).max():.2g}"
-    return wrong
 
 
 def main() -> None:

@@ -2,9 +2,8 @@
 
     python peers.py RUNTIME MODEL.onnx INPUTS.npz THREADS
 
-Prints {"ready": seconds} when the model is loaded and warm, then answers each line "run COUNT" with the seconds of so
-many calls, and "save FILE" with the outputs in an .npz file. It imports nothing but the runtime and numpy, so that it
-works in an environment that has only these.
+It says when the model is loaded and warm, and then answers questions: turns.serve. It imports nothing but the runtime
+and numpy, so that it works in an environment that has only these.
 """
 
 from __future__ import annotations
@@ -15,14 +14,11 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-
-Call = Callable[[], list[np.ndarray]]
+from turns import Call, serve
 
 
 def chainrule(model: Path, inputs: dict[str, np.ndarray], threads: int) -> Call:
@@ -182,28 +178,7 @@ def main() -> None:
     runtime, model, arrays, threads = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
     with np.load(arrays) as kept:
         inputs = {name: kept[name] for name in kept.files}
-    answers = os.fdopen(os.dup(1), "w")  # runtimes print what they like: it goes to standard error
-    os.dup2(2, 1)
-
-    def answer(**facts: Any) -> None:
-        answers.write(json.dumps(facts) + "\n")
-        answers.flush()
-
-    start = time.perf_counter()
-    call = RUNTIMES[runtime](model, inputs, threads)
-    for _ in range(3):
-        call()
-    answer(ready=time.perf_counter() - start)
-    for line in sys.stdin:
-        word, rest = line.split()
-        if word == "save":
-            np.savez(rest, *call())
-            answer(saved=rest)
-            continue
-        begin = time.perf_counter()
-        for _ in range(int(rest)):
-            call()
-        answer(seconds=time.perf_counter() - begin)
+    serve(lambda: RUNTIMES[runtime](model, inputs, threads))
 
 
 if __name__ == "__main__":
