@@ -1,14 +1,13 @@
-"""LSTM and GRU against onnxruntime, and a training step of an LSTM language model against PyTorch, by turns.
+"""LSTM and GRU against onnxruntime, by turns.
 
-    python benchmarks/recurrent.py [--threads 1] [--only lstm,gru,model,step] [--json FILE]
+    python benchmarks/recurrent.py [--threads 1] [--only lstm,gru,model] [--json FILE]
 
-onnxruntime runs what chainrule exports. PyTorch runs eagerly, with its own fused layers, where it is installed.
+onnxruntime runs what chainrule exports. benchmarks/training.py has the training step of a language model.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import platform
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 import chainrule as cr
-from chainrule import nn, optim
+from chainrule import nn
 from chainrule.timing import paired
 
 Row = dict[str, object]
@@ -74,60 +73,10 @@ def language_model(threads: int) -> list[Row]:
     return found
 
 
-def training_step(threads: int) -> list[Row]:
-    """16 rows of 32 steps, with SGD and with Adam."""
-    if importlib.util.find_spec("torch") is None:
-        return []
-    import torch
-
-    torch.set_num_threads(threads)
-
-    class Theirs(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.embed = torch.nn.Embedding(WORDS, UNITS)
-            self.lstm = torch.nn.LSTM(UNITS, UNITS, 2)
-            self.head = torch.nn.Linear(UNITS, WORDS)
-
-        def forward(self, words: torch.Tensor) -> torch.Tensor:
-            return self.head(self.lstm(self.embed(words))[0])
-
-    words = np.random.default_rng(0).integers(0, WORDS, (33, 16))
-    x, y = words[:-1], words[1:]
-    spec = cr.spec(32, 16, dtype="i64")
-    found = []
-    rules = (("SGD", optim.SGD(0.1), torch.optim.SGD), ("Adam", optim.Adam(1e-3), torch.optim.Adam))
-    for name, ours_by, theirs_by in rules:
-
-        def loss(scores: cr.Tensor, wanted: cr.Tensor) -> cr.Tensor:
-            return cr.cross_entropy(scores.reshape(-1, WORDS), wanted.reshape(-1))
-
-        ours, model = LanguageModel(), Theirs()
-        model.load_state_dict({key: torch.from_numpy(w) for key, w in ours.state_dict().items()})
-        step = cr.training_step(ours, loss, ours_by, (spec, spec), threads=threads)
-        optimiser = theirs_by(model.parameters(), 0.1 if name == "SGD" else 1e-3)
-        tx, ty = torch.from_numpy(x), torch.from_numpy(y)
-
-        def eager(model: torch.nn.Module = model, optimiser: torch.optim.Optimizer = optimiser,
-                  tx: torch.Tensor = tx, ty: torch.Tensor = ty) -> float:  # fmt: skip
-            optimiser.zero_grad()
-            value = torch.nn.functional.cross_entropy(model(tx).reshape(-1, WORDS), ty.reshape(-1))
-            value.backward()
-            optimiser.step()
-            return float(value)
-
-        first, second = float(step(x, y)), eager()
-        assert abs(first - second) < 1e-4 * second, (first, second)
-        found.append(row(f"language model, training step, 32 steps of 16, {name}", "PyTorch eager", lambda: step(x, y),  # noqa: B023
-                         eager, 8.0))  # fmt: skip
-        print(found[-1], flush=True)
-    return found
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--only", default="lstm,gru,model,step")
+    parser.add_argument("--only", default="lstm,gru,model")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     rows: list[Row] = []
@@ -135,8 +84,6 @@ def main() -> None:
         match part:
             case "model":
                 rows += language_model(options.threads)
-            case "step":
-                rows += training_step(options.threads)
             case _:
                 rows += layers(part, options.threads)
     if options.json:
