@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from chainrule.errors import ArgumentError
 from chainrule.frontend import scope as scopes
+from chainrule.frontend.places import error
 from chainrule.frontend.scope import Scope, Stored
 from chainrule.frontend.structure import Structure, flatten
 from chainrule.frontend.tensor import Tensor, value_of
+from chainrule.frontend.trace import name_of
 from chainrule.ir.graph import Graph, Input, Value, input_name, new_input, reachable
 from chainrule.ir.types import TensorType
 
@@ -82,8 +86,28 @@ def hand_on(stored: Mapping[int, Stored], values: Sequence[Value]) -> None:
         scopes.required("scan").assign(buffer, value)
 
 
+def called(what: str, fn: Callable[..., Any], *arguments: Any) -> Any:
+    """fn(*arguments), what an op hands its function. Raises ArgumentError where the function does not take them."""
+    try:
+        inspect.signature(fn).bind(*arguments)
+    except TypeError as cause:
+        raise error(ArgumentError, f"{what}: {name_of(fn)} does not take {_GIVEN[what][0]}: {cause}",
+                    help=_GIVEN[what][1]) from None  # fmt: skip
+    except ValueError:  # a function of another language tells no signature
+        pass
+    return fn(*arguments)
+
+
+_GIVEN = {  # what each op hands its function, and how that is written
+    "scan": ("a carry and an element", "scan(lambda carry, x: (carry + x, carry), init, xs)"),
+    "while_loop": ("one carry", "the carry is one value, of any structure: lambda carry: carry[0] < 10"),
+    "cond": ("the operands of cond", "cond(pred, lambda x: x, lambda x: -x, x)"),
+    "vmap": ("the arguments given", "vmap(f)(*arguments) calls f(*arguments)"),
+}
+
+
 def traced_branch(what: str, fn: Callable[..., Any], operands: Sequence[Any]) -> tuple[Body, Leaves]:
     """A body of a function that takes its operands from around it."""
     body = opened(what)
     with scopes.entered(body.scope):
-        return body, Leaves.of(fn(*operands), what)
+        return body, Leaves.of(called(what, fn, *operands), what)

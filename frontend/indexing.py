@@ -1,4 +1,4 @@
-"""x[...] with numpy's meaning: ints, slices, None, Ellipsis and integer arrays. Bool masks are refused.
+"""x[...] with numpy's meaning: ints, slices, None, Ellipsis and integer arrays, or one mask alone.
 
 Integer arrays (numpy's or traced) may stand at several axes; they broadcast with each other, and the axes they take
 stand where the first of them was, or in front when a slice divides them, as in numpy.
@@ -7,14 +7,17 @@ stand where the first of them was, or in front when a slice divides them, as in 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeGuard
 
 import numpy as np
 
-from chainrule.errors import ArgumentError, NotSupported
+from chainrule.errors import ArgumentError, NotSupported, ShapeError
+from chainrule.frontend.functions.selecting import boolean_mask
 from chainrule.frontend.places import error
-from chainrule.frontend.tensor import Tensor, value_of
+from chainrule.frontend.tensor import Tensor, value_of, wrap
 from chainrule.ir.dims import Dim, DimExpr
 from chainrule.ir.graph import Value
+from chainrule.ir.op import Array
 from chainrule.ir.types import i64
 from chainrule.ops import elementwise, indexing, indexing_nd, shaping
 from chainrule.ops.shape_rules import broadcast_shapes
@@ -22,6 +25,8 @@ from chainrule.ops.shape_rules import broadcast_shapes
 
 def indexed(x: Value, index: object) -> Value:
     """x[index]. Raises ArgumentError for what is not an index, too many indices, or an int out of range."""
+    if _is_mask(index):
+        return _masked(x, index)
     items = _expanded(x, index if isinstance(index, tuple) else (index,))
     y, axis, place = x, 0, 0
     arrays: list[tuple[int, Value]] = []
@@ -45,6 +50,16 @@ def indexed(x: Value, index: object) -> Value:
         raise error(NotSupported, "index: integer arrays together with None",
                     help="index first, then use cr.expand_dims")  # fmt: skip
     return _gathered(y, arrays, _place_of_taken(items))
+
+
+def _masked(x: Value, mask: Tensor | Array) -> Value:
+    """x[mask]: the size of the result is known with the mask, else told by data."""
+    if isinstance(mask, Tensor):
+        return boolean_mask(wrap(x), mask).value
+    if x.shape[: mask.ndim] != mask.shape:
+        raise error(ShapeError, f"index: the mask has shape {list(mask.shape)}", notes=[f"x: {x.type}"],
+                    help="its axes are the first axes of x")  # fmt: skip
+    return indexed(x, np.nonzero(mask))
 
 
 def _place_of_taken(items: Sequence[object]) -> int:
@@ -91,15 +106,19 @@ def _expanded(x: Value, index: Sequence[object]) -> list[object]:
     return [*index[:at], *rest, *index[at + 1 :]]
 
 
-def _check(item: object) -> None:
-    is_bool = isinstance(item, bool | np.bool_)
+def _is_mask(item: object) -> TypeGuard[Tensor | Array]:
     if isinstance(item, Tensor):
-        is_bool = item.dtype.is_bool
-    elif isinstance(item, np.ndarray):
-        is_bool = item.dtype == np.bool_
-    if is_bool:
-        raise error(ArgumentError, "index: a bool or a mask is not an index: the result's shape would depend on data",
+        return item.dtype.is_bool
+    return isinstance(item, np.ndarray) and item.dtype == np.bool_
+
+
+def _check(item: object) -> None:
+    if isinstance(item, bool | np.bool_):
+        raise error(ArgumentError, "index: a bool is not an index",
                     help="choose elements with cr.where(mask, x, other), or index with integers")  # fmt: skip
+    if _is_mask(item):
+        raise error(NotSupported, "index: a mask together with other indices",
+                    help="take the elements first, x[mask], then index the result")  # fmt: skip
     if isinstance(item, float):
         raise error(ArgumentError, f"index: {item!r} is not an integer", help="use // for a whole number")
 

@@ -12,7 +12,7 @@ import numpy as np
 from chainrule import loc as locations
 from chainrule.errors import ChainruleError, NotSupported, ShapeError
 from chainrule.ir.body import Control
-from chainrule.ir.dims import DimExpr, dim_symbols, dim_value, solve_dim
+from chainrule.ir.dims import DimExpr, dim_symbols, dim_value, fits_no_size, solve_dim
 from chainrule.ir.graph import Get, Graph, Input, Value, explained, input_name, new_input
 from chainrule.ir.op import Array, Op, bind_dims
 from chainrule.ir.types import TensorType, TupleType
@@ -149,6 +149,11 @@ def bind_sizes(graph: Graph, arrays: Sequence[Array], known: Mapping[str, int] |
         if solved is not None:
             env[solved[0]] = solved[1]
     for name, axis, dim, size in pending:
+        if fits_no_size(dim, size, env):
+            unknown = min(dim_symbols(dim) - env.keys())
+            raise ShapeError(f"{name}: axis {axis} is {size}, {dim} was declared",
+                             notes=declared_and_given(graph, arrays),
+                             help=f"{size} is {dim} for no whole number {unknown}")  # fmt: skip
         if dim_symbols(dim) <= env.keys() and dim_value(dim, env) != size:
             raise ShapeError(f"{name}: axis {axis} is {size}, {dim} was declared, here {dim_value(dim, env)}",
                              notes=declared_and_given(graph, arrays),

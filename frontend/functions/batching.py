@@ -8,7 +8,7 @@ from typing import Any
 from chainrule.errors import ArgumentError, NotSupported, ShapeError
 from chainrule.frontend import scope as scopes
 from chainrule.frontend.anywhere import anywhere
-from chainrule.frontend.bodies import Leaves, opened
+from chainrule.frontend.bodies import Leaves, called, opened
 from chainrule.frontend.places import error
 from chainrule.frontend.tensor import Tensor, wrap
 from chainrule.frontend.trace import name_of
@@ -64,7 +64,7 @@ def _vmap(fn: Function, args: Sequence[Any], axes: Sequence[int | None], out_axi
     if size is None:
         raise error(ArgumentError, "vmap: no argument is mapped", help="give an axis for one: in_axes=0")
     with scopes.entered(body.scope):
-        made = Leaves.of(fn(*given), "vmap")
+        made = Leaves.of(called("vmap", fn, *given), "vmap")
     if body.scope.assigned():
         raise error(NotSupported, f"vmap: {name_of(fn)} assigns a buffer", help="return the value, or use cr.map")
     body.outputs = made.values

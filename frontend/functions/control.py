@@ -13,7 +13,7 @@ from typing import Any
 from chainrule.errors import ArgumentError, ChainruleError, DTypeError, NotSupported, ShapeError
 from chainrule.frontend import scope as scopes
 from chainrule.frontend.anywhere import anywhere
-from chainrule.frontend.bodies import Body, Leaves, hand_on, opened, traced_branch
+from chainrule.frontend.bodies import Body, Leaves, called, hand_on, opened, traced_branch
 from chainrule.frontend.functions.recompute import checkpoint
 from chainrule.frontend.places import error
 from chainrule.frontend.scope import Scope, Stored
@@ -122,7 +122,7 @@ def _traced_step(f: Function, carry: Leaves, stacked: Leaves, stored: Mapping[in
     body.hold(stored)
     body.own += [*slices, counter]
     with scopes.entered(body.scope):
-        result = f(carry.tensors(held, body.scope), stacked.tensors(slices, body.scope))
+        result = called("scan", f, carry.tensors(held, body.scope), stacked.tensors(slices, body.scope))
         if not isinstance(result, tuple) or len(result) != 2:
             raise error(ArgumentError, f"scan: {name_of(f)} returned {type(result).__name__}, not a pair",
                         help="return (carry, y); y may be None")  # fmt: skip
@@ -267,7 +267,7 @@ def _traced_trip(fn: Function, carry: Leaves, stored: Mapping[int, Stored], coun
     body.hold(stored)
     body.own.append(counter)
     with scopes.entered(body.scope):
-        result = fn(carry.tensors(held, body.scope))
+        result = called("while_loop", fn, carry.tensors(held, body.scope))
         _, body.form = flatten(result)
         one = body.form.kind == "leaf"
         leaves = [result] if one else carry.form.leaves_of(result, "while_loop: the carry")

@@ -652,12 +652,28 @@ def __getattr__(name: str) -> object:
     return value
 
 
+# What PyTorch and JAX call functions that have numpy's name here.
+_ELSEWHERE: dict[str, str] = {
+    "absolute": "abs", "acos": "arccos", "acosh": "arccosh", "amax": "max", "amin": "min", "as_tensor": "asarray",
+    "asin": "arcsin", "asinh": "arcsinh", "atan": "arctan", "atan2": "arctan2", "atanh": "arctanh", "bmm": "matmul",
+    "cat": "concatenate", "clamp": "clip", "conv": "conv2d", "eq": "equal",
+    "expand": "broadcast_to", "export": "export_onnx", "fori_loop": "scan", "gather": "take_along_axis",
+    "ge": "greater_equal", "gt": "greater", "index_select": "take", "jit": "compile", "le": "less_equal", "lt": "less",
+    "masked_fill": "where", "masked_select": "boolean_mask", "mm": "matmul", "movedim": "moveaxis", "mul": "multiply",
+    "mv": "matmul", "ne": "not_equal", "neg": "negative", "permute": "transpose", "pow": "power",
+    "rand": "uniform", "randn": "normal", "randperm": "permutation", "repeat_interleave": "repeat", "sub": "subtract",
+    "swish": "silu", "tensor": "asarray", "topk": "top_k", "unsqueeze": "expand_dims", "view": "reshape",
+}  # fmt: skip
+
+
 def _suggestion(name: str) -> str:
     from difflib import get_close_matches
 
+    if name in _ELSEWHERE:
+        return f"; it is called {_ELSEWHERE[name]} here"
     close = [] if name.startswith("_") else get_close_matches(name, __all__, 1)
     return f"; did you mean {close[0]}?" if close else ""
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

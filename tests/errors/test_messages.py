@@ -22,7 +22,12 @@ WRITING = ("save_", "fit_", "cli_", "export_")
 # The place of these is a node of the file.
 IN_A_MODEL_FILE = ("load_onnx_with_shapes_that_do_not_fit",)
 # Python asks for an attribute in its own words: one line, which says what is there instead.
-ATTRIBUTES = ("name_is_not_in_the_package", "tensor_attribute_misspelt", "tensor_has_no_such_attribute")
+ATTRIBUTES = (
+    "name_is_not_in_the_package",
+    "name_of_pytorch",
+    "tensor_attribute_misspelt",
+    "tensor_has_no_such_attribute",
+)
 
 # Here Python itself asks a tensor or a size; which part of the line it then marks depends on its version.
 PYTHON_ASKS = ("tensor_as_condition", "tensor_in_and", "tensor_iterated", "tensor_unpacked", "dim_as_a_condition",

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from chainrule.errors import ArgumentError, NotSupported
+from chainrule.compiler import compile
+from chainrule.errors import ArgumentError, NotSupported, ShapeError
 from chainrule.frontend.trace import spec, trace
 from tests.frontend.agreement import assert_same, normal, run_traced
 
@@ -46,8 +47,9 @@ BAD: list[tuple[Any, type[Exception], str]] = [
     (4, ArgumentError, "index: 4 is out of range for axis 0 of size 4"),
     ((0, 0, 0, 0), ArgumentError, "index: 4 indices for 3 axes"),
     ((Ellipsis, Ellipsis), ArgumentError, "index: more than one Ellipsis"),
-    (True, ArgumentError, "index: a bool or a mask is not an index: the result's shape would depend on data"),
-    (A > 0, ArgumentError, "index: a bool or a mask is not an index: the result's shape would depend on data"),
+    (True, ArgumentError, "index: a bool is not an index"),
+    (A[0] > 0, ShapeError, "index: the mask has shape [5, 6]"),
+    ((0, A[0] > 0), NotSupported, "index: a mask together with other indices"),
     (1.0, ArgumentError, "index: 1.0 is not an integer"),
     ("a", ArgumentError, "index: str is not a tensor"),
     (np.ones(2), ArgumentError, "index: an array of f64 is not an index"),
@@ -64,6 +66,10 @@ def test_a_bad_index_is_refused(index: Any, kind: type[Exception], cause: str) -
     assert caught.value.cause == cause  # type: ignore[attr-defined]
 
 
-def test_a_bool_tensor_is_refused_as_index() -> None:
-    with pytest.raises(ArgumentError, match="a bool or a mask is not an index"):
-        trace(lambda x: x[x > 0], spec(4))
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_a_mask_alone_is_an_index(axes: int) -> None:
+    mask = A.sum(tuple(range(axes, 3))) > A.mean() * A[(0,) * axes].size
+    known = trace(lambda x: x[mask], spec(4, 5, 6, dtype="f64"))
+    assert_same(run_traced(known, A), A[mask])
+    told = compile(lambda x, m: x[m], spec(4, "H", 6, dtype="f64"), spec(*(4, "H", 6)[:axes], dtype="bool"))
+    assert_same(told(A, mask), A[mask])

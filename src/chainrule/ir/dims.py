@@ -332,6 +332,13 @@ def solve_dim(dim: Dim, size: int, env: Mapping[str, int]) -> tuple[str, int] | 
     return unknown[0], (size - start) // slope
 
 
+def fits_no_size(dim: Dim, size: int, env: Mapping[str, int]) -> bool:
+    """True when a dim that is linear in the one symbol that env does not know is `size` for no whole number >= 0."""
+    unknown = dim_symbols(dim) - env.keys()
+    linear = isinstance(dim, DimExpr) and len(unknown) == 1 and _is_linear(dim, *unknown)
+    return linear and solve_dim(dim, size, env) is None
+
+
 def _is_linear(dim: DimExpr, name: str) -> bool:
     """True when the symbol occurs in no product with itself, and inside no division, minimum or maximum."""
     for monomial, _ in dim.terms:

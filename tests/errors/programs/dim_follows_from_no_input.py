@@ -7,4 +7,4 @@ def model(x):
     return x * 2
 
 
-cr.compile(model, cr.spec("2*N"))(np.zeros(5, np.float32))
+cr.compile(model, cr.spec("N*N"))(np.zeros(5, np.float32))
