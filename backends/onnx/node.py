@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -40,12 +40,14 @@ class Entry:
     """One value of the model: a node of the graph, or numbers and sizes that become one only where they are data.
 
     content: an array of numbers, or an object array of sizes; None when nothing is known. store: makes the graph input
-    of an initializer, given its role.
+    of an initializer, given its role. bits: of a number, where a byte holds fewer than it could.
     """
 
-    def __init__(self, value: Value | None, content: Array | None, dtype: DType, store: Store | None = None) -> None:
+    def __init__(self, value: Value | None, content: Array | None, dtype: DType, store: Store | None = None,
+                 bits: int = 0) -> None:  # fmt: skip
         self.content = content
         self.dtype = dtype
+        self.bits = bits
         self._value = value
         self._store = store
 
@@ -137,6 +139,10 @@ class Given:
     def values(self) -> list[Value]:
         """All inputs that are there, as nodes of the graph."""
         return [e.value() for e in self.entries if e is not None]
+
+    def with_values(self, *values: Value | None) -> Given:
+        """The node with other inputs, None for one that is left out."""
+        return replace(self, entries=tuple(None if v is None else Entry(v, None, v.dtype) for v in values))
 
     def has(self, position: int) -> bool:
         """True when the node has an input there."""

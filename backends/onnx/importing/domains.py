@@ -5,14 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from chainrule.backends.onnx.forms import FORMS_NAMED
-from chainrule.backends.onnx.importing import readers, readers_contrib, readers_ml
+from chainrule.backends.onnx.importing import (
+    readers,
+    readers_contrib,
+    readers_contrib_blocks,
+    readers_contrib_bytes,
+    readers_contrib_heads,
+    readers_ml,
+    readers_quantised,
+)
 from chainrule.backends.onnx.importing.contents import RULES
 from chainrule.backends.onnx.importing.readers_images import Reader
 
 OWN = ""  # "ai.onnx" is another name of it
 
+_QUANTISED = {name: readers_quantised.READERS[name] for name in ("QuantizeLinear", "DequantizeLinear")}
+_MICROSOFT: Mapping[str, Reader] = {
+    **readers_contrib.READERS, **readers_contrib_heads.READERS, **readers_contrib_bytes.READERS,
+    **readers_contrib_blocks.READERS, **_QUANTISED,
+}  # fmt: skip
+# onnxruntime's optimiser writes this one into ONNX's own domain, which has no such op.
+_OWN: Mapping[str, Reader] = {**readers.READERS, "SimplifiedLayerNormalization": readers_contrib.simplified_layer_norm}
+
 READERS: Mapping[str, Mapping[str, Reader]] = {
-    OWN: readers.READERS, "ai.onnx.ml": readers_ml.READERS, "com.microsoft": readers_contrib.READERS,
+    OWN: _OWN, "ai.onnx.ml": readers_ml.READERS, "com.microsoft": _MICROSOFT,
 }  # fmt: skip
 
 

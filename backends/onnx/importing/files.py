@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 from onnx import ModelProto, SparseTensorProto, TensorProto, numpy_helper
 
 from chainrule.backends.onnx.dtypes import dtype_of
+from chainrule.backends.onnx.importing.narrow import NARROW, packed_bytes, spread
 from chainrule.errors import ArgumentError, ModelError, NotSupported
 from chainrule.ir.op import Array
 
@@ -133,8 +134,9 @@ class Tensors:
     def array(self, tensor: TensorProto) -> Array:
         """The numbers of a tensor. Raises ModelError where its bytes are not those of its shape."""
         what = f"tensor {tensor.name!r}" if tensor.name else "a tensor"
+        bits, held = NARROW.get(tensor.data_type, (0, None))
         try:
-            dtype = dtype_of(tensor.data_type)
+            dtype = held or dtype_of(tensor.data_type)
         except NotSupported as problem:
             raise NotSupported(f"{what}: {problem.cause}", help=problem.help) from None
         shape = tuple(tensor.dims)
@@ -142,7 +144,8 @@ class Tensors:
             raise ModelError(f"{what} has the shape {list(shape)}", help="sizes are not negative")
         if len(shape) > MOST_AXES:
             raise NotSupported(f"{what} has {len(shape)} axes", help=f"at most {MOST_AXES} are built")
-        size = math.prod(shape) * dtype.itemsize
+        count = math.prod(shape)
+        size = packed_bytes(count, bits) if bits else count * dtype.itemsize
         if tensor.data_location == TensorProto.EXTERNAL:
             data = self._external(tensor, what, size)
         elif tensor.HasField("raw_data"):
@@ -151,6 +154,8 @@ class Tensors:
             return _typed(tensor, what, shape)
         if len(data) != size:
             raise ModelError(f"{what} of {dtype}{list(shape)} has {len(data)} bytes, not {size}")
+        if bits:
+            return spread(data, count, tensor.data_type).reshape(shape)
         return np.frombuffer(data, dtype.numpy.newbyteorder("<") if dtype.numpy.kind != "V" else dtype.numpy).astype(
             dtype.numpy, copy=True).reshape(shape)  # fmt: skip
 
@@ -206,11 +211,13 @@ def _whole(entries: Mapping[str, str], key: str, default: int, what: str) -> int
 def _typed(tensor: TensorProto, what: str, shape: tuple[int, ...]) -> Array:
     """The numbers of a tensor that are protobuf fields, not bytes."""
     fields = (tensor.float_data, tensor.int32_data, tensor.int64_data, tensor.double_data, tensor.uint64_data)
-    present = max(len(field) for field in fields)
-    if present != math.prod(shape):
-        raise ModelError(f"{what} of shape {list(shape)} has {present} numbers, not {math.prod(shape)}")
+    present, (bits, held) = max(len(field) for field in fields), NARROW.get(tensor.data_type, (0, None))
+    stored = packed_bytes(math.prod(shape), bits) if bits else math.prod(shape)  # a field holds a byte of narrow ones
+    if present != stored:
+        raise ModelError(f"{what} of shape {list(shape)} has {present} numbers, not {stored}")
     try:
         found = numpy_helper.to_array(tensor)
+        found = found if held is None else found.astype(held.numpy)
     except (ValueError, TypeError, OverflowError) as problem:
         raise ModelError(f"{what} cannot be read: {problem}") from problem
     if found.shape != shape:

@@ -16,6 +16,7 @@ from chainrule.backends.onnx.importing.contents import LARGEST
 from chainrule.backends.onnx.importing.files import Tensors, read_model
 from chainrule.backends.onnx.importing.fitting import SameSize
 from chainrule.backends.onnx.importing.functions import Functions
+from chainrule.backends.onnx.importing.narrow import narrow_bits
 from chainrule.backends.onnx.importing.refusal import opset_of, refuse_unread
 from chainrule.backends.onnx.importing.scope import Scope
 from chainrule.backends.onnx.importing.walk import Walker
@@ -111,7 +112,7 @@ class _Importer:
             if not name or name in self.entries:
                 raise ModelError(f"{self.label}: the initializer {name!r} " +
                                  ("occurs twice" if name else "has no name"))  # fmt: skip
-            self.entries[name] = self._initializer(name, array)
+            self.entries[name] = self._initializer(name, array, narrow_bits(tensor))
         seen: set[str] = set()
         for info in self.graph.input:
             if not info.name or info.name in seen:
@@ -135,8 +136,11 @@ class _Importer:
             raise ArgumentError(f"{self.label}: the input {name} is {value.type}, {type_of(stated)} is stated")
         return Entry(constant(stated), stated if stated.size <= LARGEST else None, value.dtype)
 
-    def _initializer(self, name: str, array: Array) -> Entry:
-        """A stored tensor: a weight, or a constant, by its role in a model of ours, else by its type."""
+    def _initializer(self, name: str, array: Array, bits: int) -> Entry:
+        """A stored tensor: a weight, or a constant, by its role in a model of ours, else by its type.
+
+        bits: of a number, where it is narrower than a byte.
+        """
         stored = self.roles.get(name)
         dtype = as_dtype(array.dtype)
         known = array if array.size <= LARGEST else None
@@ -144,7 +148,7 @@ class _Importer:
             return Entry(None, None, dtype, self._store(name, array, stored))  # it changes: nothing is known of it
         if not self.ours and dtype.is_float and array.ndim > 0:
             return Entry(None, known, dtype, self._store(name, array, None))
-        return Entry(constant(array), known, dtype)
+        return Entry(constant(array), known, dtype, bits=bits)
 
     def _store(self, name: str, array: Array, stored: str | None) -> Store:
         def store(role: str) -> Value:

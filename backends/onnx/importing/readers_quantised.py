@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from chainrule.backends.onnx.dtypes import dtype_of
+from chainrule.backends.onnx.importing.narrow import NARROW, limits_of
 from chainrule.backends.onnx.importing.readers_images import Read, Reader, pads_of, window_of
 from chainrule.backends.onnx.node import Given
 from chainrule.errors import ModelError
@@ -25,17 +24,20 @@ from chainrule.ops.repeating import repeat
 from chainrule.ops.shape_rules import axis_of
 
 
-def quantised(x: Value, scale: Value, zero: Value | None, dtype: DType) -> Value:
-    """round(x / scale) + zero as an integer type, saturated; halves go to the even number, NaN counts as 0."""
+def quantised(x: Value, scale: Value, zero: Value | None, dtype: DType, bits: int = 0) -> Value:
+    """round(x / scale) + zero as an integer type, saturated; halves go to the even number, NaN counts as 0.
+
+    bits: to whose range it saturates where that is not the type's own.
+    """
     wide = f32 if x.dtype.bits == 16 else x.dtype
     steps = rounded(el.div(el.cast(x, wide), el.cast(scale, wide)))
-    limits = np.iinfo(dtype.numpy)
+    low, high = limits_of(dtype, bits)
     if zero is None:
-        return el.cast(clip(steps, float(limits.min), float(limits.max)), dtype)
+        return el.cast(clip(steps, float(low), float(high)), dtype)
     # Beyond these bounds every zero point leads out of the type; within them i32 holds the sum.
-    span = float(limits.max) - float(limits.min)
+    span = float(high) - float(low)
     whole = el.add(el.cast(clip(steps, -span, span), i32), el.cast(zero, i32))
-    return el.cast(clip(whole, limits.min, limits.max), dtype)
+    return el.cast(clip(whole, low, high), dtype)
 
 
 def dequantised(x: Value, scale: Value, zero: Value | None, dtype: DType) -> Value:
@@ -73,12 +75,16 @@ def quantize(given: Given) -> Read:
     """To the zero point's type, or the one that is named, or u8."""
     x, scale, zero = _parameters(given)
     named = given.whole("output_dtype", 0)
-    dtype = zero.dtype if zero is not None else dtype_of(named) if named else u8
+    bits, dtype = NARROW.get(named, (0, u8))
+    if zero is not None:
+        bits, dtype = given.entry(2).bits, zero.dtype
+    elif named and not bits:
+        dtype = dtype_of(named)
     precision = given.whole("precision", 0)
     if precision:
         x, scale = el.cast(x, dtype_of(precision)), el.cast(scale, dtype_of(precision))
     wide = x if not x.dtype.is_int else el.cast(x, f32)
-    return quantised(wide, scale, zero, dtype)
+    return quantised(wide, scale, zero, dtype, bits)
 
 
 def dequantize(given: Given) -> Read:
@@ -102,7 +108,7 @@ def _is_zero(zero: Value | None) -> bool:
     return zero is None or (isinstance(zero.op, Constant) and not zero.op.data.array.any())
 
 
-def _shifted_product(a: Value, b: Value, zero_a: Value | None, zero_b: Value | None) -> Value:
+def shifted_product(a: Value, b: Value, zero_a: Value | None, zero_b: Value | None) -> Value:
     """(a - zero_a) @ (b - zero_b) in i32, from the product of the bytes themselves.
 
     It is a @ b - zero_a * (sums of b's columns) - zero_b * (sums of a's rows) + K * zero_a * zero_b, wrapping alike.
@@ -122,12 +128,12 @@ def _shifted_product(a: Value, b: Value, zero_a: Value | None, zero_b: Value | N
     return y
 
 
-def _by_rows(point: Value | None) -> Value | None:
+def by_rows(point: Value | None) -> Value | None:
     """A parameter of the left operand: one, or one for each row."""
     return point if point is None or point.rank != 1 else _single(point) or sh.unsqueeze(point, 1)
 
 
-def _by_columns(point: Value | None) -> Value | None:
+def by_columns(point: Value | None) -> Value | None:
     """A parameter of the right operand: one, or one for each column."""
     return point if point is None or point.rank != 1 else _single(point) or sh.unsqueeze(point, 0)
 
@@ -136,7 +142,8 @@ def _single(point: Value) -> Value | None:
     return sh.reshape(point, ()) if point.shape == (1,) else None
 
 
-def _optional(given: Given, position: int) -> Value | None:
+def optional(given: Given, position: int) -> Value | None:
+    """An input, None where it is left out."""
     return given.value(position) if given.has(position) else None
 
 
@@ -154,7 +161,7 @@ def integer_product(given: Given) -> Read:
     """The product of two matrices of bytes less their zero points."""
     a, b = given.value(0), given.value(1)
     left, right = _matrices(a, b)
-    y = _shifted_product(left, right, _by_rows(_optional(given, 2)), _by_columns(_optional(given, 3)))
+    y = shifted_product(left, right, by_rows(optional(given, 2)), by_columns(optional(given, 3)))
     return _without_added(y, a, b)
 
 
@@ -162,19 +169,20 @@ def quantised_product(given: Given) -> Read:
     """The product of two quantised matrices, quantised."""
     a, scale_a, zero_a, b, scale_b, zero_b, scale, zero = (given.value(i) for i in range(8))
     left, right = _matrices(a, b)
-    y = _shifted_product(left, right, _by_rows(zero_a), _by_columns(zero_b))
-    factor_a, factor_b = _by_rows(el.cast(scale_a, f32)), _by_columns(el.cast(scale_b, f32))
+    y = shifted_product(left, right, by_rows(zero_a), by_columns(zero_b))
+    factor_a, factor_b = by_rows(el.cast(scale_a, f32)), by_columns(el.cast(scale_b, f32))
     assert factor_a is not None and factor_b is not None
     exact = el.mul(el.cast(y, f32), el.mul(factor_a, factor_b))
-    return _without_added(quantised(exact, _single_or_same(scale), _single_or_same(zero), zero.dtype), a, b)
+    return _without_added(quantised(exact, single_or_same(scale), single_or_same(zero), zero.dtype), a, b)
 
 
-def _single_or_same(point: Value) -> Value:
+def single_or_same(point: Value) -> Value:
+    """A parameter that is one number as a scalar, whether it has an axis or not."""
     return _single(point) or point
 
 
-def _shifted_convolution(given: Given, x: Value, weight: Value, zero_x: Value | None,
-                         zero_w: Value | None) -> Value:  # fmt: skip
+def shifted_convolution(given: Given, x: Value, weight: Value, zero_x: Value | None,
+                        zero_w: Value | None) -> Value:  # fmt: skip
     """The convolution of x - zero_x with weight - zero_w in i32, from that of the bytes themselves.
 
     The padding of x - zero_x is 0, so that x is padded with its zero point.
@@ -189,7 +197,7 @@ def _shifted_convolution(given: Given, x: Value, weight: Value, zero_x: Value | 
     if not _is_zero(zero_x):
         assert zero_x is not None
         sums = red.sum(el.cast(weight, i32), range(1, weight.rank))
-        y = el.sub(y, el.mul(el.cast(_single_or_same(zero_x), i32), _as_channels(sums, rank)))
+        y = el.sub(y, el.mul(el.cast(single_or_same(zero_x), i32), _as_channels(sums, rank)))
     if not _is_zero(zero_w):
         assert zero_w is not None
         ones = full(1, (weight.shape[0], *weight.shape[1:]), weight.dtype)
@@ -197,7 +205,7 @@ def _shifted_convolution(given: Given, x: Value, weight: Value, zero_x: Value | 
         if not _is_zero(zero_x):
             assert zero_x is not None
             taps = scalar_like(dim_product(weight.shape[1:]), windows)
-            windows = el.sub(windows, el.mul(taps, el.cast(_single_or_same(zero_x), i32)))
+            windows = el.sub(windows, el.mul(taps, el.cast(single_or_same(zero_x), i32)))
         y = el.sub(y, el.mul(_as_channels(el.cast(zero_w, i32), rank), windows))
     return y
 
@@ -212,7 +220,7 @@ def _padded(x: Value, zero: Value | None, pads: Sequence[Dim], rank: int) -> Val
     if isinstance(zero.op, Constant):
         return sh.pad_constant(x, before, after, zero.op.data.array.reshape(-1)[0].item())
     inside = sh.pad_constant(full(True, x.shape[2:], constant(True).dtype), before[2:], after[2:], False)
-    return el.where(inside, sh.pad_constant(x, before, after, 0), _single_or_same(zero))
+    return el.where(inside, sh.pad_constant(x, before, after, 0), single_or_same(zero))
 
 
 def _as_channels(value: Value, rank: int) -> Value:
@@ -224,19 +232,19 @@ def _as_channels(value: Value, rank: int) -> Value:
 
 def integer_convolution(given: Given) -> Read:
     """The convolution of bytes less their zero points."""
-    return _shifted_convolution(given, given.value(0), given.value(1), _optional(given, 2), _optional(given, 3))
+    return shifted_convolution(given, given.value(0), given.value(1), optional(given, 2), optional(given, 3))
 
 
 def quantised_convolution(given: Given) -> Read:
     """The convolution of quantised numbers, quantised; the bias is in units of the product of the scales."""
     x, scale_x, zero_x, weight, scale_w, zero_w, scale, zero = (given.value(i) for i in range(8))
-    y = _shifted_convolution(given, x, weight, zero_x, zero_w)
+    y = shifted_convolution(given, x, weight, zero_x, zero_w)
     rank = weight.rank - 2
     if given.has(8):
         y = el.add(y, _as_channels(given.value(8), rank))
-    factor = el.div(el.mul(_as_channels(scale_x, rank), _as_channels(scale_w, rank)), _single_or_same(scale))
+    factor = el.div(el.mul(_as_channels(scale_x, rank), _as_channels(scale_w, rank)), single_or_same(scale))
     steps = el.mul(el.cast(y, f32), factor)
-    return quantised(steps, scalar_like(1.0, steps), _single_or_same(zero), zero.dtype)
+    return quantised(steps, scalar_like(1.0, steps), single_or_same(zero), zero.dtype)
 
 
 READERS: Mapping[str, Reader] = {

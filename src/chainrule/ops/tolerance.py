@@ -15,6 +15,7 @@ products of matrices and convolutions.
     M  model           1e-5 of the largest output
     W  Winograd        16u * S; S is what op.magnitude gives: the sum of the sizes of all that the transforms add up
     X  other framework the bound times 2
+    Q  quantised       another framework's: integers one step apart, in one place of twenty at most; see steps_agree
 
 f16 and bf16 results are computed in f32 and rounded once: half a ULP of their own, and the f32 bound of the class.
 Element type, shape and the places of NaN are compared before any number.
@@ -40,6 +41,8 @@ CLASSES = ("E", "B", "T", "C", "R", "D", "W")
 ULPS = {"T": 2.0, "C": 4.0}
 UNITS = {"C": 4.0, "R": 8.0, "D": 16.0, "W": 16.0}
 OTHER_FRAMEWORK = 2.0
+QUANTISED_SHARE = 1 / 20  # of numbers so near to the middle of two steps that another road rounds the other way
+BYTES_RTOL = 2.0**-3  # of a recurrent layer whose inputs and states another framework rounds to 8 bits in each step
 MODEL_RTOL = 1e-5
 
 DIFFERENCE_STEP = 2.0**-9
@@ -218,6 +221,18 @@ def models_agree(y: Array, y64: Array, factor: float = 1.0) -> Verdict:
         return Verdict(False, np.inf, f"{list(y64.shape)} expected, {list(y.shape)} given")
     finite = np.where(np.isfinite(y64), np.abs(y64), 0.0)
     return within(y, y64, np.full(y64.shape, factor * MODEL_RTOL * float(np.max(finite, initial=0.0))))
+
+
+def steps_agree(y: Array, other: Array) -> Verdict:
+    """Class Q: whether quantised numbers are those of another framework, which may round where two steps meet."""
+    if (y.dtype, y.shape) != (other.dtype, other.shape):
+        return Verdict(False, np.inf, f"{other.dtype}{list(other.shape)} expected, {y.dtype}{list(y.shape)} given")
+    apart = np.abs(y.astype(np.int64) - other.astype(np.int64))
+    worst, share = int(np.max(apart, initial=0)), float(np.mean(apart > 0)) if apart.size else 0.0
+    few = share <= QUANTISED_SHARE or np.count_nonzero(apart) <= 1
+    if worst <= 1 and few:
+        return Verdict(True, float(worst))
+    return Verdict(False, float(worst), f"{worst} steps apart, {share:.1%} differ: " + _place(apart == worst, y, other))
 
 
 def gradients_agree(grad: Array, difference: Array) -> Verdict:
