@@ -24,6 +24,7 @@ from chainrule.ops.elementwise import Elementwise
 from chainrule.ops.lowered import PanelMatMul
 from chainrule.ops.matmul import MatMul
 from chainrule.ops.reduce import Reduction
+from chainrule.passes.schedule import scheduled
 
 
 @dataclass
@@ -64,7 +65,7 @@ class Assembler:
 
     def _nodes(self, top: Level) -> None:
         """All nodes; where state is updated, what kernels that may fail depend on first, and a stop behind it."""
-        nodes = self.graph.nodes
+        nodes = scheduled(self.graph)
         early: set[Value] = set()
         for node in reversed(nodes if self.graph.updates else ()):
             if node in early or self.fails(node):
