@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from chainrule.frontend.scope import Scope, Stored
 from chainrule.ir.graph import Value, new_input
+from chainrule.ir.memory import aligned_copy
 from chainrule.ir.op import Array
 from chainrule.ir.types import type_of
 
@@ -29,5 +30,5 @@ States = list[tuple[StateSource, Value]]
 
 
 def source(scope: Scope, name: str, array: Array) -> StateSource:
-    """State of the step itself, with the array it starts from."""
-    return StateSource(new_input(scope.take_name(name), type_of(array), "state"), name, array)
+    """State of the step itself, with the numbers it starts from."""
+    return StateSource(new_input(scope.take_name(name), type_of(array), "state"), name, aligned_copy(array))

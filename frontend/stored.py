@@ -14,6 +14,7 @@ from chainrule.frontend import scope as scopes
 from chainrule.frontend.places import error
 from chainrule.frontend.tensor import Operand, Tensor, value_of
 from chainrule.ir.graph import Role, Value
+from chainrule.ir.memory import aligned_copy
 from chainrule.ir.op import Array
 from chainrule.ir.types import as_dtype, type_of
 from chainrule.ops import elementwise
@@ -40,7 +41,7 @@ class Stored(Tensor):
         wanted = array.dtype if dtype is None else as_dtype(dtype).numpy
         if dtype is None and not isinstance(data, np.ndarray | np.generic) and array.dtype == np.float64:
             wanted = np.dtype(np.float32)  # Python numbers: the library's default float
-        self.data: Array = np.array(array, as_dtype(wanted).numpy, order="C", copy=True)
+        self.data: Array = aligned_copy(array, as_dtype(wanted).numpy)
         self.owner: weakref.ref[Module] | None = None
         self.name = ""
 
@@ -101,6 +102,7 @@ class Stored(Tensor):
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
+        self.data = aligned_copy(self.data)
         self.owner = None
 
     def __deepcopy__(self, memo: dict[int, object]) -> Stored:

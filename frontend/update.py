@@ -190,7 +190,7 @@ def _moved_together(scope: Scope, group: Sequence[Trained], pace: Pace, name: st
 
 def _mean(scope: Scope, entry: Trained, pace: Pace, decay: float) -> tuple[StateSource, Value]:
     """The running mean of a parameter with its next value."""
-    mean = source(scope, f"ema.{entry.path}", entry.stored.data.copy())
+    mean = source(scope, f"ema.{entry.path}", entry.stored.data)
     before, new = Tensor(mean.value, scope), Tensor(scope.read(entry.stored), scope)
     return mean, pace.gated(decay * before + (1 - decay) * new, before).value
 

@@ -33,6 +33,7 @@ from chainrule.backends.loops import Function
 from chainrule.backends.reference import bind_sizes, declared_and_given
 from chainrule.errors import ArgumentError, ChainruleError
 from chainrule.ir.graph import Graph
+from chainrule.ir.memory import aligned_copy
 from chainrule.ir.op import Array
 from chainrule.passes.base import Check, PassReport, Pipeline
 from chainrule.passes.decompose import require_kept
@@ -145,7 +146,7 @@ class LlvmExecutable:
         if split.prepared:
             fixed = [self.weights[places[v]] for v in split.prepare.inputs]
             self._prepare = Unit(programs[1], code, fixed, self.threads)
-            self._prepared = self._prepare.run([], {})
+            self._prepared = [aligned_copy(array) for array in self._prepare.run([], {})]
         self.stages = {"build kernels": built - start, "machine code": compiled - built,
                        "prepare weights": time.perf_counter() - compiled}  # fmt: skip
         self.main = Unit(main, code, own + self._prepared, self.threads)

@@ -14,9 +14,10 @@ from chainrule.backends.llvm import runtime_steps as native
 from chainrule.backends.llvm.jit import Linked
 from chainrule.backends.llvm.memory_limit import require_room
 from chainrule.backends.llvm.program import Again, Copy, Program, Repeat, Step, Storage
-from chainrule.backends.llvm.runtime import Frame, aligned_bytes
+from chainrule.backends.llvm.runtime import Frame
 from chainrule.errors import ArgumentError
 from chainrule.ir.dims import dim_value
+from chainrule.ir.memory import aligned_bytes
 from chainrule.ir.plan import Interval, Plan, check_plan
 from chainrule.passes.plan_memory import plan_memory
 

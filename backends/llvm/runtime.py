@@ -49,16 +49,16 @@ from chainrule.backends.llvm.runtime_steps import (
 )
 from chainrule.backends.llvm.runtime_threads import thread_count
 from chainrule.errors import ArgumentError
+from chainrule.ir.memory import aligned_bytes
 from chainrule.ir.types import DType
 
 __all__ = [
     "BUSY", "Advance", "Branch", "Call", "Copy", "FlatStep", "FlipCounter",
     "Frame", "Jump", "JumpUnless", "Loop", "Port", "Ref",
     "SetCounter", "Slice", "Step", "StepFailed", "StepTime", "StopIfFailed", "StoreCounter", "While", "Zero",
-    "aligned_bytes", "flatten", "thread_count",
+    "flatten", "thread_count",
 ]  # fmt: skip
 
-_ALIGNMENT = 64
 _MAX_BYTES = 1 << 62  # the sum of an address and a size must fit a word
 
 
@@ -196,13 +196,6 @@ class PlainEntry:
         if status != 0:
             raise StepFailed(status)
         return results if self._frame.as_tuple else results[0]
-
-
-def aligned_bytes(nbytes: int) -> np.ndarray:
-    """Uninitialised memory of some bytes, as u8, aligned to 64 bytes: an arena."""
-    block = np.empty(nbytes + _ALIGNMENT, np.uint8)
-    start = -block.ctypes.data % _ALIGNMENT
-    return block[start:][:nbytes]
 
 
 def _threads(asked: int | None, steps: Sequence[FlatStep]) -> int:

@@ -14,6 +14,7 @@ from chainrule.ir.graph import Graph, build, new_input
 from chainrule.ir.op import Array
 from chainrule.ir.types import tensor, type_of
 from chainrule.ops.conv import Conv
+from chainrule.ops.elementwise import add
 from chainrule.ops.matmul import MatMul
 from chainrule.ops.tolerance import judge
 from tests.llvm.guarded_programs import guarded_run
@@ -95,3 +96,17 @@ def test_a_product_of_any_number_of_rows_touches_nothing_else() -> None:
         found = guarded_run(one, arrays)
         assert judge(op, arrays, found)
         assert np.array_equal(found[0], two.run(arrays)[0])
+
+
+def test_what_the_epilogue_of_a_product_reads_is_asked_for_and_nothing_else_is_touched() -> None:
+    op, shapes = MatMul(transpose_a=True), [(130, 203), (130, 256), (203, 256)]
+    inputs = tuple(new_input(f"x{i}", tensor("f32", shape)) for i, shape in enumerate(shapes))
+    graph = Graph("g", inputs, (add(inputs[2], build(op, *inputs[:2])),))
+    one, two = (LlvmExecutable(graph, [], threads=threads) for threads in (1, 2))
+    bare = LlvmExecutable(Graph("g", inputs[:2], graph.outputs[0].inputs[1:]), [], threads=1)
+    assert any(prefetches(fn) for fn in one.functions)
+    assert not any(prefetches(fn) for fn in bare.functions)
+    arrays = [normal(*shape, seed=i) for i, shape in enumerate(shapes)]
+    (found,) = guarded_run(one, arrays)
+    assert np.array_equal(found, arrays[2] + bare.run(arrays[:2])[0])
+    assert np.array_equal(found, two.run(arrays)[0])

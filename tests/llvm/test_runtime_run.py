@@ -18,9 +18,9 @@ from chainrule.backends.llvm.runtime import (
     StoreCounter,
     While,
     Zero,
-    aligned_bytes,
 )
 from chainrule.errors import ArgumentError
+from chainrule.ir.memory import aligned_bytes
 from tests.llvm.runtime_kernels import F32, call, kernels, mapping_frame, run, scaled
 
 THREADS = (1, 2, 3, 4, 5, 6, 7, 8)

@@ -11,7 +11,15 @@ import chainrule as cr
 from chainrule import nn
 from chainrule.frontend.tensor import Tensor
 
-SIZES = [(1, 1, 1), (3, 5, 7), (17, 33, 65), (64, 129, 70), (2, 200, 257), (700, 31, 16)]  # (depth, rows, columns)
+SIZES = [
+    (1, 1, 1),
+    (3, 5, 7),
+    (17, 33, 65),
+    (64, 129, 70),
+    (2, 200, 257),
+    (700, 31, 16),
+    (130, 200, 256),
+]  # (depth, rows, columns)
 
 
 class Held(nn.Module):

@@ -25,6 +25,7 @@ from chainrule.backends.llvm.kernels.matmul_tile import (
     Tile,
     ahead,
     balanced_rows,
+    beside,
     most_rows,
     rows_apart,
     split_lanes,
@@ -34,7 +35,7 @@ from chainrule.backends.llvm.kernels.matmul_tile import (
 from chainrule.backends.llvm.kernels.pack import spread_loop, write_panels
 from chainrule.backends.llvm.kernels.region import Kernel, KernelCall, Region, Temp, broadcast_index
 from chainrule.backends.llvm.target import Target
-from chainrule.backends.loops import Builder, Int, Reg, as_int, ceil_div, imin
+from chainrule.backends.loops import Buffer, Builder, Int, Reg, as_int, ceil_div, imin
 from chainrule.backends.loops import Value as LoopValue
 from chainrule.ir.dims import Dim
 from chainrule.ir.graph import Input, Value
@@ -91,12 +92,9 @@ def panel_matmul(region: Region, target: Target) -> list[KernelCall]:
     def read(at: Sequence[Int], step: Int, column: Int, lanes: int, mask: Int | None) -> LoopValue:
         return kernel.read(panels, (column // width, step, column % width), lanes)
 
-    def following(panel: Int, low: Int, size: Int, tile: Int, tiles: int) -> Ask:
-        packed = kernel.input(region.body.inputs.index(panels))
-        return ahead(kernel.k, packed, (panel, low + size), size, tile, tiles)
-
     far = isinstance(panels.op, Input) and _is_far(product)
-    write_product(product, target, read, padded=True, ask=following if far else None)
+    ask = _following(kernel.k, kernel.input(region.body.inputs.index(panels))) if far else None
+    write_product(product, target, read, padded=True, ask=ask)
     return [kernel.built(f"packed, tile {_tile_text(product, target)}")]
 
 
@@ -131,8 +129,19 @@ def matmul(region: Region, target: Target) -> list[KernelCall]:
         index = (*broadcast_index(b.tensor.shape[:-2], at), column // width, step, column % width)
         return kernel.k.load(panels, index, lanes)
 
-    write_product(_product(kernel, anchor, width), target, packed, padded=True)
+    product = _product(kernel, anchor, width)
+    ask = _following(kernel.k, panels) if b.rank == 2 and _is_far(product) else None
+    write_product(product, target, packed, padded=True, ask=ask)
     return [pack.built(), kernel.built("B packed")]
+
+
+def _following(k: Builder, panels: Buffer) -> AskB:
+    """Prefetches of the block of panels behind the one in use."""
+
+    def ask(panel: Int, low: Int, size: Int, tile: Int, tiles: int) -> Ask:
+        return ahead(k, panels, (panel, low + size), size, tile, tiles)
+
+    return ask
 
 
 def _product(kernel: Kernel, anchor: Value, width: int) -> Product:
@@ -216,6 +225,15 @@ def _is_far(product: Product) -> bool:
     """True when the panels come from beyond the second-level cache at each run of a program."""
     size = product.n * product.depth * product.dtype.itemsize
     return size.is_const and size.const >= FAR_BYTES
+
+
+def far_beside(product: Product) -> list[Buffer]:
+    """The arrays of the result's shape that the epilogue reads, such as an optimiser's, where they are large."""
+    region, shape, dtype = product.kernel.region, product.anchor.tensor.shape, product.dtype
+    if not all(isinstance(n, int) for n in shape) or math.prod(shape) * dtype.itemsize < FAR_BYTES:  # type: ignore[arg-type]
+        return []
+    return [product.kernel.input(i) for i, v in enumerate(region.body.inputs)
+            if v not in product.anchor.inputs and v.tensor.shape == shape and v.dtype == dtype]  # fmt: skip
 
 
 def block_tiles(product: Product, rows: int) -> int:
@@ -307,7 +325,16 @@ class _Maker:
             tiles, turn = min(2, self.tile.rows), row // self.tile.rows % 2
         if self.ask is not None and tiles > 1:
             asks = self.ask(self.column // product.width, lo, hi - lo, turn, tiles)
-        return self.multiplier.summed(lo, hi, left, right, asks)
+        return self.multiplier.summed(lo, hi, left, right, asks, self._beside(row, lo, hi))
+
+    def _beside(self, row: Int, lo: Int, hi: Int) -> Sequence[tuple[int, Ask]]:
+        """The prefetches of what the epilogue reads, where that comes from memory and all of the depth is one chain."""
+        product = self.product
+        arrays = far_beside(product)
+        if not arrays or self.tail or Depth(product.depth).blocks() is not None:
+            return ()
+        asks = beside(product.kernel.k, arrays, (*self.at, row), self.column, self.tile)
+        return asks if sum(steps for steps, _ in asks) <= (hi - lo).const else ()
 
     def _store(self, row: Int, ragged: bool, sums: Sequence[Sequence[LoopValue]]) -> None:
         k = self.product.kernel.k

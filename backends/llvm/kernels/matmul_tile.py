@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from chainrule.backends.llvm.target import Target, gemm_tiles
 from chainrule.backends.loops import Buffer, Builder, Int, Reg, as_int, ceil_div
@@ -117,6 +118,22 @@ def ahead(k: Builder, panels: Buffer, place: Sequence[Int], size: Int, tile: Int
     return ask
 
 
+def beside(k: Builder, arrays: Sequence[Buffer], at: Sequence[Int], column: Int, tile: Tile) -> list[tuple[int, Ask]]:
+    """Prefetches what the epilogue of a tile reads beside the sums, a line of each array a step, and in how many steps.
+
+    at: the index of the tile's first row. Its rows lie in as many pages, a few lines in each: nothing that a processor
+    foresees, and all of it would be waited for at the end of the tile.
+    """
+    line = LINE // arrays[0].dtype.itemsize
+    lines = tile.columns // line
+    *lead, row = at
+
+    def ask(array: Buffer, step: Int) -> None:
+        k.prefetch(array, (*lead, row + step // lines, column + step % lines * line))
+
+    return [(tile.rows * lines, partial(ask, array)) for array in arrays]
+
+
 @dataclass(frozen=True)
 class Depth:
     """The loops over the depth. count: its steps; steps(k, lo, hi, body) runs body at each of a range of steps."""
@@ -171,9 +188,15 @@ class Multiplier:
         else:
             k.set(register, k.add(k.mul(wide, column), k.get(register)))
 
-    def summed(self, lo: Int, hi: Int, left: Left, right: Right, ask: Ask | None = None) -> list[list[Reg]]:
-        """The tile's sums over a range of the depth, in registers."""
+    def summed(self, lo: Int, hi: Int, left: Left, right: Right, ask: Ask | None = None,
+               early: Sequence[tuple[int, Ask]] = ()) -> list[list[Reg]]:  # fmt: skip
+        """The tile's sums over a range of the depth, in registers. early: asks in so many of the first steps only."""
         sums = self.zeros()
+        for steps, asks in early:
+            begin, lo = lo, lo + steps
+            with self.k.loop("k", begin, lo) as at:
+                asks(at - begin)
+                self.step(sums, at, left, right)
         with self.k.loop("k", lo, hi) as at:
             if ask is not None:
                 ask(at - lo)
