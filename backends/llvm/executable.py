@@ -161,7 +161,7 @@ class LlvmExecutable:
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
         """The outputs for contiguous arrays of the declared dtypes. Raises ShapeError for shapes that do not fit."""
-        called = self.source.replace(inputs=self.source.by_role("input"))
+        called = self.source.called
         dims = bind_sizes(called, arrays)
         missing = [s for s in self.main.program.graph.symbols if s not in dims]
         if missing:
@@ -179,7 +179,7 @@ class LlvmExecutable:
         """What a failed call of `entry` on arrays means: the op, the user's line and what was wrong with the data."""
         if not isinstance(error, StepFailed):
             return error
-        dims = bind_sizes(self.source.replace(inputs=self.source.by_role("input")), arrays)
+        dims = bind_sizes(self.source.called, arrays)
         return failure(error.status, values_of(self.main.program.items), dims)
 
     def bound(self, dims: Mapping[str, int]) -> Bound:
@@ -202,7 +202,7 @@ class LlvmExecutable:
 
     def profile(self, arrays: Sequence[Array]) -> tuple[list[KernelTime], Peak, int]:
         """The time of every kernel call in one run (the least of several), the machine's ceilings, and the threads."""
-        dims = bind_sizes(self.source.replace(inputs=self.source.by_role("input")), arrays)
+        dims = bind_sizes(self.source.called, arrays)
         frame = self.main.frame(dims, fresh=True)
         outputs = [np.empty(port.shape, port.numpy) for port in frame.outputs]
         addresses = [a.ctypes.data for a in (*arrays, *outputs)]

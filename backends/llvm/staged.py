@@ -143,7 +143,7 @@ class StagedExecutable:
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
         """The outputs for contiguous arrays of the declared dtypes. Raises ShapeError for sizes that do not fit."""
-        called = self.source.replace(inputs=self.source.by_role("input"))
+        called = self.source.called
         sizes = bind_sizes(called, arrays)
         held: dict[Value, Array] = dict(zip(called.inputs, arrays, strict=True))
         outputs: list[Array] = []

@@ -119,12 +119,7 @@ class Executable:
         """
         given: Sequence[Any] = () if out is None else _listed(out)
         if not named:
-            try:
-                result = self._entry(*arrays, *given)
-            except ChainruleError as problem:
-                raise _explained(self.program, problem, arrays) from None
-            except MemoryError as problem:
-                raise _too_large(problem) from problem
+            result = self._entered(arrays, given)
             if result is not NotImplemented and self._bare:
                 return result
             if result is not NotImplemented:
@@ -133,6 +128,16 @@ class Executable:
             leaves = self.traced.arguments.flatten(arrays, named)
             outputs = self._run(leaves) if out is None else self._run_into(leaves, given)
             return self.traced.structure.build(outputs)
+
+    def _entered(self, arrays: Sequence[object], given: Sequence[Any] = ()) -> object:
+        """What the native entry of the last call makes of these arrays; NotImplemented where it does not expect them.
+        """
+        try:
+            return self._entry(*arrays, *given)
+        except ChainruleError as problem:
+            raise _explained(self.program, problem, arrays) from None
+        except MemoryError as problem:
+            raise _too_large(problem) from problem
 
     def _run_into(self, leaves: Sequence[object], given: Sequence[object]) -> list[Array]:
         """The outputs, copied into arrays of the caller's where they could not be written there directly."""
@@ -148,25 +153,30 @@ class Executable:
     def run(self, arrays: Sequence[object] | Mapping[str, object]) -> list[Array]:
         """The outputs as a list, for the inputs as a list or by name."""
         with located():
-            return self._run(self._in_order(arrays))
+            ordered = self._in_order(arrays)
+            result = self._entered(ordered)
+            return self._run(ordered) if result is NotImplemented else as_list(result)
 
     def _in_order(self, arrays: Sequence[object] | Mapping[str, object]) -> list[object]:
         """One array for each input. Raises ArgumentError for a wrong count or name."""
-        notes = [f"input {name}: {type}" for name, type in zip(self.input_names, self.input_types, strict=True)]
         if isinstance(arrays, Mapping):
             unknown = [str(name) for name in arrays if name not in self.input_names]
             missing = [name for name in self.input_names if name not in arrays]
             if unknown or missing:
                 what = f"{unknown[0]} is not an input" if unknown else f"missing: {', '.join(missing)}"
-                raise ArgumentError(what, notes=notes, help="give one array for each input, by name")
+                raise ArgumentError(what, notes=self._declared(), help="give one array for each input, by name")
             return [arrays[name] for name in self.input_names]
         if not isinstance(arrays, list | tuple):
-            raise ArgumentError(f"run takes a list or a dict of arrays, {type(arrays).__name__} was given", notes=notes,
+            raise ArgumentError(f"run takes a list or a dict of arrays, {type(arrays).__name__} was given",
+                                notes=self._declared(),
                                 help="run([x]), or call the executable itself: net(x)")  # fmt: skip
         if len(arrays) != len(self._inputs):
-            raise ArgumentError(f"{len(arrays)} arrays were given, there are {len(self._inputs)} inputs", notes=notes,
-                                help="give one array for each input, in order")  # fmt: skip
+            raise ArgumentError(f"{len(arrays)} arrays were given, there are {len(self._inputs)} inputs",
+                                notes=self._declared(), help="give one array for each input, in order")  # fmt: skip
         return list(arrays)
+
+    def _declared(self) -> list[str]:
+        return [f"input {name}: {type}" for name, type in zip(self.input_names, self.input_types, strict=True)]
 
     def _run(self, leaves: Sequence[object]) -> list[Array]:
         checked = [as_input(leaf, value) for leaf, value in zip(leaves, self._inputs, strict=True)]

@@ -82,6 +82,14 @@ def test_equal_polynomials_are_equal_and_plain_numbers_come_out_plain():
     assert dim_max(0, N) == N
 
 
+def test_a_division_without_rest_gives_the_other_factor():
+    n, p, q = symbol("N"), symbol("P"), symbol("Q")
+    assert (32 * n * p + 32 * n * q) // (8 * p + 8 * q) == 4 * n
+    assert (n * n - p * p) // (n - p) == n + p
+    assert str((n * p + 1) // (n + p)) == "(N*P+1)//(N+P)"
+    assert str((n * p) // (2 * n)) == "(N*P)//(2*N)"
+
+
 def test_symbols_of_an_expression_are_found_inside_divisions():
     assert dim_symbols(floordiv(N * H + 1, 2)) == {"N", "H"}
 

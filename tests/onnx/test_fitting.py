@@ -50,6 +50,23 @@ def test_two_names_of_one_size_become_one() -> None:
     assert "sized_as" not in text(loaded.graph)
 
 
+def test_elements_that_an_author_knew_to_fit_are_put_into_other_rows() -> None:
+    nodes = [node("Shape", ["z"], ["n"], start=0, end=1), node("Concat", ["n", "minus"], ["s"], axis=0),
+             node("Reshape", ["x", "s"], ["y"])]  # fmt: skip
+    proto = model(nodes, {"x": ["A", "B"], "z": ["N", 3]}, ["y"], {"minus": np.int64([-1])}, 18)
+    assert_same(proto, seeded(4, 6), seeded(4, 3))
+    assert_same(proto, seeded(4, 6), seeded(8, 3))
+    with pytest.raises(cr.ShapeError, match="it must be"):
+        cr.compile(cr.load_onnx(proto))(seeded(4, 6), seeded(5, 3))
+
+
+def test_an_axis_that_is_one_for_all_sizes_is_repeated() -> None:
+    nodes = [node("Shape", ["x"], ["n"], start=0, end=1), node("Sub", ["zero", "n"], ["start"]),
+             node("Slice", ["row", "start", "most", "zero"], ["one"]), node("Add", ["x", "one"], ["y"])]  # fmt: skip
+    weights = {"zero": np.int64([0]), "most": np.int64([99]), "row": seeded(1, 3)}
+    assert_same(model(nodes, {"x": ["N", 3]}, ["y"], weights, 18), seeded(4, 3))
+
+
 def test_a_free_size_that_can_only_be_one_number_is_checked() -> None:
     proto = model([node("MatMul", ["x", "w"], ["y"])], {"x": ["N", "K"]}, ["y"], {"w": seeded(4, 2)})
     assert_same(proto, seeded(3, 4))

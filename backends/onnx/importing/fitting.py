@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
+from chainrule.backends.onnx.importing.contents import as_dims
 from chainrule.backends.onnx.node import Entry, Given
 from chainrule.errors import ChainruleError
-from chainrule.ir.dims import Dim, DimExpr, dim_product, dim_symbols, floordiv
+from chainrule.ir.dims import Dim, DimExpr, dim_product, dim_symbols, dim_value, floordiv
 from chainrule.ir.graph import Value
+from chainrule.ir.types import i64
 from chainrule.ops.declared import sized_as
+from chainrule.ops.shaping import reshape
 
 MOST_CLAIMS = 16  # for one node
 
@@ -35,14 +38,35 @@ def fitted(given: Given, error: ChainruleError, free: Collection[str]) -> Given 
     sizes = [d for d in error.apart or () if isinstance(d, int | DimExpr)]
     if len(sizes) != 2 or isinstance(sizes[0] - sizes[1], int):
         return None
-    wanted, other = sorted(sizes, key=_weight)
+    single = next((d for d in sizes if isinstance(d, DimExpr) and _is_one(d)), None)
+    wanted, other = sorted(sizes, key=_weight) if single is None else (1, single)
     for symbol, size in ((other, wanted), (wanted, other)):
         name = symbol.symbol_name() if isinstance(symbol, DimExpr) else None
         if name is not None and name in free and isinstance(size, DimExpr) and size.symbol_name() in free:
             raise SameSize(name, size)
     entries = tuple(_fitted_entry(e, other, wanted) for e in given.entries)
-    changed = any(a is not b for a, b in zip(entries, given.entries, strict=True))
-    return replace(given, entries=entries) if changed else None
+    if all(a is b for a, b in zip(entries, given.entries, strict=True)):
+        return _regrouped(given, other, wanted) if given.op_type == "Reshape" else None
+    return replace(given, entries=entries)
+
+
+def _regrouped(given: Given, other: Dim, wanted: Dim) -> Given | None:
+    """A Reshape of the elements as a vector that is as long as asked, where no one axis can be resized for it."""
+    x, shape = given.value(0), given.known(1)
+    if shape is None or x.tensor.size not in (other, wanted):
+        return None
+    length = wanted if x.tensor.size == other else other
+    copies = not given.attribute("allowzero", 0)
+    dims = [x.shape[i] if copies and isinstance(d, int) and d == 0 else d for i, d in enumerate(given.dims(1))]
+    flat = sized_as(reshape(x, (x.tensor.size,)), (length,))
+    return replace(given, entries=(Entry(flat, None, x.dtype), Entry(None, as_dims(dims), i64)))
+
+
+def _is_one(dim: DimExpr) -> bool:
+    """True for an expression that is 1 for all sizes but perhaps 0: that axis is repeated along the other one."""
+    names = sorted(dim_symbols(dim))
+    return all(dim_value(dim, {name: low + step * i for i, name in enumerate(names)}) == 1
+               for low, step in ((1, 0), (2, 3), (50, 7), (7, -1 if len(names) < 7 else 0)))  # fmt: skip
 
 
 def _weight(dim: Dim) -> tuple[bool, int, str]:

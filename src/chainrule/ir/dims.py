@@ -212,22 +212,33 @@ def floordiv(a: Dim, b: Dim) -> Dim:
 
 
 def _divide_exactly(a: Dim, b: Dim) -> Dim | None:
-    """a / b where b is one monomial that divides every term of a; else None."""
-    divisor = tuple(_terms(b))
-    if len(divisor) != 1:
-        return None
-    atoms, scale = divisor[0]
-    result: dict[Monomial, int] = {}
-    for monomial, coefficient in _terms(a):
-        left = list(monomial)
-        if coefficient % scale:
+    """The polynomial that b times gives a, by long division; None where something remains."""
+    atoms = sorted({atom for dim in (a, b) for monomial, _ in _terms(dim) for atom in monomial}, key=str)
+
+    def weight(term: tuple[Monomial, int]) -> tuple[int, tuple[int, ...]]:
+        """By degree, then by the powers: an order that products keep, so that each step takes the first term away."""
+        return len(term[0]), tuple(term[0].count(atom) for atom in atoms)
+
+    leading, scale = max(_terms(b), key=weight)
+    quotient, rest = 0, a
+    while rest != 0:
+        monomial, coefficient = max(_terms(rest), key=weight)
+        left = _without(monomial, leading)
+        if left is None or coefficient % scale:
             return None
-        for atom in atoms:
-            if atom not in left:
-                return None
-            left.remove(atom)
-        result[tuple(left)] = coefficient // scale
-    return _simplest(result)
+        part = _simplest({left: coefficient // scale})
+        quotient, rest = quotient + part, rest - part * b
+    return quotient
+
+
+def _without(monomial: Monomial, factors: Monomial) -> Monomial | None:
+    """What is left of a product without some of its factors; None where one is not among them."""
+    left = list(monomial)
+    for atom in factors:
+        if atom not in left:
+            return None
+        left.remove(atom)
+    return tuple(left)
 
 
 def mod(a: Dim, b: Dim) -> Dim:

@@ -250,7 +250,7 @@ class Graph:
                 found[value].append(node)
         return {node: tuple(users) for node, users in found.items()}
 
-    @property
+    @lazy
     def symbols(self) -> tuple[str, ...]:
         """The names of the symbolic sizes of the inputs, sorted."""
         return tuple(sorted({s for v in self.inputs for d in v.tensor.shape for s in dim_symbols(d)}))
@@ -258,6 +258,11 @@ class Graph:
     def by_role(self, *roles: Role) -> tuple[Value, ...]:
         """The inputs with one of these roles, in order."""
         return tuple(v for v in self.inputs if isinstance(v.op, Input) and v.op.role in roles)
+
+    @lazy
+    def called(self) -> Graph:
+        """The graph as a call sees it: weights and state are no inputs."""
+        return self.replace(inputs=self.by_role("input"))
 
     @lazy
     def claims(self) -> tuple[tuple[Value, Dim, Dim], ...]:

@@ -388,7 +388,8 @@ def slice_(x: Value, starts: Sequence[Position], stops: Sequence[Position], step
            axes: Sequence[int] | None = None) -> Value:  # fmt: skip
     """x[start:stop:step] along axes (default: the first ones); None, negative and far positions as in Python.
 
-    A symbolic position is taken as it is: it must lie in the axis. Raises ArgumentError for a step of 0.
+    A symbolic position is counted from the end if it cannot be above 0; else it must lie in the axis. Raises
+    ArgumentError for a step of 0.
     """
     by = list(steps) if steps is not None else [1] * len(starts)
     on = [axis_of(a, x.rank) for a in axes] if axes is not None else list(range(len(starts)))
@@ -432,6 +433,8 @@ def _symbolic_position(position: Position, default: Dim, dim: Dim) -> Dim:
         return default
     if isinstance(position, int) and position < 0:
         return dim_max(0, dim + position) if position > -_FAR else 0
+    if isinstance(position, DimExpr) and (least := lower_bound(-position)) is not None and least >= 0:
+        return dim_max(0, position + dim * dim_min(1, -position))  # from the end, unless it is 0
     return position
 
 
