@@ -6,6 +6,7 @@ addresses and emit_ops.py for values. The only fast-math is llvm.fmuladd, the IR
 
 from __future__ import annotations
 
+from chainrule.backends.llvm.emit_dot import dot4_op
 from chainrule.backends.llvm.emit_index import Writer, memory_type, value_type
 from chainrule.backends.llvm.emit_memory import gather_op, load_op, store_op
 from chainrule.backends.llvm.emit_ops import (
@@ -16,7 +17,6 @@ from chainrule.backends.llvm.emit_ops import (
     cmp_op,
     const_op,
     constant,
-    dot4_op,
     fma_op,
     int_to_float,
     iota_op,

@@ -17,7 +17,6 @@ from chainrule.backends.loops.nodes import (
     Cast,
     Cmp,
     Const,
-    Dot4,
     Fma,
     Iota,
     Reduce,
@@ -109,31 +108,6 @@ def fma_op(w: Writer, node: Fma) -> None:
     c, _ = widened(w, node.c)
     name = w.intrinsic(f"llvm.fmuladd.{_suffix(out)}", f"{ty} ({ty}, {ty}, {ty})")
     w.names[out.id] = narrowed(w, w.put(f"call {ty} @{name}({ty} {a}, {ty} {b}, {ty} {c})", "v"), out)
-
-
-def dot4_op(w: Writer, node: Dot4) -> None:
-    """One instruction where the target has it for so many lanes, else byte after byte of each lane.
-
-    The intrinsic is written with lanes of i32, which every version of LLVM reads; newer ones take bytes themselves.
-    """
-    out, lanes = node.out, node.out.lanes
-    a, b, total = (w.names[v.id] for v in (node.a, node.b, node.c))
-    ty, source = value_type(out.dtype, lanes), value_type(node.a.dtype, node.a.lanes)
-    left, right = (w.put(f"bitcast {source} {x} to {ty}") for x in (a, b))
-    if w.target.multiplies_bytes and lanes in (4, 8, 16):
-        name = w.intrinsic(f"llvm.x86.avx512.vpdpbusd.{32 * lanes}", f"{ty} ({ty}, {ty}, {ty})")
-        w.names[out.id] = w.put(f"call {ty} @{name}({ty} {total}, {ty} {left}, {ty} {right})", "v")
-        return
-
-    def shifted(op: str, x: str, bits: int) -> str:
-        return w.put(f"{op} {ty} {x}, {constant((bits,), out.dtype, lanes)}")
-
-    for at in range(0, 32, 8):
-        unsigned = shifted("lshr", shifted("shl", left, 24 - at), 24)
-        signed = shifted("ashr", shifted("shl", right, 24 - at), 24)
-        product = w.put(f"mul {ty} {unsigned}, {signed}")
-        total = w.put(f"add {ty} {total}, {product}", "v")
-    w.names[out.id] = total
 
 
 def cmp_op(w: Writer, node: Cmp) -> None:

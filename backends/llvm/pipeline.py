@@ -60,7 +60,7 @@ def pipeline(target: Target | None = None, name: str = "default") -> Pipeline:
             raise ArgumentError(f"there is no pipeline {name!r}", help="use one of " + ", ".join(NAMES))
     packed = (PackWeights(tiles), PackRecurrent(partial(panel_units, machine), tiles), StepByStep())
     fused = (FuseAttention(), FuseBlocks(takes_block), FuseRegions(ANCHORS))
-    products = (PackBytes(tiles),) if machine.multiplies_bytes else ()
+    products = (PackBytes(tiles),) if machine.has_byte_products else ()
     last = (LowerConv(keeps), *packed, algebra[0], HoistInvariants(), *fused)
     first = (MergeScans(), TrimBodies(), MarkFixed(), algebra[0], FoldConstants(), *known, *products)
     return Pipeline(name, (*first, Decompose(keeps), ShareSaved(), FoldConstants(), *algebra, *layout, *last))

@@ -61,7 +61,12 @@ class Target:
     @property
     def multiplies_bytes(self) -> bool:
         """True when four products of bytes and their sum are one instruction."""
-        return self.has("avx512vnni") and self.has("avx512vl")
+        return (self.has("avx512vnni") and self.has("avx512vl")) or self.has("avxvnni")
+
+    @property
+    def has_byte_products(self) -> bool:
+        """True when products of bytes are worth their own kernels: by one instruction, or by pairs of words."""
+        return self.is_x86
 
     @property
     def feature_string(self) -> str:

@@ -26,6 +26,7 @@ from chainrule.backends.llvm.kernels.matmul_tile import (
     ahead,
     balanced_rows,
     beside,
+    most_byte_rows,
     most_rows,
     rows_apart,
     split_lanes,
@@ -214,7 +215,10 @@ def _panel_kinds(k: Builder, product: Product, panel: Int) -> Iterator[tuple[tup
 def _rows(product: Product, target: Target, lanes: Sequence[int]) -> tuple[int, bool]:
     """Rows of a tile, and whether the last tile is ragged."""
     apart = as_int(1) if product.transposed else product.depth
-    most = most_rows(target, lanes, product.dtype, rows_apart(apart * product.dtype.itemsize))
+    if product.group > 1:
+        most = most_byte_rows(target, lanes, rows_apart(apart * product.group))
+    else:
+        most = most_rows(target, lanes, product.dtype, rows_apart(apart * product.dtype.itemsize))
     if not product.m.is_const:
         return most, True
     rows = balanced_rows(product.m.const, most)
