@@ -20,7 +20,8 @@ from chainrule.ops import ALL_OPS, lowered_bytes, lowered_pool, lowered_winograd
 from chainrule.ops import lowered as native
 from chainrule.ops.basic import Fuse
 from chainrule.ops.recurrent_steps import PackGates
-from chainrule.ops.tolerance import OTHER_FRAMEWORK, UNIT, UNITS, Verdict, exactly, judge, within
+from chainrule.ops.tolerance import OTHER_FRAMEWORK, Verdict, exactly, judge, within
+from tests.onnx.witness import ABSOLUTE, absolute_bound
 from tests.ops.sample import Sample
 from tests.ops.samples import SAMPLES
 
@@ -36,11 +37,6 @@ NATIVE = frozenset((*native.OPS, *lowered_bytes.OPS, *lowered_pool.OPS, *lowered
 # ONNX has it from opset 26 on.
 NEEDS_OPSET = {"bitcast": 26}
 
-# Where onnxruntime is the loose side. ABSOLUTE: functions that it rounds relative to 1, not to the result.
-ABSOLUTE = {
-    "sigmoid": "its tails are cut off", "tanh": "its smallest results are rounded away", "tanhshrink": "made of tanh",
-    "elu": "e^x - 1 cancels near 0", "selu": "as elu", "celu": "as elu",
-}  # fmt: skip
 # onnxruntime's Where makes 0 of -0.
 LOSES_SIGN_OF_ZERO = frozenset({"trunc", "floor_divide", "remainder"})
 DIFFERS = {
@@ -104,8 +100,7 @@ def verdict(sample: Sample, found: Sequence[Array], own: Sequence[Array], precis
     if name in LOSES_SIGN_OF_ZERO:
         return exactly(found[0], own[0], signed_zero=False)
     if name in ABSOLUTE or isinstance(sample.op, Fuse):
-        unit = UNIT[as_dtype(own[0].dtype)]
-        bounds = [np.full(p.shape, UNITS["D"] * unit) * np.maximum(1.0, np.abs(p)) for p in precise]
+        bounds = [absolute_bound(p, as_dtype(own[0].dtype)) for p in precise]
         verdicts = [within(y, p, b) for y, p, b in zip(found, precise, bounds, strict=True)]
         return next((v for v in verdicts if not v), Verdict(True))
     return judge(sample.op, sample.inputs, found, factor=OTHER_FRAMEWORK, own=own, precise=precise)

@@ -1,7 +1,7 @@
 """What a random graph is made of: each recipe takes a tensor, and what else it needs from the maker, to a new tensor.
 
-A recipe answers None where it does not apply (too few axes, a size that is not known); anything it builds must be
-RECIPES is one explicit table; `ops_of` tells which ops a recipe is there for. The file is long: it is a list.
+A recipe answers None where it does not apply (too few axes, a size that is not known); what it builds may depend on the
+maker's random numbers only. RECIPES is one explicit table of how often each is taken. The file is long: it is a list.
 """
 
 from __future__ import annotations
@@ -15,9 +15,14 @@ import numpy as np
 import chainrule as cr
 from chainrule.frontend.functions import activations as act
 from chainrule.frontend.functions import elementwise as el
+from chainrule.frontend.functions.recurrent import recurrent
 from chainrule.frontend.tensor import wrap
 from chainrule.ir.dims import Dim
+from chainrule.ir.graph import build
+from chainrule.ops import fft
 from chainrule.ops import norm as norms
+from chainrule.ops.indexing_reduce import scatter_reduce
+from chainrule.ops.integer_products import IntegerConv, integer_matmul
 
 Tensor = cr.Tensor
 
@@ -533,6 +538,58 @@ def drawn(m: Maker, x: Tensor) -> Tensor:
             return cr.where(cr.bernoulli(0.5, x.shape, key=key), x, 0.0)
 
 
+def sequence(m: Maker, x: Tensor) -> Tensor | None:
+    """A recurrent layer over the first axis, or labels read from it."""
+    if x.ndim != 3 or static(x, 2) is None:
+        return None
+    features, units = int(x.shape[2]), 3  # type: ignore[arg-type]
+    kind = int(m.rng.integers(4))
+    if kind == 3:
+        fixed = features >= 3 and all(static(x, axis) is not None for axis in (0, 1))
+        return reading(m, x) if fixed else None
+    name, gates = (("LSTM", 4), ("GRU", 3), ("tanh", 1))[kind]
+    weights = tuple(m.fresh((gates * units, n), "w", "param") * 0.5 for n in (features, units))
+    return recurrent(name, x, weights, reverse=bool(m.rng.integers(2)))[0]
+
+
+def reading(m: Maker, x: Tensor) -> Tensor:
+    """The loss of two labels a row, read from x: [T, N, C] of known sizes."""
+    steps, rows, classes = (int(d) for d in x.shape)  # type: ignore[arg-type]
+    labels = m.fresh((rows, 2), f"i{classes - 1}") + 1
+    return cr.ctc_loss(cr.log_softmax(x, 2), labels, np.full(rows, steps), np.full(rows, 2), zero_infinity=True)
+
+
+def fourier(m: Maker, x: Tensor) -> Tensor | None:
+    """A transform of the last axis, of real or complex numbers; divided by the root of its length."""
+    n = static(x, -1) if x.ndim else None
+    if n is None or not 2 <= n <= 40:
+        return None
+    numbers = fft.real_dft(x.value) if m.rng.random() < 0.5 else fft.dft(cr.stack([x, cr.tanh(x)], -1).value, 1)
+    return wrap(numbers)[..., int(m.rng.integers(2))] / math.sqrt(n)
+
+
+def of_bytes(m: Maker, x: Tensor) -> Tensor | None:
+    """A product or convolution of 8-bit integers."""
+    if x.ndim == 4 and static(x, 1) is not None:
+        weight = (m.fresh((4, x.shape[1], 1, 1), "w") * 30).astype("i8")
+        found = build(IntegerConv((1, 1), (0, 0, 0, 0), (1, 1)), (x * 9).astype("i8").value, weight.value)
+        return wrap(found).astype("f32") / 100
+    if x.ndim < 2 or static(x, -1) is None:
+        return None
+    weight = (m.fresh((x.shape[-1], 5), "w") * 30).astype("i8")
+    return wrap(integer_matmul((x * 9).astype("u8").value, weight.value)).astype("f32") / 100
+
+
+def combined(m: Maker, x: Tensor) -> Tensor | None:
+    """Updates multiplied into rows, or the larger or smaller kept."""
+    rows = static(x, 0) if x.ndim else None
+    if not rows:
+        return None
+    mode = str(pick(m, "mul", "max", "min"))
+    places = m.fresh(x.shape, f"i{min(rows, 7)}")
+    return wrap(scatter_reduce(x.value, places.value, m.fresh(x.shape, "p").value, 0, mode))
+
+
 # name -> (how often, recipe)
 RECIPES: dict[str, tuple[float, Recipe]] = {
     "bounded": (3, unary(BOUNDED)), "growing": (3, unary(GROWING)), "stepping": (1.6, unary(STEPPING)),
@@ -541,5 +598,6 @@ RECIPES: dict[str, tuple[float, Recipe]] = {
     "transposed": (0.7, transposed), "pooling": (2.5, pooling), "attention": (0.5, attention),
     "resized": (0.7, resized), "shaped": (5, shaped), "indexed": (1.5, indexed), "loss": (1, loss),
     "residual": (3, residual), "scattered": (0.7, scattered), "further_norm": (0.7, further_norm),
-    "gated": (0.5, gated), "further_loss": (0.7, further_loss), "drawn": (0.7, drawn),
+    "gated": (0.5, gated), "further_loss": (0.7, further_loss), "drawn": (0.7, drawn), "sequence": (1, sequence),
+    "fourier": (0.5, fourier), "of_bytes": (0.5, of_bytes), "combined": (0.4, combined),
 }  # fmt: skip

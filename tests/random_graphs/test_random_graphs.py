@@ -17,16 +17,11 @@ from chainrule.ops import (
     ALL_OPS,
     control,
     declared,
-    fft,
-    indexing_reduce,
-    integer_products,
-    losses_sequence,
     lowered,
     lowered_bytes,
     lowered_pool,
     lowered_winograd,
     lowered_winograd_grad,
-    recurrent,
     recurrent_grad,
     recurrent_steps,
     selecting,
@@ -122,11 +117,6 @@ MADE_BY_THE_COMPILER: tuple[type[Op], ...] = (
 )  # fmt: skip
 # Sizes that data tells, and claims about sizes: a graph that has one is no longer one of any size.
 OF_DATA: tuple[type[Op], ...] = (*selecting.OPS, *suppression.OPS, *declared.OPS)
-# Those that come from ONNX files, or with layers: tests/onnx/random_models.py chains the first, the layers have random
-# tests of their own. Their sums are longer than what the judge's moves stand for: exact zeros come out as 1e-8.
-ELSEWHERE: tuple[type[Op], ...] = (
-    *recurrent.OPS, *fft.OPS, *integer_products.OPS, *indexing_reduce.OPS, *losses_sequence.OPS
-)  # fmt: skip
 # bitcast is for keys, sum_square stands inside of norms, random_bits under every drawn number; max_pool_take is the
 # gradient of a gradient.
 INSIDE_OTHERS = {"bitcast", "sum_square", "random_bits", "max_pool_take"}
@@ -139,15 +129,18 @@ def test_random_graphs_reach_every_op() -> None:
         met |= {node.op.name for node in graph.nodes}
         gradient = gradient_graph(graph) if seed < 400 else None
         met |= {node.op.name for node in gradient.nodes} if gradient is not None else set()
-    wanted = {op.name for op in ALL_OPS if op not in (*MADE_BY_THE_COMPILER, *OF_DATA, *ELSEWHERE)}
+    wanted = {op.name for op in ALL_OPS if op not in (*MADE_BY_THE_COMPILER, *OF_DATA)}
     assert wanted - met == INSIDE_OTHERS - met
 
 
-def test_the_judge_sees_one_wrong_element() -> None:
-    """A thousandth of an output's size on one element is more than rounding does, nearly always."""
+@pytest.mark.parametrize("make", [itself, gradient_graph], ids=["forward", "backward"])
+def test_the_judge_sees_one_wrong_element(make: Make) -> None:
+    """A ten-thousandth of an output's size on one element is more than rounding does, nearly always."""
     seen = count = 0
     for seed in range(60):
-        graph = random_graph(seed)
+        graph = make(random_graph(seed))
+        if graph is None:
+            continue
         arrays = arrays_for(graph, seed)
         want = expected(graph, arrays, seed)
         if not all(y.dtype.kind == "f" and np.isfinite(y).all() and y.size for y in want.exact):
@@ -155,10 +148,10 @@ def test_the_judge_sees_one_wrong_element() -> None:
         results = [y.astype(np.float32) for y in want.exact]
         assert not complaint(results, want)
         place = np.random.default_rng(seed).integers(results[-1].size)
-        results[-1].flat[place] += np.float32(1e-3) * np.max(np.abs(results[-1])) + np.float32(1e-5)
+        results[-1].flat[place] += np.float32(1e-4) * np.max(np.abs(results[-1])) + np.float32(1e-6)
         count += 1
         seen += bool(complaint(results, want))
-    assert seen >= 0.95 * count and count > 40
+    assert seen >= 0.9 * count and count > 40
 
 
 def test_the_judge_lets_few_elements_go_unjudged() -> None:

@@ -56,7 +56,9 @@ class ScatterReduce(Op):
         return total.reshape(x.shape).astype(x.dtype)
 
     def magnitude(self, *arrays: Array) -> Array:
-        """The scale of rounding errors: a product of n factors is rounded n times."""
+        """The scale of rounding errors: a product of n factors is rounded n times; an extremum is one of its inputs."""
+        if self.mode != "mul":
+            return np.zeros(arrays[0].shape)
         return np.abs(self.ref(*arrays)) * max(1.0, arrays[1].size / 8)
 
     def decompose(self, *inputs: Value) -> Value | None:

@@ -170,10 +170,10 @@ def allowed_error(op: Op, arrays: Sequence[Array], index: int, y64: Array, dtype
             case "T":
                 bound = _ulps(op, arrays) * ulp(y64, core)
             case "C":
-                scale = _scale(op, arrays, index, y64)
-                bound = np.maximum(ULPS["C"] * ulp(y64, core), UNITS["C"] * UNIT[core] * scale)
+                size = scale(op, arrays, index, y64)
+                bound = np.maximum(ULPS["C"] * ulp(y64, core), UNITS["C"] * UNIT[core] * size)
             case "R" | "D" | "W":
-                bound = UNITS[op.tolerance] * UNIT[core] * _scale(op, arrays, index, y64) + LEAST[core]
+                bound = UNITS[op.tolerance] * UNIT[core] * scale(op, arrays, index, y64) + LEAST[core]
             case _:
                 raise AssertionError(f"{op.name}: class {op.tolerance} has no bound by op")
         return bound + 0.5 * ulp(y64, dtype) if dtype.bits == 16 else np.asarray(bound)
@@ -187,7 +187,8 @@ def _ulps(op: Op, arrays: Sequence[Array]) -> Array:
     return np.asarray(ULPS["T"])
 
 
-def _scale(op: Op, arrays: Sequence[Array], index: int, y64: Array) -> Array:
+def scale(op: Op, arrays: Sequence[Array], index: int, y64: Array) -> Array:
+    """S, the scale of the rounding errors of each element of result number `index`."""
     wide = widened(arrays)
     if isinstance(op, Scaled):
         return as_results(op.magnitude(*wide))[index]
