@@ -67,6 +67,24 @@ def test_an_axis_that_is_one_for_all_sizes_is_repeated() -> None:
     assert_same(model(nodes, {"x": ["N", 3]}, ["y"], weights, 18), seeded(4, 3))
 
 
+def test_channels_that_an_export_divided_by_the_batch_fit_where_that_is_one() -> None:
+    nodes = [node("Reshape", ["x", "shape"], ["r"]), node("Conv", ["r", "w"], ["c"]),
+             node("Split", ["c"], ["y", "z"], axis=1)]  # fmt: skip
+    weights = {"shape": np.int64([1, -1, 3, 3]), "w": seeded(2, 4, 1, 1)}
+    proto = model(nodes, {"x": ["N", 4, 3, 3]}, ["y", "z"], weights)
+    assert_same(proto, seeded(1, 4, 3, 3))
+
+
+def test_a_division_of_sizes_rounds_to_zero() -> None:
+    nodes = [node("Shape", ["x"], ["n"], start=0, end=1), node("Sub", ["n", "one"], ["less"]),
+             node("Div", ["less", "two"], ["half"]), node("Add", ["half", "one"], ["count"]),
+             node("ConstantOfShape", ["count"], ["y"])]  # fmt: skip
+    proto = model(nodes, {"x": ["N"]}, ["y"], {"one": np.int64([1]), "two": np.int64([2])}, 18)
+    assert not cr.load_onnx(proto).graph.sizes  # it is known from the shape of x
+    for count in (0, 1, 2, 5):
+        assert_same(proto, seeded(count))
+
+
 def test_a_free_size_that_can_only_be_one_number_is_checked() -> None:
     proto = model([node("MatMul", ["x", "w"], ["y"])], {"x": ["N", "K"]}, ["y"], {"w": seeded(4, 2)})
     assert_same(proto, seeded(3, 4))

@@ -107,6 +107,22 @@ def test_ranges_fills_tiles_and_expansions_as_large_as_numbers_that_come_in() ->
     agree(proto, *((seeded(3), np.asarray(n, np.int64)) for n in (4, 1, 5)))
 
 
+def test_images_are_resized_and_padded_by_numbers_that_come_in() -> None:
+    nodes = [node("Concat", ["two", "size"], ["sizes"], axis=0),
+             node("Resize", ["x", "", "", "sizes"], ["r"], mode="linear"),
+             node("Concat", ["zeros", "size", "zeros", "one"], ["amounts"], axis=0),
+             node("Pad", ["x", "amounts"], ["p"])]  # fmt: skip
+    weights = {"two": np.int64([1, 2]), "zeros": np.int64([0, 0]), "one": np.int64([1, 0])}
+    proto = with_ints(nodes, {"x": [1, 2, "H", "W"]}, {"size": [2]}, ["r", "p"], weights)
+    agree(proto, (seeded(1, 2, 4, 6), np.int64([3, 9])), (seeded(1, 2, 3, 3), np.int64([5, 1])))
+
+
+def test_a_bound_that_is_a_size_clips() -> None:
+    nodes = [node("Shape", ["x"], ["n"], start=0, end=1), node("Squeeze", ["n"], ["limit"]),
+             node("Cast", ["limit"], ["most"], to=I64), node("Clip", ["k", "", "most"], ["y"])]  # fmt: skip
+    agree(with_ints(nodes, {"x": ["N"]}, {"k": [3]}, ["y"]), (seeded(4), np.int64([3, 4, 7])))
+
+
 def test_a_negative_size_is_refused_by_the_call() -> None:
     proto = with_ints([node("ConstantOfShape", ["k"], ["f"]), node("Relu", ["x"], ["y"])], {"x": [1]}, {"k": [1]},
                       ["f", "y"])  # fmt: skip

@@ -10,8 +10,9 @@ import numpy as np
 from chainrule.backends.onnx.dtypes import dtype_of
 from chainrule.backends.onnx.forms.form import Attr, Call, Fixed, Form, Given, Numbers, same
 from chainrule.backends.onnx.raw import RawCast, RawDiv, RawMod, RawShift
+from chainrule.ir.dims import DimExpr
 from chainrule.ir.graph import Value, build
-from chainrule.ir.op import Op
+from chainrule.ir.op import Array, Op
 from chainrule.ir.types import f64
 from chainrule.ops import activations as act
 from chainrule.ops import activations_smooth as smooth
@@ -67,12 +68,15 @@ def _read_clip(given: Given) -> Value:
     x = given.value(0)
     if given.opset < 11:
         return build(ar.Clip(given.fraction("min", -math.inf), given.fraction("max", math.inf)), x)
-    known = [not given.has(i) or given.known(i) is not None for i in (1, 2)]
-    if all(known):
+    if all(not given.has(i) or _is_number(given.known(i)) for i in (1, 2)):
         low, high = (given.number(i) if given.has(i) else side for i, side in ((1, -math.inf), (2, math.inf)))
         return build(ar.Clip(_or_none(low, x, -1), _or_none(high, x, 1)), x)
     raised = el.maximum(x, given.value(1)) if given.has(1) else x
     return el.minimum(raised, given.value(2)) if given.has(2) else raised
+
+
+def _is_number(content: Array | None) -> bool:
+    return content is not None and not any(isinstance(n, DimExpr) for n in content.reshape(-1).tolist())
 
 
 def _or_none(bound: float, x: Value, side: int) -> float:

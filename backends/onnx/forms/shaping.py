@@ -164,7 +164,7 @@ def _read_pad(given: Given) -> Value:
     if given.opset < 11:
         amounts, value = given.vector("pads") or (), given.fraction("value", 0.0)
     else:
-        amounts, value = given.dims(1), given.number(2) if given.has(2) else 0.0
+        amounts, value = told.sizes(given, 1), given.number(2) if given.has(2) else 0.0
     axes = given.ints(3) if given.has(3) else tuple(range(x.rank))
     before: list[Dim] = [0] * x.rank
     after: list[Dim] = [0] * x.rank

@@ -102,7 +102,11 @@ def _quotient(a: Dim, b: Dim) -> Dim | None:
     if exact * b == a:
         return exact
     low, positive = lower_bound(a), lower_bound(b)
-    return exact if low is not None and low >= 0 and positive is not None and positive >= 0 else None
+    if low is None or positive is None or positive < 0:
+        return None
+    if low >= 0:
+        return exact
+    return floordiv(dim_max(a, 0), b) if isinstance(b, int) and low > -b else None  # between -b and 0 it is 0
 
 
 def _remainder(a: Dim, b: Dim) -> Dim | None:
@@ -130,7 +134,7 @@ def _less(a: Dim, b: Dim) -> bool | None:
 
 def _not(node: Node) -> Array | None:
     known = _known(node, 0)
-    return None if known is None else _objects(np.logical_not(known[0]))
+    return None if known is None else _objects(np.asarray(np.logical_not(known[0])))
 
 
 def _gather(node: Node) -> Array | None:

@@ -44,10 +44,11 @@ def fitted(given: Given, error: ChainruleError, free: Collection[str]) -> Given 
         name = symbol.symbol_name() if isinstance(symbol, DimExpr) else None
         if name is not None and name in free and isinstance(size, DimExpr) and size.symbol_name() in free:
             raise SameSize(name, size)
-    entries = tuple(_fitted_entry(e, other, wanted) for e in given.entries)
-    if all(a is b for a, b in zip(entries, given.entries, strict=True)):
-        return _regrouped(given, other, wanted) if given.op_type == "Reshape" else None
-    return replace(given, entries=entries)
+    for before, after in ((other, wanted), (wanted, other)):
+        entries = tuple(_fitted_entry(e, before, after) for e in given.entries)
+        if any(a is not b for a, b in zip(entries, given.entries, strict=True)):
+            return replace(given, entries=entries)
+    return _regrouped(given, other, wanted) if given.op_type == "Reshape" else None
 
 
 def _regrouped(given: Given, other: Dim, wanted: Dim) -> Given | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from chainrule.backends.onnx import told
 from chainrule.backends.onnx.importing.readers_images import Read, Reader
 from chainrule.backends.onnx.node import Given, shortest
 from chainrule.errors import ModelError, NotSupported
@@ -72,7 +73,7 @@ def _targets(given: Given, x: Value, axes: Sequence[int]) -> tuple[list[Dim], li
     """The new size of each axis and its scale, 0 where that is the ratio of the sizes."""
     sizes, scales = list(x.shape), [0.0] * x.rank
     if given.has(3):
-        for axis, size in zip(axes, given.dims(3), strict=True):
+        for axis, size in zip(axes, told.sizes(given, 3), strict=True):
             sizes[axis] = size
         policy = given.word("keep_aspect_ratio_policy", "stretch")
         return (sizes, scales) if policy == "stretch" else _in_proportion(x, sizes, axes, policy)

@@ -58,7 +58,8 @@ class Conv(Op):
         x, w = types[:2]
         if x.shape[1] != w.shape[1] * self.groups:
             raise ShapeError(f"weight expects {w.shape[1] * self.groups} input channels, x has {x.shape[1]}",
-                             help=_weight_help(len(self.stride), self.groups, "OUT", "IN"))  # fmt: skip
+                             help=_weight_help(len(self.stride), self.groups, "OUT", "IN"),
+                             apart=(w.shape[1] * self.groups, x.shape[1]))  # fmt: skip
         _check_groups(w.shape[0], self.groups, "output")
         _check_bias(types, w.shape[0])
         sizes = counts(x.shape[2:], kernel_of(w), self.stride, self.pad, self.dilation)
@@ -119,7 +120,8 @@ class ConvTranspose(Op):
         x, w = types[:2]
         if x.shape[1] != w.shape[0]:
             raise ShapeError(f"weight expects {w.shape[0]} input channels, x has {x.shape[1]}",
-                             help=_weight_help(len(self.stride), self.groups, "IN", "OUT"))  # fmt: skip
+                             help=_weight_help(len(self.stride), self.groups, "IN", "OUT"),
+                             apart=(w.shape[0], x.shape[1]))  # fmt: skip
         _check_groups(w.shape[0], self.groups, "input")
         channels = w.shape[1] * self.groups
         _check_bias(types, channels)

@@ -128,7 +128,8 @@ def _sizes(terms: Sequence[Sequence[Label]], shapes: Sequence[Sequence[Dim]]) ->
             known = sizes.get(label, 1)
             if known != size and known != 1 and size != 1:
                 name = "an axis of the ellipsis" if isinstance(label, int) else repr(label)
-                raise ShapeError(f"{name} has the sizes {known} and {size}", help="one label, one size")
+                raise ShapeError(f"{name} has the sizes {known} and {size}", help="one label, one size",
+                                 apart=(known, size))  # fmt: skip
             sizes[label] = size if known == 1 else known
     return sizes
 

@@ -452,7 +452,8 @@ def split(x: Value, parts: int | Sequence[Dim], axis: int = 0) -> tuple[Value, .
     sizes = [floordiv(dim, parts)] * parts if isinstance(parts, int) and parts > 0 else parts
     if isinstance(sizes, int) or sum(sizes, start=0) != dim:
         raise ShapeError(f"split: axis {axis} of {x.tensor} is not made up of {parts} parts",
-                         help="give the number of equal parts, or sizes whose sum is the axis")  # fmt: skip
+                         help="give the number of equal parts, or sizes whose sum is the axis",
+                         apart=None if isinstance(sizes, int) else (dim, sum(sizes, start=0)))  # fmt: skip
     starts = [sum(sizes[:i], start=0) for i in range(len(sizes))]
     return tuple(narrow(x, axis, start, size) for start, size in zip(starts, sizes, strict=True))
 
