@@ -74,18 +74,33 @@ class Arguments:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """What a file said beside the graph that was read from it, and an export of that graph says again.
+
+    opset, ir_version: those that the exporter was asked for, of a file that chainrule wrote; of others None. metadata:
+    labels, authors and the like.
+    """
+
+    opset: int | None
+    ir_version: int | None
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Traced:
     """A traced function.
 
     graph: inputs are the arguments' leaves in order, then what the trace read of parameters and state; updates are the
     state's new values. arguments: from call arguments to the first of these inputs. structure: from the graph's outputs
     to the function's own result. sources: what each param and state input is read from, and written to after a call.
+    origin: of a graph that a file held.
     """
 
     graph: Graph
     arguments: Arguments
     structure: Structure
     sources: tuple[tuple[Value, Stored], ...]
+    origin: Origin | None = None
 
     @property
     def input_names(self) -> tuple[str, ...]:

@@ -19,12 +19,14 @@ class FoldConstants(Pass):
     """A node whose inputs are all constants becomes a constant, if its result stays within max_bytes.
 
     Bit-exact: it evaluates the op's `ref`. Random ops and regions are left alone. max_bytes bounds the result of one
-    node; max_total_bytes the sum, so that a chain of large constants cannot fill the memory.
+    node; max_total_bytes the sum, so that a chain of large constants cannot fill the memory; max_growth_bytes by how
+    much a result may be larger than what it is made of (weights kept as bytes stay bytes in a file).
     """
 
     name: ClassVar[str] = "fold-constants"
     max_bytes: int = 1 << 20
     max_total_bytes: int = 1 << 26
+    max_growth_bytes: int = 1 << 20
 
     def run(self, graph: Graph, notes: Notes) -> Graph:
         spent = 0
@@ -49,7 +51,9 @@ class FoldConstants(Pass):
             return False
         if type(node.op).ref is Op.ref or not node.tensor.is_static or node.tensor.nbytes() > self.max_bytes:
             return False
-        return all(is_constant(v) and v.tensor.nbytes() <= self.max_bytes for v in inputs)
+        if not all(is_constant(v) and v.tensor.nbytes() <= self.max_bytes for v in inputs):
+            return False
+        return node.tensor.nbytes() - sum(v.tensor.nbytes() for v in inputs) <= self.max_growth_bytes
 
 
 def is_constant(value: Value) -> bool:

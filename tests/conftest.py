@@ -54,9 +54,14 @@ _MODULES = pytest.StashKey[LintedModules]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--bless` rewrites golden texts; `--seconds` bounds a run: what has not begun by then is skipped, and said so."""
+    """`--bless` rewrites golden texts; `--seconds` bounds a run: what has not begun by then is skipped, and said so.
+
+    `--onnx-models` names a folder of ONNX models that nobody here wrote; tests that want some are skipped without it.
+    """
     parser.addoption("--bless", action="store_true", help="rewrite the golden texts with what the code now prints")
     parser.addoption("--seconds", type=float, default=None, help="skip the tests that have not begun after SECONDS")
+    parser.addoption("--onnx-models", default=os.environ.get("CHAINRULE_ONNX_MODELS"), metavar="FOLDER",
+                     help="a folder with ONNX models, at any depth, for the tests on real ones")  # fmt: skip
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -55,7 +55,7 @@ class OnnxExecutable:
             raise NotSupported(f"{self.graph.name}: more than 2 GB of weights do not fit into one message",
                                help="export_onnx writes them to a file of their own")  # fmt: skip
         self._copies = [array.copy() for array in self._fixed]
-        model = export_graph(self.graph, self.weights, opset=self.opset, check=False)
+        model = export_graph(self.graph, self.weights, opset=self.opset, check=False, note=False)
         self._session = session_of(model.SerializeToString(), self.threads, self.providers)
         given = [i.name for i in model.graph.input]
         self._call_names = given[: len(self._inputs)]

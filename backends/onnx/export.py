@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -12,6 +12,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from chainrule.backends.onnx.export_nodes import NodeWriter, info, nodes_within
 from chainrule.backends.onnx.external import External
 from chainrule.backends.onnx.lower import lowered
+from chainrule.backends.onnx.noted import NOTE, STORED, note_of
 from chainrule.backends.onnx.writer import Writer
 from chainrule.errors import ArgumentError, ModelError, NotSupported
 from chainrule.ir.dims import DimExpr, symbol
@@ -27,15 +28,16 @@ DEFAULT_OPSET = 18  # the first with the bitwise ops that random numbers need; e
 LEAST_OPSET = 17
 LEAST_EXTERNAL = 1024  # bytes: smaller tensors stay in the model, where shape inference sees them
 ROLES = "chainrule.roles"  # metadata: the role of each stored input by name
+OWN_METADATA = frozenset({ROLES, NOTE, STORED})
 NEW = ".new"  # what the name of a state's next value adds to its own
 
-_AFTER = Pipeline("onnx", (Canonicalize(strict=True), FoldConstants()))
+_AFTER = Pipeline("onnx", (Canonicalize(strict=True), FoldConstants(max_growth_bytes=4096)))
 _BEFORE = Pipeline("onnx", (MergeScans(), TrimBodies(), *_AFTER.passes))
 
 
 def export_graph(graph: Graph, weights: Sequence[Array], *, opset: int = DEFAULT_OPSET, ir_version: int | None = None,
                  name: str | None = None, metadata: Mapping[str, str] | None = None,
-                 external: External | None = None, check: bool = True) -> ModelProto:  # fmt: skip
+                 external: External | None = None, check: bool = True, note: bool = True) -> ModelProto:  # fmt: skip
     """The graph as a checked ONNX model made of standard ops.
 
     weights: one array for each param and state input, in the order of graph.by_role("param", "state"). Those that no
@@ -43,19 +45,22 @@ def export_graph(graph: Graph, weights: Sequence[Array], *, opset: int = DEFAULT
     initializer of the same name, and its next value an output "<name>.new": a loop feeds these back. Symbolic sizes
     stay symbolic. opset: 17 to the newest that the installed onnx knows. ir_version: default, the lowest that has the
     opset. metadata: further entries of the model's metadata_props. external: collects the bytes of large initializers
-    for a file of their own. check: pass the model to onnx.checker (one with external data is checked as a file).
+    for a file of their own. check: pass the model to onnx.checker (one with external data is checked as a file). note:
+    say in the metadata which graph was written, so that reading gives it back (see noted.py).
 
     Raises ArgumentError for an unknown opset, NotSupported naming all ops that have no form in it, ModelError when the
     result does not pass onnx.checker.
     """
     version = _ir_version(opset, ir_version)
-    ready = _prepared(graph, opset)
-    exporter = _Exporter(ready, opset, version, external)
-    proto = exporter.graph(name or graph.name, weights)
+    graph = graph.replace(name=name or graph.name)
+    exporter = Exporter(graph, prepared(graph, opset), opset, version)
+    proto = exporter.graph()
+    proto.initializer.extend(exporter.initializers(weights, external))
     model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", opset)], ir_version=version,
                               producer_name="chainrule")  # fmt: skip
-    roles = {input_name(v): v.op.role for v in graph.by_role("param", "state") if isinstance(v.op, Input)}
-    helper.set_model_props(model, {ROLES: json.dumps(roles), **(metadata or {})})
+    roles = {input_name(v): v.op.role for v in exporter.stored if isinstance(v.op, Input)}
+    noted = note_of(graph, exporter.inputs, exporter.constants) if note else {}
+    helper.set_model_props(model, {ROLES: json.dumps(roles), **noted, **(metadata or {})})
     if check and external is None:
         check_model(model, graph.name)
     return model
@@ -74,7 +79,8 @@ def _ir_version(opset: int, wanted: int | None) -> int:
     return wanted
 
 
-def _prepared(graph: Graph, opset: int) -> Graph:
+def prepared(graph: Graph, opset: int) -> Graph:
+    """The graph of which each node is one node of the file. Raises NotSupported naming all ops without a form."""
     simple, _ = _BEFORE.run(graph)
     found = tellers(simple)  # what only says how large they are is not written: the results say it themselves
     read_off = tuple((name, results(found[name])[0] if name in found else value) for name, value in simple.sizes)
@@ -94,38 +100,47 @@ def check_model(model: ModelProto | str, name: str) -> None:
         raise ModelError(f"{name}: the exported model does not pass onnx.checker: {error}") from error
 
 
-class _Exporter:
-    """One export: the whole graph of a lowered graph."""
+class Exporter:
+    """One export. source: the whole graph; ready: the same, prepared.
 
-    def __init__(self, graph: Graph, opset: int, ir_version: int, external: External | None) -> None:
-        self.source = graph
-        self.external = external
-        self.inputs = _distinct([input_name(v) for v in graph.inputs])
-        self.outputs = _output_names(graph, self.inputs)
-        self.writer = Writer(_size_sources(graph, self.inputs), [*self.inputs, *self.outputs], ir_version)
-        self.nodes = NodeWriter(graph, self.writer, opset, dict(zip(graph.inputs, self.inputs, strict=True)),
-                                graph.results, self.outputs)  # fmt: skip
-        self.told = dict(graph.sizes)
-        self.tellers = tellers(graph)
+    inputs, outputs: their names in the file. stored: the param and state inputs. constants: the initializers besides.
+    """
 
-    def graph(self, name: str, weights: Sequence[Array]) -> onnx.GraphProto:
-        """The graph with its inputs, outputs and initializers."""
+    def __init__(self, source: Graph, ready: Graph, opset: int, ir_version: int) -> None:
+        self.ready = ready
+        self.stored = source.by_role("param", "state")
+        self.inputs = _distinct([input_name(v) for v in source.inputs])
+        self.outputs = _output_names(source, self.inputs)
+        self.names = dict(zip(source.inputs, self.inputs, strict=True))
+        self.writer = Writer(_size_sources(ready, self.inputs), [*self.inputs, *self.outputs], ir_version)
+        self.nodes = NodeWriter(ready, self.writer, opset, self.names, ready.results, self.outputs)
+        self.told = dict(ready.sizes)
+        self.tellers = tellers(ready)
+        self.constants: dict[str, Array] = {}
+
+    def graph(self) -> onnx.GraphProto:
+        """The graph with its inputs and outputs, still without initializers."""
         outputs = self.nodes.written(self._order(), self._tell)
-        stored = dict(zip(self.source.by_role("param", "state"), weights, strict=True))
-        changing = {state for state, _ in self.source.updates}
-        names = dict(zip(self.source.inputs, self.inputs, strict=True))
-        inputs = [info(n, v.tensor) for v, n in names.items() if v not in stored or v in changing]
+        changing = {state for state, _ in self.ready.updates}
+        inputs = [info(n, v.tensor) for v, n in self.names.items() if v not in self.stored or v in changing]
         used = {name for node in nodes_within(self.writer.nodes) for name in node.input}
-        arrays = {names[v]: array for v, array in stored.items()}
-        initializers = [self._initializer(n, np.ascontiguousarray(a).reshape(a.shape))
-                        for n, a in {**arrays, **self.writer.constants}.items()
-                        if n in used or n in arrays]  # fmt: skip
-        return helper.make_graph(self.writer.nodes, name, inputs, outputs, initializers)
+        self.constants = {name: array for name, array in self.writer.constants.items() if name in used}
+        return helper.make_graph(self.writer.nodes, self.ready.name, inputs, outputs)
+
+    def initializers(self, weights: Sequence[Array], external: External | None) -> Iterator[TensorProto]:
+        """The weights, one for each stored input, and the constants."""
+        arrays = {self.names[v]: array for v, array in zip(self.stored, weights, strict=True)}
+        for name, given in {**arrays, **self.constants}.items():
+            array = np.ascontiguousarray(given).reshape(given.shape)
+            if external is not None and array.nbytes >= LEAST_EXTERNAL:
+                yield external.tensor(name, array)
+            else:
+                yield numpy_helper.from_array(array, name)
 
     def _order(self) -> tuple[Value, ...]:
         """The nodes, those that tell a size before those that mention it."""
         tellers = [self.tellers.get(name) or self.told[name] for name in self.told]
-        return reachable((*self.source.inputs, *tellers, *self.source.results))
+        return reachable((*self.ready.inputs, *tellers, *self.ready.results))
 
     def _tell(self, node: Value, names: Sequence[str]) -> None:
         """Notes where a size can be read off once the node is written that tells it."""
@@ -137,11 +152,6 @@ class _Exporter:
                 self.writer.sources[name] = (names[0], axis)
             elif teller is None and value is node:
                 self.writer.told[name] = names[0]
-
-    def _initializer(self, name: str, array: Array) -> TensorProto:
-        if self.external is not None and array.nbytes >= LEAST_EXTERNAL:
-            return self.external.tensor(name, array)
-        return numpy_helper.from_array(array, name)
 
 
 def tellers(graph: Graph) -> dict[str, Value]:

@@ -76,7 +76,8 @@ class NodeWriter:
         while inputs and not inputs[-1]:
             inputs.pop()
         outputs = self._result_names(node)
-        self.writer.node(form.name, inputs, call.attributes, outputs, locs=node.locs)
+        # What has no inputs is shared by all that write it: its place means nothing, and the text has none either.
+        self.writer.node(form.name, inputs, call.attributes, outputs, locs=node.locs if node.inputs else ())
         self.names[node] = outputs
 
     def _input(self, value: Value | Numbers | None) -> str:

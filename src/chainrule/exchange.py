@@ -17,9 +17,9 @@ from chainrule.compiler import Array, Executable, Step, traced_of
 from chainrule.errors import ArgumentError, ChainruleError, NumericsError, ShapeError
 from chainrule.frontend.checkpoint import PathLike, write_atomically
 from chainrule.frontend.places import located
-from chainrule.frontend.trace import Traced
+from chainrule.frontend.trace import Origin, Traced
 from chainrule.ir.dims import dim_value
-from chainrule.ir.graph import Graph, Input, inline, input_name, new_input
+from chainrule.ir.graph import Graph, Input, input_name, new_input, on_inputs
 from chainrule.loaded import GraphModule
 
 if TYPE_CHECKING:
@@ -44,7 +44,9 @@ def export_onnx(model: Any, path: PathLike | None = None, *specs: Any, opset: in
     training Step. Of a step, all of it is exported: each parameter, optimiser slot, counter and key is an input with
     its present value as default, named as in the step's checkpoints, and an output "<name>.new" to feed back at the
     next call. Symbolic sizes stay
-    symbolic. opset: 17 to the newest known; default 18. ir_version: default, the lowest that has the opset. verify:
+    symbolic. opset: 17 to the newest known; default 18. ir_version: default, the lowest that has the opset. A loaded
+    model keeps its file's metadata, and opset and IR version where chainrule wrote that file, unless others are given.
+    verify:
     run the result in onnxruntime and compare with the reference on seeded inputs. external_data: put large weights
     into "<file>.data" beside the model; None does so when one file cannot hold them.
 
@@ -54,12 +56,20 @@ def export_onnx(model: Any, path: PathLike | None = None, *specs: Any, opset: in
     """
     with located():
         graph, weights = stored_graph(model, specs, name)
-        return _exported(graph, weights, path, opset, ir_version, verify, external_data, name)
+        origin = _origin_of(model)
+        same = opset is None or opset == origin.opset
+        wanted = Origin(opset or origin.opset, ir_version or (origin.ir_version if same else None), origin.metadata)
+        return _exported(graph, weights, path, wanted, verify, external_data, name)
 
 
-def _exported(graph: Graph, weights: Sequence[Array], path: PathLike | None, opset: int | None,
-              ir_version: int | None, verify: bool, external_data: bool | None,
-              name: str | None) -> ModelProto | Path:  # fmt: skip
+def _origin_of(model: Any) -> Origin:
+    found = model.traced if isinstance(model, Executable) else model
+    origin = found.origin if isinstance(found, GraphModule | Traced) else None
+    return origin or Origin(None, None, {})
+
+
+def _exported(graph: Graph, weights: Sequence[Array], path: PathLike | None, wanted: Origin, verify: bool,
+              external_data: bool | None, name: str | None) -> ModelProto | Path:  # fmt: skip
     from chainrule.backends.onnx.executable import LARGEST_MODEL
     from chainrule.backends.onnx.export import DEFAULT_OPSET, check_model, export_graph
     from chainrule.backends.onnx.external import External
@@ -69,8 +79,8 @@ def _exported(graph: Graph, weights: Sequence[Array], path: PathLike | None, ops
     if large and place is None:
         raise ArgumentError(f"{graph.name}: weights in a file of their own need a path", help="give a path to write to")
     external = External(f"{place.name}.data") if large and place is not None else None
-    proto = export_graph(graph, weights, opset=opset or DEFAULT_OPSET, ir_version=ir_version, name=name,
-                         external=external)  # fmt: skip
+    proto = export_graph(graph, weights, opset=wanted.opset or DEFAULT_OPSET, ir_version=wanted.ir_version, name=name,
+                         metadata=wanted.metadata, external=external)  # fmt: skip
     if external is None and verify:
         verify_model(proto.SerializeToString(), graph, weights)
     if place is None:
@@ -100,7 +110,8 @@ def load_onnx(source: PathLike | bytes | ModelProto, known: Mapping[str, Array] 
 
     with located():
         found = import_model(source, known)
-    return GraphModule(found.graph, {w.value: w.array for w in found.weights})
+    origin = Origin(found.opset, found.ir_version, found.metadata)
+    return GraphModule(found.graph, {w.value: w.array for w in found.weights}, origin)
 
 
 def stored_graph(model: Any, specs: Sequence[Any] = (), name: str | None = None) -> tuple[Graph, list[Array]]:
@@ -117,13 +128,9 @@ def stored_graph(model: Any, specs: Sequence[Any] = (), name: str | None = None)
 def _under_checkpoint_names(made: StepGraph) -> Graph:
     """A step's graph whose state is called as in its checkpoints, so that one file serves both."""
     names = {source.value: source.name for source in made.sources}
-    graph = made.graph
-    renamed = {v: new_input(names[v], v.tensor, v.op.role) if v in names and isinstance(v.op, Input) else v
-               for v in graph.inputs}  # fmt: skip
-    results = inline(graph.replace(outputs=graph.results, updates=()), tuple(renamed.values()))
-    count = len(graph.outputs)
-    updates = tuple((renamed[state], new) for (state, _), new in zip(graph.updates, results[count:], strict=True))
-    return graph.replace(inputs=tuple(renamed.values()), outputs=results[:count], updates=updates)
+    renamed = (new_input(names[v], v.tensor, v.op.role) if v in names and isinstance(v.op, Input) else v
+               for v in made.graph.inputs)  # fmt: skip
+    return on_inputs(made.graph, tuple(renamed))
 
 
 def _checked_path(path: PathLike) -> Path:

@@ -14,7 +14,7 @@ from chainrule.frontend.places import error
 from chainrule.frontend.stored import Buffer, Parameter, Stored
 from chainrule.frontend.structure import Structure, flatten
 from chainrule.frontend.tensor import Tensor
-from chainrule.frontend.trace import Arguments, Traced
+from chainrule.frontend.trace import Arguments, Origin, Traced
 from chainrule.ir.body import resized
 from chainrule.ir.dims import Dim, DimExpr, dim_substitute
 from chainrule.ir.graph import Get, Graph, Input, Value, build, get, input_name
@@ -28,9 +28,10 @@ class GraphModule(Module):
     outputs are a tuple. In a trace its symbolic sizes take those of the tensors it is called on.
     """
 
-    def __init__(self, graph: Graph, weights: Mapping[Value, Array]) -> None:
+    def __init__(self, graph: Graph, weights: Mapping[Value, Array], origin: Origin | None = None) -> None:
         object.__setattr__(self, "stored", {})
         self.graph = graph
+        self.origin = origin
         self.sources: list[tuple[Value, Stored]] = []
         for value in graph.by_role("param", "state"):
             assert isinstance(value.op, Input)
@@ -59,7 +60,7 @@ class GraphModule(Module):
         arguments = Arguments(names, Structure(tuple, tuple(range(len(names))), (leaf,) * len(names)))
         count = len(self.graph.outputs)
         structure = leaf if count == 1 else Structure(tuple, tuple(range(count)), (leaf,) * count)
-        return Traced(self.graph, arguments, structure, tuple(self.sources))
+        return Traced(self.graph, arguments, structure, tuple(self.sources), self.origin)
 
     def called(self) -> Callable[..., Any]:
         """A function with the graph's inputs as arguments."""

@@ -39,6 +39,14 @@ class Loc:
         return f"{os.path.basename(self.file)}:{self.line}" if self.line else (self.name or self.file)
 
 
+def parsed(text: str, file: str = "") -> Loc:
+    """The place that `short` prints so. file: of the place, where the text is no line of source but a name."""
+    source, _, line = text.rpartition(":")
+    number = int(line) if line.isascii() and line.isdigit() and len(line) < 10 else 0
+    found = Loc(source, number)
+    return found if number and found.short() == text else Loc(file, 0, name=text)
+
+
 _current: ContextVar[tuple[Loc, ...] | None] = ContextVar("chainrule_loc", default=None)
 
 

@@ -5,7 +5,9 @@ hostile_child.py runs them in child processes with limits, test_hostile.py says 
 
 from __future__ import annotations
 
+import base64
 import os
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -385,7 +387,7 @@ ODD: dict[str, Case] = {
     "an output annotation that lies": changed(lambda p: p.graph.output[0].CopyFrom(
         helper.make_tensor_value_info("p", TensorProto.DOUBLE, [99])), works=True),
     "a megabyte of metadata": changed(lambda p: helper.set_model_props(p, {"k": "v" * (1 << 20)}), works=True),
-    "an ir version of the far future": changed(lambda p: setattr(p, "ir_version", 99), works=True),
+    "an ir version of the far future": changed(lambda p: setattr(p, "ir_version", 99), "is of IR version 99"),
     "a weight that is an input too": changed(lambda p: p.graph.input.append(
         helper.make_tensor_value_info("w1", TensorProto.FLOAT, [7, 5])), works=True),
     "integers by zero": legal([node("Cast", ["x"], ["i"], to=7), node("Div", ["i", "zero"], ["q"]),
@@ -400,4 +402,52 @@ ODD: dict[str, Case] = {
     "a convnet": Case(lambda folder: convnet().SerializeToString(), works=True),
 }  # fmt: skip
 
-CASES: dict[str, Case] = {**BYTES, **STRUCTURE, **TENSORS, **OPS, **BOMBS, **EXTERNAL, **ODD}
+
+
+def noted(change: Callable[[str], str], stored: str | None = None) -> Case:
+    """A file that chainrule wrote with its note of the graph changed: what the nodes say counts."""
+
+    def make(folder: Path) -> bytes:
+        import chainrule as cr
+
+        proto = cr.export_onnx(lambda x: cr.gelu(x) + cr.abs(x), None, cr.spec("N", 3), verify=False)
+        assert isinstance(proto, onnx.ModelProto)
+        for entry in proto.metadata_props:
+            if entry.key == "chainrule.graph":
+                entry.value = change(entry.value)
+            elif entry.key == "chainrule.constants" and stored is not None:
+                entry.value = stored
+        return proto.SerializeToString()
+
+    return Case(make, works=True)
+
+
+def instead(line: str) -> Callable[[str], str]:
+    """The note of another graph on the same input, of one node."""
+    return lambda text: text.partition("\n")[0] + f"\n  %0 = {line}\n  return output0=%0\n}}"
+
+
+ZEROS = base64.b64encode(zlib.compress(bytes(1 << 26), 9)).decode()
+
+NOTES: dict[str, Case] = {
+    "a note as it was written": noted(lambda text: text),
+    "a note of nothing": noted(lambda text: ""), "a note of noise": noted(lambda text: "\x07{%" * 1000),
+    "a note cut short": noted(lambda text: text[: len(text) // 2]),
+    "a note of another graph": noted(lambda text: text.replace("abs", "neg")),
+    "a note of other sizes": noted(lambda text: text.replace("N,3", "N,4")),
+    "a note of an op that is not known": noted(lambda text: text.replace("gelu", "evil")),
+    "a note of constants that are not stored": noted(lambda text: text, '["w", "w"]'),
+    "a note whose constants are no list": noted(lambda text: text, '{"a": 3'),
+    "a note of deep brackets": noted(instead("reshape(%x) shape=" + "(" * 50_000 + " : f32[N,3]")),
+    "a note of deep sums": noted(instead("reshape(%x) shape=(" + "(" * 9000 + "N" + "+1)" * 9000 + ",3) : f32[N,3]")),
+    "a note of graphs in graphs": noted(instead("cond(%x) then={\n" * 3000)),
+    "a note that unrolls": noted(instead(
+        "reshape(%x) shape=(1,1,N,3) : f32[1,1,N,3]\n  %1 = cast(%0) dtype=f64 : f64[1,1,N,3]\n  %2 = avg_pool2d(%1) "
+        "window=(1,99999999) stride=(1,1) pad=(0,49999999,0,49999999) : f64[1,1,N,3]\n  "
+        "%3 = cast(%2) dtype=f32 : f32[1,1,N,3]\n  %0 = reshape(%3) shape=(N,3) : f32[N,3]")),
+    "a note of compressed zeros": noted(instead(f"constant() data=f32[{1 << 24}]<zlib:{ZEROS}> : f32[{1 << 24}]")),
+    "a note of compressed zeros that lies": noted(instead(f"constant() data=f32[2]<zlib:{ZEROS}> : f32[2]")),
+    "a note of a huge constant": noted(instead(f"constant() data=f32[{1 << 40}]<0> : f32[{1 << 40}]")),
+}  # fmt: skip
+
+CASES: dict[str, Case] = {**BYTES, **STRUCTURE, **TENSORS, **OPS, **BOMBS, **EXTERNAL, **ODD, **NOTES}

@@ -11,19 +11,20 @@ from pathlib import Path
 from onnx import ModelProto, TypeProto
 
 from chainrule.backends.onnx.dtypes import dtype_of
-from chainrule.backends.onnx.export import NEW, ROLES
+from chainrule.backends.onnx.export import NEW, OWN_METADATA, ROLES
+from chainrule.backends.onnx.importing.believing import noted_graph
 from chainrule.backends.onnx.importing.contents import LARGEST
 from chainrule.backends.onnx.importing.files import Tensors, read_model
 from chainrule.backends.onnx.importing.fitting import SameSize
 from chainrule.backends.onnx.importing.functions import Functions
 from chainrule.backends.onnx.importing.narrow import narrow_bits
-from chainrule.backends.onnx.importing.refusal import opset_of, refuse_unread
+from chainrule.backends.onnx.importing.refusal import opset_of, refuse_ir_version, refuse_unread
 from chainrule.backends.onnx.importing.scope import Scope
 from chainrule.backends.onnx.importing.walk import Walker
 from chainrule.backends.onnx.node import Entry, Store
 from chainrule.errors import ArgumentError, ChainruleError, ModelError, NotSupported
 from chainrule.ir.dims import Dim, dim_substitute, dim_symbols, parse_dim, symbol
-from chainrule.ir.graph import Graph, Role, Value, needed_sizes, new_input
+from chainrule.ir.graph import Graph, Input, Role, Value, needed_sizes, new_input
 from chainrule.ir.op import Array
 from chainrule.ir.types import TensorType, as_dtype, type_of
 from chainrule.ops.basic import constant
@@ -44,11 +45,16 @@ class Weight:
 
 @dataclass(frozen=True, eq=False)
 class Imported:
-    """An ONNX model as a graph, with its weights in the order of graph.by_role("param", "state")."""
+    """An ONNX model as a graph, with its weights in the order of graph.by_role("param", "state").
+
+    metadata: what others wrote there. opset, ir_version: of a file that is as chainrule wrote it, else None.
+    """
 
     graph: Graph
     weights: tuple[Weight, ...]
     metadata: Mapping[str, str]
+    opset: int | None = None
+    ir_version: int | None = None
 
 
 def import_model(source: object, known: Mapping[str, Array] | None = None) -> Imported:
@@ -60,10 +66,35 @@ def import_model(source: object, known: Mapping[str, Array] | None = None) -> Im
     wrote, what they were. Raises ModelError for a broken file, NotSupported naming all ops that are not built.
     """
     model, folder, label = read_model(source)
+    refuse_ir_version(model, label)
+    metadata = {p.key: p.value for p in model.metadata_props}
+    written = None if known else _as_written(model, folder)
+    graph, weights = written or _as_it_stands(model, folder, label, known or {})
+    others = {key: value for key, value in metadata.items() if key not in OWN_METADATA}
+    if written is None:
+        return Imported(graph, weights, others)
+    return Imported(graph, weights, others, model.opset_import[0].version, model.ir_version)
+
+
+Read = tuple[Graph, tuple[Weight, ...]]
+
+
+def _as_written(model: ModelProto, folder: Path | None) -> Read | None:
+    """What chainrule wrote the file from, if it did."""
+    found = noted_graph(model, Tensors(folder))
+    if found is None:
+        return None
+    graph, arrays = found
+    stored = zip(graph.by_role("param", "state"), arrays, strict=True)
+    return graph, tuple(Weight(v, v.op.name_, v.op.role, a) for v, a in stored if isinstance(v.op, Input))
+
+
+def _as_it_stands(model: ModelProto, folder: Path | None, label: str, known: Mapping[str, Array]) -> Read:
+    """What the nodes of the file mean."""
     same: dict[str, Dim] = {}
     while True:
         try:
-            return _Importer(model, folder, label, known or {}, same).imported()
+            return _Importer(model, folder, label, known, same).imported()
         except SameSize as found:
             same[found.symbol] = found.other
 
@@ -81,9 +112,9 @@ class _Importer:
         self.label = label
         self.known = known
         self.tensors = Tensors(folder)
-        self.metadata = {p.key: p.value for p in model.metadata_props}
-        self.ours = ROLES in self.metadata
-        self.roles = _roles(self.metadata)
+        metadata = {p.key: p.value for p in model.metadata_props}
+        self.ours = ROLES in metadata
+        self.roles = _roles(metadata)
         self.scope = Scope(opset_of(model))
         self.entries = self.scope.entries
         self.walker = Walker(label, self.tensors, Functions(model, label), self.ours)
@@ -92,8 +123,8 @@ class _Importer:
         self.symbols: dict[str, str] = {}
         self.same = same
 
-    def imported(self) -> Imported:
-        """The graph, its weights and the model's metadata."""
+    def imported(self) -> Read:
+        """The graph and its weights."""
         refuse_unread(self.model, self.walker.functions, self.label)
         self._read_inputs()
         self.walker.free = {s for v in self.inputs for d in v.shape for s in dim_symbols(d)}
@@ -104,7 +135,7 @@ class _Importer:
         inputs = (*self.inputs, *(w.value for w in weights))
         graph = Graph(self.graph.name or "model", inputs, tuple(v for _, v in kept), updates, tuple(n for n, _ in kept))
         graph = graph.replace(sizes=needed_sizes(self.walker.sizes, graph.results))
-        return Imported(graph, weights, self.metadata)
+        return graph, weights
 
     def _read_inputs(self) -> None:
         for tensor in (*self.graph.initializer, *self.graph.sparse_initializer):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from onnx import ModelProto, NodeProto, defs
+from onnx import IR_VERSION, ModelProto, NodeProto, defs
 
 from chainrule.backends.onnx.importing.domains import domain_of, is_read
 from chainrule.backends.onnx.importing.functions import Functions, nodes_within
@@ -14,6 +14,17 @@ LEAST_OPSET = 6  # older models are read where none of their ops has changed unt
 MOST_NODES = 1_000_000
 
 Versions = Mapping[str, int]
+
+
+def refuse_ir_version(model: ModelProto, label: str) -> None:
+    """Raises ModelError for a model without IR version, NotSupported for one of a form that is not known yet."""
+    if model.ir_version < 1:
+        raise ModelError(f"{label} names no IR version", help="every ONNX file has one: it may be broken, or made by "
+                         "hand (onnx.helper.make_model sets it)")  # fmt: skip
+    if model.ir_version > IR_VERSION:
+        raise NotSupported(f"{label} is of IR version {model.ir_version}",
+                           help=f"the installed onnx knows those up to {IR_VERSION}: install a newer one, or write the "
+                           f"model with ir_version={IR_VERSION}")  # fmt: skip
 
 
 def opset_of(model: ModelProto) -> dict[str, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -32,7 +31,6 @@ from chainrule.ops.basic import Constant, constant
 
 FILLING = frozenset({"ConstantOfShape", "Range"})  # as data they stay what they are, although their numbers are known
 LONGEST_SAYING = 80  # characters of a node's doc string that are shown
-_SOURCE_LINE = re.compile(r"[^,:\n]+:\d{1,9}\Z")
 
 
 @dataclass
@@ -184,15 +182,10 @@ class Walker:
     def _places(self, index: int, node: NodeProto, scope: Scope) -> tuple[Loc, ...]:
         """Where a node comes from: the user's lines in a model of ours, else its name in the file."""
         if self.ours and node.doc_string:
-            return tuple(self._written(part) for part in node.doc_string.split(", "))
+            return tuple(locations.parsed(part, self.label) for part in node.doc_string.split(", "))
         said = _printable(node.doc_string.strip().partition("\n")[0])[:LONGEST_SAYING]
         name = scope.path + _printable(node.name or f"{node.op_type}_{index}")
         return (Loc(self.label, 0, name=f"{name}: {said}" if said else name),)
-
-    def _written(self, place: str) -> Loc:
-        """A place as the exporter wrote it: a line of source, or a node of the model that was loaded then."""
-        file, _, line = place.rpartition(":")
-        return Loc(file, int(line)) if _SOURCE_LINE.match(place) else Loc(self.label, 0, name=place)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,14 +15,16 @@ import itertools
 import math
 import os
 import threading
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import ClassVar, Literal, cast
 from weakref import WeakValueDictionary
 
 from chainrule import loc as locations
-from chainrule.errors import ChainruleError, ShapeError
+from chainrule.errors import ChainruleError, NotSupported, ShapeError
 from chainrule.ir.data import Data
 from chainrule.ir.dims import Dim, DimExpr, dim_symbols
 from chainrule.ir.lazy import lazy
@@ -34,6 +36,7 @@ Role = Literal["input", "param", "state"]
 
 _interned: WeakValueDictionary[tuple[object, ...], Value] = WeakValueDictionary()
 _lock = threading.Lock()
+_left: ContextVar[list[int] | None] = ContextVar("chainrule_values_left", default=None)  # of `building_at_most`
 
 
 def _after_fork() -> None:
@@ -97,11 +100,26 @@ def build(op: Op, *inputs: Value) -> Value:
         type = op.infer(*(value.tensor for value in inputs))
     except ChainruleError as error:
         raise explained(error, op, inputs) from None
+    left = _left.get()
+    if left is not None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise NotSupported("more values are built than were allowed")
     with _lock:
         found = _interned.get(key)
         if found is None:
             found = _interned[key] = Value(op, inputs, type, locations.here())
     return found
+
+
+@contextmanager
+def building_at_most(count: int) -> Generator[None]:
+    """Within this context `build` makes that many new values and then raises NotSupported: what is not trusted ends."""
+    token = _left.set([count])
+    try:
+        yield
+    finally:
+        _left.reset(token)
 
 
 @cache
@@ -391,3 +409,15 @@ def inline(graph: Graph, arguments: Sequence[Value]) -> tuple[Value, ...]:
         if node not in done:
             done[node] = rebuild(node, tuple(done[v] for v in node.inputs))
     return tuple(done[v] for v in graph.outputs)
+
+
+def on_inputs(graph: Graph, arguments: Sequence[Value]) -> Graph:
+    """The graph with its inputs replaced, in order; an argument that is no input itself stands for numbers it holds."""
+    roots = inline(graph.replace(outputs=graph.roots, updates=(), sizes=()), arguments)
+    sizes, outputs = len(graph.sizes), len(graph.sizes) + len(graph.outputs)
+    now = dict(zip(graph.inputs, arguments, strict=True))
+    return graph.replace(
+        inputs=tuple(v for v in arguments if isinstance(v.op, Input)), outputs=roots[sizes:outputs],
+        updates=tuple((now[state], new) for (state, _), new in zip(graph.updates, roots[outputs:], strict=True)),
+        sizes=tuple((name, value) for (name, _), value in zip(graph.sizes, roots, strict=False)),
+    )  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import base64
 import json
+import math
 import re
 import zlib
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ from chainrule.ir.dims import parse_dim
 from chainrule.ir.graph import Graph, Value, build, get, new_input
 from chainrule.ir.op import Op
 from chainrule.ir.types import BY_NAME, DType, TensorType
-from chainrule.loc import Loc, using
+from chainrule.loc import parsed, using
 
 _NAME = r'(?:"(?:[^"\\]|\\.)*"|[A-Za-z_0-9][A-Za-z0-9_.]*)'
 _HEAD = re.compile(rf"graph @({_NAME})\((.*)\) -> (.*) \{{\Z")
@@ -34,6 +35,7 @@ _UPDATE = re.compile(rf"update %({_NAME}) = %({_NAME})\Z")
 _SIZE = re.compile(rf"size ([A-Za-z_][A-Za-z0-9_]*) = %({_NAME})\Z")
 _TYPE = re.compile(r"(\w+)\[([^\]]*)\]\Z")
 MAX_NESTING = 50
+LARGEST_CONSTANT = 1 << 26  # bytes: a few compressed ones may become any number
 
 
 @dataclass
@@ -141,7 +143,7 @@ def _node(reader: _Reader, line: str, values: dict[str, Value], depth: int) -> N
     rest, _, place = rest.partition("    @ ")
     before, _, type_text = rest.rpartition(" : ")
     attributes |= _attribute_texts(reader, before)
-    locs = tuple(_place(p) for p in place.split(", ")) if place else ()
+    locs = tuple(parsed(p.strip()) for p in place.split(", ")) if place else ()
     try:
         with using(locs):
             value = _build(reader, mnemonic, inputs, attributes)
@@ -257,8 +259,11 @@ def _data(source: str) -> np.ndarray:
     type = _parsed_type(head)
     shape = tuple(int(d) for d in type.shape)  # type: ignore[arg-type]
     body = body.removesuffix(">")
+    size = math.prod(shape) * type.dtype.itemsize
+    if size > LARGEST_CONSTANT:
+        raise ValueError(f"{size} bytes")
     if body.startswith("zlib:"):
-        raw = zlib.decompress(base64.b64decode(body.removeprefix("zlib:")))
+        raw = zlib.decompressobj().decompress(base64.b64decode(body.removeprefix("zlib:")), size + 1)
         return np.frombuffer(raw, type.dtype.numpy).reshape(shape)
     tokens = [t for t in body.split(",") if t]
     numbers = [_number(t, type.dtype) for t in tokens]
@@ -283,11 +288,6 @@ def _parsed_type(source: str) -> TensorType:
     if match is None:
         raise ValueError(source)
     return TensorType(BY_NAME[match[1]], tuple(parse_dim(d) for d in _split(match[2])))
-
-
-def _place(source: str) -> Loc:
-    file, _, line = source.strip().rpartition(":")
-    return Loc(file, int(line)) if line.isdigit() else Loc("", 0, name=source.strip())
 
 
 def _value(reader: _Reader, values: Mapping[str, Value], name: str) -> Value:

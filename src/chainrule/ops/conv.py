@@ -6,7 +6,6 @@ other two, so the family is closed under differentiation of any order. Longer th
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -357,7 +356,9 @@ def flat_image(x: Array, lead: tuple[int, ...], rank: int) -> Array:
 def taps(kernel: Sequence[int], sizes: Sequence[int], stride: Sequence[int],
          dilation: Sequence[int]) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:  # fmt: skip
     """Every kernel position, with the slices of the padded image that it meets over all window positions."""
-    for tap in itertools.product(*map(range, kernel)):
+    steps = [math.prod(kernel[i + 1 :]) for i in range(len(kernel))]
+    for number in range(math.prod(kernel)):  # one at a time: a kernel may be of any size, its taps are often cut short
+        tap = tuple(number // step % size for step, size in zip(steps, kernel, strict=True))
         starts = [k * d for k, d in zip(tap, dilation, strict=True)]
         yield tap, tuple(slice(b, b + max(0, (n - 1) * s + 1), s) if n else slice(0, 0)
                          for b, n, s in zip(starts, sizes, stride, strict=True))  # fmt: skip
