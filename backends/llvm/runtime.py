@@ -247,7 +247,7 @@ def _port_words(ports: Sequence[Port], shapes_at: int) -> list[int]:
         dtype = port.numpy
         fields = {
             "buffer": port.buffer, "dtype": id(dtype), "type_number": dtype.num, "rank": len(port.shape),
-            "shape_at": shapes_at, "nbytes": port.nbytes,
+            "shape_at": shapes_at, "nbytes": port.nbytes, "kept": int(port.nbytes >= native().kept_from),
         }  # fmt: skip
         words += [fields[name] for name in PORT_FIELDS] + [0] * (PORT_WORDS - len(PORT_FIELDS))
         shapes_at += 8 * len(port.shape)

@@ -29,8 +29,9 @@ FRAME_FIELDS = (
 )  # fmt: skip
 FRAME_WORDS = 16
 RELEASE_GIL, AS_TUPLE = 1, 2
-# An input or output of a frame: what an array must be, and the buffer id that its address goes to.
-PORT_FIELDS = ("buffer", "dtype", "type_number", "rank", "shape_at", "nbytes")
+# An input or output of a frame: what an array must be, the buffer id that its address goes to, and whether a new array
+# takes its memory from the outputs that are kept (runtime_outputs).
+PORT_FIELDS = ("buffer", "dtype", "type_number", "rank", "shape_at", "nbytes", "kept")
 PORT_WORDS = 8
 # What a run answers when another thread is inside the frame.
 BUSY = -1
@@ -41,7 +42,8 @@ API_FIELDS = (
     "memcpy", "memset", "clock_gettime", "syscall", "pthread_create", "pthread_detach", "pthread_sigmask",
     "array_type", "array_new", "not_implemented", "step_failed",
     "Py_IncRef", "Py_DecRef", "PyEval_SaveThread", "PyEval_RestoreThread", "PyTuple_New", "PyTuple_SetItem",
-    "PyLong_FromLongLong", "PyErr_SetObject",
+    "PyLong_FromLongLong", "PyErr_SetObject", "PyErr_Clear", "mmap", "munmap", "madvise",
+    "set_allocator", "default_allocator", "output_allocator",
 )  # fmt: skip
 
 

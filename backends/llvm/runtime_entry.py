@@ -280,9 +280,9 @@ no:
 }}
 """
 
+# new_array: a large one takes its memory from the outputs that are kept, unless the user has set another allocator.
 _ARRAYS = f"""
-define internal ptr @new_array(ptr %frame, ptr %api, ptr %ports, i64 %index, ptr %array.type) nounwind {{
-{_port_at("index")}
+define internal ptr @plain_array(ptr %frame, ptr %api, ptr %port, ptr %array.type) nounwind {{
 {_port("rank", "rank")}
 {_port("type.number", "type_number")}
 {_port("shape.offset", "shape_at")}
@@ -293,6 +293,52 @@ define internal ptr @new_array(ptr %frame, ptr %api, ptr %ports, i64 %index, ptr
   %result = call ptr %new(ptr %array.type, i32 %rank.narrow, ptr %shape, i32 %type.narrow,
     ptr null, ptr null, i32 0, i32 0, ptr null)
   ret ptr %result
+}}
+
+define internal ptr @new_array(ptr %frame, ptr %api, ptr %ports, i64 %index, ptr %array.type) nounwind {{
+entry:
+{_port_at("index")}
+{_port("kept", "kept")}
+  %small = icmp eq i64 %kept, 0
+  br i1 %small, label %plain, label %choose
+choose:
+{api("set", "set_allocator")}
+{api("own", "output_allocator")}
+{api("default.place", "default_allocator")}
+  %default = load ptr, ptr %default.place
+{api("decrement", "Py_DecRef")}
+{api("clear", "PyErr_Clear")}
+  %before = call ptr %set(ptr %own)
+  %unset = icmp eq ptr %before, null
+  br i1 %unset, label %unkept, label %whose
+whose:
+  %usual = icmp eq ptr %before, %default
+  br i1 %usual, label %make, label %restore
+make:
+  %made = call ptr @plain_array(ptr %frame, ptr %api, ptr %port, ptr %array.type)
+  %refused = icmp eq ptr %made, null
+  br i1 %refused, label %forget, label %restore
+forget:
+  call void %clear()
+  br label %restore
+restore:
+  %result = phi ptr [ null, %whose ], [ %made, %make ], [ null, %forget ]
+  %mine = call ptr %set(ptr %before)
+  call void %decrement(ptr %before)
+  %lost = icmp eq ptr %mine, null
+  br i1 %lost, label %unkept, label %restored
+restored:
+  call void %decrement(ptr %mine)
+  %some = icmp ne ptr %result, null
+  br i1 %some, label %done, label %plain
+done:
+  ret ptr %result
+unkept:
+  call void %clear()
+  br label %plain
+plain:
+  %own.memory = call ptr @plain_array(ptr %frame, ptr %api, ptr %port, ptr %array.type)
+  ret ptr %own.memory
 }}
 
 define internal void @drop(ptr %api, ptr %objects, i64 %count) nounwind {{

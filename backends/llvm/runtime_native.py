@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 import threading
 import time
 import weakref
@@ -22,6 +23,16 @@ from chainrule.backends.llvm.jit import compile_text
 from chainrule.backends.llvm.runtime_driver import API_FIELDS, driver_text
 from chainrule.backends.llvm.runtime_entry import bind_entry, entry_text, method_definition
 from chainrule.backends.llvm.runtime_numpy import layout_is_known, numpy_functions
+from chainrule.backends.llvm.runtime_outputs import EXPORTS as ALLOCATOR_EXPORTS
+from chainrule.backends.llvm.runtime_outputs import (
+    LEAST_BYTES,
+    LOCK,
+    STATE_BYTES,
+    allocator,
+    output_limit,
+    outputs_text,
+    reset_outputs,
+)
 from chainrule.backends.llvm.runtime_pool import (
     API,
     BARRIER_NS,
@@ -37,7 +48,9 @@ from chainrule.errors import ChainruleError
 
 # call_frame: i64 (frame, addresses, times or null). run: i64 (frame, buffers, threads, times or null). entry: fastcall.
 # pauses: void (count).
-EXPORTS = ("call_frame", "run", "entry", "pauses")
+EXPORTS = ("call_frame", "run", "entry", "pauses", *ALLOCATOR_EXPORTS)
+# Set when the runtime is made, and not needed for the entry.
+_OPTIONAL = ("set_allocator", "default_allocator", "output_allocator")
 _PAGE = 4096
 _TIMED_PAUSES = 1000
 _lock = threading.RLock()
@@ -73,7 +86,8 @@ class Native:
     """The linked runtime.
 
     call: int (frame address, addresses, times). entry: the METH_FASTCALL function's address, 0 where it cannot be used.
-    threads: whether there is a pool. api, pool: addresses for the header of frames.
+    threads: whether there is a pool. api, pool: addresses for the header of frames. outputs: the words of the allocator
+    of outputs, 0 where there is none. kept_from: the bytes from which on an output's memory comes from it.
     """
 
     call: Callable[[int, Any, int | None], int]
@@ -81,6 +95,8 @@ class Native:
     threads: bool
     api: int
     pool: int
+    outputs: int
+    kept_from: int
 
 
 def native() -> Native:
@@ -91,7 +107,7 @@ def native() -> Native:
 
 def runtime_text(triple: str) -> str:
     """The whole runtime for a system, as one LLVM module without undefined symbols."""
-    return "\n".join([driver_text(), pool_text(triple), entry_text()])
+    return "\n".join([driver_text(), pool_text(triple), entry_text(), outputs_text()])
 
 
 @cache
@@ -111,9 +127,31 @@ def _native() -> Native:
         os.register_at_fork(after_in_child=lambda: _after_fork(pool_address, header))
     call_type = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
     call = call_type(library.address("call_frame"))
-    usable = layout_is_known() and all(outside.get(name) for name in API_FIELDS)
+    usable = layout_is_known() and all(outside.get(name) for name in API_FIELDS if name not in _OPTIONAL)
     entry = library.address("entry") if usable else 0
-    return Native(call, entry, has_pool(target.triple), api.ctypes.data, pool_address)
+    limit = output_limit()
+    known = entry and "linux" in target.triple and limit and all(outside.get(name) for name in _OPTIONAL[:2])
+    outputs = _keep_outputs(api, [library.address(name) for name in ALLOCATOR_EXPORTS], limit) if known else 0
+    kept_from = LEAST_BYTES if outputs else sys.maxsize
+    return Native(call, entry, has_pool(target.triple), api.ctypes.data, pool_address, outputs, kept_from)
+
+
+def _keep_outputs(api: np.ndarray, functions: list[int], limit: int) -> int:
+    """Makes numpy's allocator for large outputs known to the entry; the address of its words."""
+    state = np.zeros(STATE_BYTES // 8, np.int64)
+    at = state.ctypes.data
+    reset_outputs(at, api.ctypes.data, limit)
+    for thing in (state, *(made := allocator(functions, at))):
+        _keep_for_ever(thing)
+    api[API_FIELDS.index("output_allocator")] = id(made[0])
+    if hasattr(os, "register_at_fork"):
+
+        def forget_unfinished() -> None:  # what another thread was doing at the fork is never finished in the child
+            if state[LOCK // 8]:
+                reset_outputs(at, api.ctypes.data, limit)
+
+        os.register_at_fork(after_in_child=forget_unfinished)
+    return at
 
 
 def _keep_for_ever(thing: object) -> None:

@@ -18,11 +18,12 @@ ARRAY_DATA, ARRAY_RANK, ARRAY_SHAPE, ARRAY_DTYPE, ARRAY_FLAGS = 16, 24, 32, 56, 
 C_CONTIGUOUS, ALIGNED, WRITEABLE = 0x0001, 0x0100, 0x0400
 # Slots of numpy's table of C functions; they never move within an ABI version.
 _API_ABI_VERSION, _API_ARRAY_TYPE, _API_ARRAY_NEW = 0, 2, 93
+_API_SET_ALLOCATOR, _API_DEFAULT_ALLOCATOR = 304, 306
 _ABI_VERSIONS = (0x01000009, 0x02000000)
 
 
 def numpy_functions() -> dict[str, int]:
-    """Addresses from numpy's table of C functions: "array_type" and "array_new"; empty when it is not known."""
+    """Addresses from numpy's table of C functions, by their names in API_FIELDS; empty when it is not known."""
     module = sys.modules.get("numpy._core._multiarray_umath") or sys.modules.get("numpy.core._multiarray_umath")
     capsule = getattr(module, "_ARRAY_API", None)
     if capsule is None:
@@ -34,7 +35,10 @@ def numpy_functions() -> dict[str, int]:
     version = ctypes.CFUNCTYPE(ctypes.c_uint)(table[_API_ABI_VERSION] or 0)()
     if version not in _ABI_VERSIONS or table[_API_ARRAY_TYPE] != id(np.ndarray):
         return {}
-    return {"array_type": id(np.ndarray), "array_new": table[_API_ARRAY_NEW] or 0}
+    return {
+        "array_type": id(np.ndarray), "array_new": table[_API_ARRAY_NEW] or 0,
+        "set_allocator": table[_API_SET_ALLOCATOR] or 0, "default_allocator": table[_API_DEFAULT_ALLOCATOR] or 0,
+    }  # fmt: skip
 
 
 def layout_is_known() -> bool:
