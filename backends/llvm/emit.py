@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from chainrule.backends.llvm.emit_dot import dot4_op
 from chainrule.backends.llvm.emit_index import Writer, memory_type, value_type
-from chainrule.backends.llvm.emit_memory import gather_op, load_op, store_op
+from chainrule.backends.llvm.emit_memory import NONTEMPORAL, bind_streams, fence_streams, gather_op, load_op, store_op
 from chainrule.backends.llvm.emit_ops import (
     any_lane,
     bin_op,
@@ -76,13 +76,14 @@ def emit_function(fn: Function, target: Target, name: str) -> str:
         _guarded(w, fn)
     else:
         _body(w, fn.body)
+    fence_streams(w)
     w.lines.append("  ret void")
     assert len(w.scopes) == 1
     parts = [_wrapper(fn, name) if inner else "", head.format(name=name)]
     parts += [line + "\n" for line in w.lines] + ["}\n"]
     parts += sorted(w.helpers)
     parts += [_declaration(symbol, signature) for symbol, signature in sorted(w.declarations.items())]
-    return "".join([*parts, ATTRIBUTES])
+    return "".join([*parts, ATTRIBUTES, NONTEMPORAL if w.streams else ""])
 
 
 def _declaration(symbol: str, signature: str) -> str:
@@ -111,6 +112,7 @@ def _open(w: Writer, fn: Function, inner: bool) -> str:
     for s in fn.sizes:
         place = w.put(f"getelementptr i64, ptr %sizes, i64 {s.number}") if s.number else "%sizes"
         w.bind_atom(s, w.put(f"load i64, ptr {place}", "n"), 0)
+    bind_streams(w, fn.buffers)
     for b in fn.scratch:
         count = 1
         for extent in b.shape:

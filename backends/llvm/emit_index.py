@@ -69,6 +69,7 @@ class Writer:
         self.names: dict[int, str] = {}
         self.constants: dict[int, tuple[int, ...]] = {}
         self.registers: dict[int, str] = {}
+        self.streams: dict[int, str] = {}  # by buffer: bits of an address that are 0 for a store past the caches
         self.declarations: dict[str, str] = {}
         self.helpers: set[str] = set()
         self.env: dict[Atom, Int] = {}

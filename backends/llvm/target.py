@@ -76,7 +76,7 @@ class Target:
     @property
     def key(self) -> str:
         """What machine code depends on, as text."""
-        return f"{self.triple} {self.cpu} {self.feature_string}"
+        return f"{self.triple} {self.cpu} {self.feature_string} {self.l3}"
 
     @property
     def f32_lanes(self) -> int:

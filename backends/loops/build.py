@@ -111,12 +111,13 @@ class Builder:
         mode: str = "r",
         align: int = 0,
         exclusive: bool = False,
+        streams: bool = False,
     ) -> Buffer:
         """A buffer parameter, row-major. align: bytes the caller promises (0: the element's size)."""
         if mode not in ("r", "w", "rw"):
             raise LoopError(f"buffer mode {mode!r} is not r, w or rw")
         dims = tuple(as_int(d) for d in shape)
-        made = Buffer(len(self._buffers), name, dtype, dims, mode, align or dtype.itemsize, exclusive, False)
+        made = Buffer(len(self._buffers), name, dtype, dims, mode, align or dtype.itemsize, exclusive, False, streams)
         self._buffers.append(made)
         return made
 

@@ -31,6 +31,7 @@ class Buffer:
     shape).
 
     mode is "r", "w" or "rw". align is in bytes. exclusive: the caller promises that no other buffer overlaps it.
+    streams: each element is written once and not read soon, so that whole lines of a large one may pass the caches by.
     """
 
     number: int
@@ -41,6 +42,7 @@ class Buffer:
     align: int
     exclusive: bool
     scratch: bool
+    streams: bool = False
 
     def __str__(self) -> str:
         return f"{self.name}"

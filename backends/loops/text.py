@@ -47,7 +47,8 @@ from chainrule.ir.types import DType
 
 def text(fn: Function) -> str:
     """The whole function, ending in a newline."""
-    buffers = [f"{b.name}: {_shape(b)} {b.mode}{' exclusive' if b.exclusive else ''}" for b in fn.buffers]
+    marks = [(" exclusive" if b.exclusive else "") + (" streams" if b.streams else "") for b in fn.buffers]
+    buffers = [f"{b.name}: {_shape(b)} {b.mode}{more}" for b, more in zip(fn.buffers, marks, strict=True)]
     sizes = [f"{s.name}: size" + (f" >= {s.low}" if s.low else "") for s in fn.sizes]
     lines = [f"kernel @{fn.name}({', '.join(buffers + sizes)}) {{"]
     lines += [f"  scratch {b.name}: {_shape(b)}" for b in fn.scratch]

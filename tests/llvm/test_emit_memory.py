@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from chainrule.backends.llvm.emit import emit_function
 from chainrule.backends.llvm.jit import runs_here
-from chainrule.backends.llvm.target import named_target
+from chainrule.backends.llvm.target import Target, named_target
 from chainrule.backends.loops import Builder, as_int, interpret, unproved, verify
 from chainrule.ir.types import ALL_DTYPES, DType, bf16, bool_, f16, f32, i8, i16, i32, i64
 from tests.guard_pages import run_kernel
@@ -15,11 +18,11 @@ from tests.llvm.kernel_inputs import assert_same_bits, designed
 names = [d.name for d in ALL_DTYPES]
 
 
-def agree(fn: object, arrays: list[np.ndarray], sizes: list[int], target: str = "host") -> list[np.ndarray]:
+def agree(fn: object, arrays: list[np.ndarray], sizes: list[int], target: str | Target = "host") -> list[np.ndarray]:
     """Runs a kernel natively at both ends of its pages and in the interpreter; returns the native arrays."""
-    aim = named_target(target)
+    aim = named_target(target) if isinstance(target, str) else target
     if not runs_here(aim):
-        pytest.skip(f"this machine cannot run {target}")
+        pytest.skip(f"this machine cannot run {aim.name}")
     native = arrays
     for side in ("end", "start"):
         native = [a.copy() for a in arrays]
@@ -182,3 +185,28 @@ def test_prefetch_may_point_anywhere() -> None:
     fn = k.build()
     verify(fn)
     agree(fn, [np.arange(16, dtype=np.float32), np.zeros(16, np.float32)], [])
+
+
+@pytest.mark.parametrize("symbolic", [False, True])
+@pytest.mark.parametrize("dtype", [f32, f16, i8, i64], ids=lambda d: d.name)
+@pytest.mark.parametrize("target", ["host", "x86-64-v3", "x86-64-v2"])
+def test_whole_lines_of_a_large_buffer_pass_the_caches_wherever_it_lies(
+    target: str, dtype: DType, symbolic: bool
+) -> None:
+    aim = replace(named_target(target), l3=200 * dtype.itemsize)
+    for size in (37, 199, 200, 231):
+        k = Builder("stream")
+        n = k.size("N") if symbolic else as_int(size)
+        x = k.buffer("x", dtype, (n,))
+        y = k.buffer("y", dtype, (n,), "w", streams=True)
+        with k.loop("i", 0, n, 16) as i, k.loop("j", 0, 1):
+            k.store(y, (i,), k.load(x, (i,), 16, mask=n - i), mask=n - i)
+        with k.loop("i", 0, n // 16) as i:
+            k.store(y, (16 * i,), k.load(x, (16 * i,), 16))
+        fn = k.build()
+        verify(fn)
+        large, whole = symbolic or size >= 200, 16 * dtype.itemsize >= 64
+        assert ("!nontemporal" in emit_function(fn, aim, "f")) == (aim.is_x86 and large and whole)
+        x_data = designed(dtype, size, seed=4)
+        y_data = agree(fn, [x_data, np.zeros(size, dtype.numpy)], [size] if symbolic else [], aim)[1]
+        assert y_data.tobytes() == x_data.tobytes()

@@ -59,7 +59,7 @@ def pointwise(region: Region, target: Target) -> list[KernelCall]:
     k = kernel.k
     dims = kernel.dims(sweep.dims)
     inputs = [kernel.input(i, _seen(dims, has)) for i, has in enumerate(sweep.has[: len(body.inputs)])]
-    outputs = [kernel.output(i, dims) for i in range(len(body.outputs))]
+    outputs = [kernel.output(i, dims, streams=True) for i in range(len(body.outputs))]
     point = _Point(kernel, inputs, sweep, outputs, dict(zip(positions, sweep.has[len(inputs) :], strict=True)))
     last = dims[-1]
     k.flops = kernel.dim(dim_product(sweep.dims)) * sum(_cost(n) for n in body.nodes)

@@ -63,7 +63,7 @@ class Space:
     def output(self, kernel: Kernel, i: int, mode: str = "w") -> Buffer:
         """Result i of the region as a buffer over the groups (1 for those that it lacks)."""
         shape = [kernel.dim(d) if has else as_int(1) for d, has in zip(self.dims, self.results, strict=True)]
-        return kernel.output(i, shape, mode)
+        return kernel.output(i, shape, mode, streams=mode == "w")
 
     def read(self, kernel: Kernel, index: Sequence[Int], lanes: int = 1, mask: Mask = None,
              operand: int = 0) -> LoopValue:  # fmt: skip

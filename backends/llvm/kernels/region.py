@@ -150,23 +150,28 @@ class Kernel:
         """
         return self._place(("input", i), self.region.body.inputs[i].tensor, shape, "r")
 
-    def output(self, i: int, shape: Sequence[Dim | Int] | None = None, mode: str = "w") -> Buffer:
-        """Result i of the node as a buffer; mode "rw" for a kernel that reads back what it wrote."""
-        return self._place(("output", i), self.region.body.outputs[i].tensor, shape, mode)
+    def output(self, i: int, shape: Sequence[Dim | Int] | None = None, mode: str = "w",
+               streams: bool = False) -> Buffer:  # fmt: skip
+        """Result i of the node as a buffer; mode "rw" for a kernel that reads back what it wrote.
+
+        streams: the kernel writes each line of it once and as a whole.
+        """
+        return self._place(("output", i), self.region.body.outputs[i].tensor, shape, mode, streams)
 
     def temp(self, temp: Temp, mode: str = "rw", shape: Sequence[Dim | Int] | None = None) -> Buffer:
         """A temporary of the region as a buffer."""
         return self._place(temp, temp.type, shape, mode)
 
     def _place(
-        self, key: tuple[str, int] | Temp, type: TensorType, shape: Sequence[Dim | Int] | None, mode: str
-    ) -> Buffer:
+        self, key: tuple[str, int] | Temp, type: TensorType, shape: Sequence[Dim | Int] | None, mode: str,
+        streams: bool = False,
+    ) -> Buffer:  # fmt: skip
         dims = None if shape is None else tuple(d if isinstance(d, Int) else self.dim(d) for d in shape)
         for place, buffer in self._places:
             if place == key and dims in (None, buffer.shape):
                 return buffer
         name = f"t{len(self._places)}" if isinstance(key, Temp) else f"{key[0]}{key[1]}"
-        made = self.k.buffer(name, type.dtype, self.dims(type.shape) if dims is None else dims, mode)
+        made = self.k.buffer(name, type.dtype, self.dims(type.shape) if dims is None else dims, mode, streams=streams)
         self._places.append((key, made))
         return made
 
