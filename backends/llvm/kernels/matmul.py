@@ -46,6 +46,7 @@ from chainrule.ops.matmul import MatMul
 
 TILES = 8  # row tiles of one parallel iteration, where B stays in the caches
 NEAR_A = 400 * 1024  # bytes of A that stay in the second-level cache while large panels pass by
+ASKING = 8  # tiles of an iteration that fetch panels ahead for all, where it is not known how many there are
 FEW_ITERATIONS = 8  # of a product: fewer could not be shared out evenly
 SMALL_B = 256 * 1024  # bytes of B up to which it is read where it lies, when its rows are contiguous
 
@@ -213,14 +214,14 @@ def _panel_kinds(k: Builder, product: Product, panel: Int) -> Iterator[tuple[tup
 
 
 def _rows(product: Product, target: Target, lanes: Sequence[int]) -> tuple[int, bool]:
-    """Rows of a tile, and whether the last tile is ragged."""
+    """Rows of a tile, and whether the last tile is ragged. Of an unknown number: a power of two, which divides most."""
     apart = as_int(1) if product.transposed else product.depth
     if product.group > 1:
         most = most_byte_rows(target, lanes, rows_apart(apart * product.group))
     else:
         most = most_rows(target, lanes, product.dtype, rows_apart(apart * product.dtype.itemsize))
     if not product.m.is_const:
-        return most, True
+        return 1 << (most.bit_length() - 1), True
     rows = balanced_rows(product.m.const, most)
     return rows, product.m.const % rows != 0
 
@@ -242,15 +243,16 @@ def far_beside(product: Product) -> list[Buffer]:
 
 def block_tiles(product: Product, rows: int) -> int:
     """Row tiles of one parallel iteration: as many as A's place in the cache allows where B has to be fetched."""
-    batch = math.prod(product.lead, start=as_int(1))
-    known = all(n.is_const for n in (batch, product.m, product.n, product.depth))
-    if not known or not _is_far(product):
+    if not product.depth.is_const or not _is_far(product):
         return TILES
     size, depth = product.dtype.itemsize, product.depth.const
-    total, most = -(-product.m.const // rows), NEAR_A // max(1, rows * depth * size)
+    most = NEAR_A // max(1, rows * depth * size)
     if Depth(product.depth).blocks() is not None:
         most = min(most, TOTALS_BYTES // (rows * product.width * size))
-    columns = batch.const * -(-product.n.const // product.width)
+    batch, panels = math.prod(product.lead, start=as_int(1)), -(-product.n.const // product.width)
+    if not batch.is_const or not product.m.is_const:
+        return max(TILES, most) if panels >= FEW_ITERATIONS else TILES
+    total, columns = -(-product.m.const // rows), batch.const * panels
     blocks = max(-(-total // max(TILES, most)), -(-FEW_ITERATIONS // max(1, columns)))
     return max(1, -(-total // max(1, blocks)))
 
@@ -296,19 +298,31 @@ class _Maker:
         k, depth, rows = self.product.kernel.k, Depth(self.product.depth), self.tile.rows
         blocks = depth.blocks()
         if blocks is None:
-            with k.loop("i", 0, count) as i:
-                sums = self._sums(i, first + i * rows, ragged, as_int(0), depth.count)
-                self._store(first + i * rows, ragged, [[k.get(register) for register in row] for row in sums])
+            for lo, hi, maker in self._parts(count):
+                with k.loop("i", lo, hi) as i:
+                    sums = maker.sums(i, first + i * rows, ragged, as_int(0), depth.count)
+                    self._store(first + i * rows, ragged, [[k.get(register) for register in row] for row in sums])
             return
         self.multiplier.clear(count)
         size = depth.block_size()
-        with k.loop("kb", 0, blocks) as block, k.loop("i", 0, count) as i:
+        with k.loop("kb", 0, blocks) as block:
             low = block * size
-            self.multiplier.collect(i, self._sums(i, first + i * rows, ragged, low, imin(low + size, depth.count)))
+            high = imin(low + size, depth.count)
+            for lo, hi, maker in self._parts(count):
+                with k.loop("i", lo, hi) as i:
+                    self.multiplier.collect(i, maker.sums(i, first + i * rows, ragged, low, high))
         with k.loop("i", 0, count) as i:
             self._store(first + i * rows, ragged, self.multiplier.collected(i))
 
-    def _sums(self, i: Int, row: Int, ragged: bool, lo: Int, hi: Int) -> list[list[Reg]]:
+    def _parts(self, count: Int) -> list[tuple[Int, Int, _Maker]]:
+        """The tiles from one number to another, and who makes them: of many that are not counted only some ask."""
+        zero = as_int(0)
+        if self.ask is None or self.product.m.is_const or (count.is_const and count.const == 1):
+            return [(zero, count, self)]
+        asking = imin(count, ASKING)
+        return [(zero, asking, self), (asking, count, replace(self, ask=None))]
+
+    def sums(self, i: Int, row: Int, ragged: bool, lo: Int, hi: Int) -> list[list[Reg]]:
         """The sums of tile i, whose first row is `row`, over a range of the depth."""
         product = self.product
         last = product.m - 1
@@ -324,11 +338,9 @@ class _Maker:
             return self.read(self.at, step, self.column + start, lanes, mask)
 
         asks: Ask | None = None
-        tiles, turn = self.multiplier.tiles, i
-        if not product.m.is_const:  # there may be only two
-            tiles, turn = min(2, self.tile.rows), row // self.tile.rows % 2
+        tiles = self.multiplier.tiles if product.m.is_const else min(ASKING, self.multiplier.tiles)
         if self.ask is not None and tiles > 1:
-            asks = self.ask(self.column // product.width, lo, hi - lo, turn, tiles)
+            asks = self.ask(self.column // product.width, lo, hi - lo, i, tiles)
         return self.multiplier.summed(lo, hi, left, right, asks, self._beside(row, lo, hi))
 
     def _beside(self, row: Int, lo: Int, hi: Int) -> Sequence[tuple[int, Ask]]:
