@@ -109,7 +109,7 @@ def decoders() -> Iterator[Node]:
 
 
 @pytest.mark.parametrize("backend", ["reference", "llvm"])
-@pytest.mark.parametrize("node", decoders(), ids=lambda n: n.label)
+@pytest.mark.parametrize("node", list(decoders()), ids=lambda n: n.label)
 def test_decoders_give_what_onnxruntime_gives(node: Node, backend: str) -> None:
     assert complaints(node, backend) == []
 

@@ -172,13 +172,13 @@ def test_before_opset_7_a_second_operand_lay_along_an_axis() -> None:
 
 
 def test_an_input_that_decides_sizes_is_stated() -> None:
-    nodes = [node("Cast", ["k"], ["n"], to=7), node("Pad", ["x", "n"], ["y"])]
-    proto = model(nodes, {"x": (1, 3), "k": (4,)}, ["y"])
-    with pytest.raises(NotSupported, match="input 1 is not known") as problem:
+    nodes = [node("Cast", ["k"], ["n"], to=7), node("Resize", ["x", "", "", "n"], ["y"], mode="linear", antialias=1)]
+    proto = model(nodes, {"x": (4, 6), "k": (2,)}, ["y"])
+    with pytest.raises(NotSupported, match="input 3 is not known") as problem:
         cr.load_onnx(proto)
     assert "known={name: array}" in problem.value.help
-    loaded = cr.compile(cr.load_onnx(proto, known={"k": np.float32([0, 0, 1, 2])}))
-    assert loaded(seeded(1, 3), np.float32([0, 0, 1, 2])).shape == (2, 5)
+    loaded = cr.compile(cr.load_onnx(proto, known={"k": np.float32([2, 3])}))
+    assert loaded(seeded(4, 6), np.float32([2, 3])).shape == (2, 3)
 
 
 def test_what_is_stated_has_the_type_of_the_input() -> None:

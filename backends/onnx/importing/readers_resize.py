@@ -73,9 +73,10 @@ def _targets(given: Given, x: Value, axes: Sequence[int]) -> tuple[list[Dim], li
     """The new size of each axis and its scale, 0 where that is the ratio of the sizes."""
     sizes, scales = list(x.shape), [0.0] * x.rank
     if given.has(3):
-        for axis, size in zip(axes, told.sizes(given, 3), strict=True):
-            sizes[axis] = size
         policy = given.word("keep_aspect_ratio_policy", "stretch")
+        numbers = policy != "stretch" or given.whole("antialias", 0)  # what is computed from them takes no symbols
+        for axis, size in zip(axes, given.dims(3) if numbers else told.sizes(given, 3), strict=True):
+            sizes[axis] = size
         return (sizes, scales) if policy == "stretch" else _in_proportion(x, sizes, axes, policy)
     for axis, factor in zip(axes, given.content(2).reshape(-1).tolist(), strict=True):
         scales[axis] = shortest(np.float32(factor))
