@@ -72,12 +72,16 @@ class Assembler:
                 early.update((node, *node.inputs))
         for node in nodes:
             if node in early:
-                self.node(node, top)
+                self._top_node(node, top)
         if early:
             self._commit = self.emit(native.StopIfFailed())
         for node in nodes:
             if node not in early:
-                self.node(node, top)
+                self._top_node(node, top)
+
+    def _top_node(self, node: Value, top: Level) -> None:
+        self.program.begins[node] = len(self.program.items)
+        self.node(node, top)
 
     def fails(self, node: Value) -> bool:
         """True if a kernel of the node, or of a node in its bodies, may find its data wrong."""

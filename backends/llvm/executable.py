@@ -21,8 +21,8 @@ from chainrule.backends.llvm.cache import default_cache
 from chainrule.backends.llvm.failures import failure
 from chainrule.backends.llvm.frames import Bound, BoundStep, bind, make_frame
 from chainrule.backends.llvm.jit import Linked
-from chainrule.backends.llvm.kernels.table import keeps
-from chainrule.backends.llvm.memory import MemoryReport, memory_report
+from chainrule.backends.llvm.kernels.table import VIEWS, keeps
+from chainrule.backends.llvm.memory import MemoryReport, measured, memory_report
 from chainrule.backends.llvm.pipeline import pipeline
 from chainrule.backends.llvm.profile import KernelTime, Peak, machine_peak
 from chainrule.backends.llvm.program import Program, Step, values_of
@@ -38,6 +38,7 @@ from chainrule.ir.op import Array
 from chainrule.passes.base import Check, PassReport, Pipeline
 from chainrule.passes.decompose import require_kept
 from chainrule.passes.hoist import hoist
+from chainrule.passes.recompute import Recompute
 
 PROFILE_RUNS = 20
 MAX_FRAMES = 64  # sizes kept bound per program; the oldest is dropped
@@ -54,6 +55,14 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+
+
+@dataclass(frozen=True)
+class MemoryLimit:
+    """The most bytes that temporaries may take at these sizes."""
+
+    max_bytes: int
+    dims: Mapping[str, int]
 
 
 @dataclass
@@ -113,7 +122,7 @@ class LlvmExecutable:
 
     def __init__(
         self, graph: Graph, weights: Sequence[Array], *, threads: int | None = None, target: Target | None = None,
-        passes: Pipeline | None = None, check: Check | None = None,
+        passes: Pipeline | None = None, check: Check | None = None, limit: MemoryLimit | None = None,
     ) -> None:  # fmt: skip
         self.source = graph
         self.target = target or host_target()
@@ -122,17 +131,18 @@ class LlvmExecutable:
         self.passes = passes or pipeline(self.target)
         self.graph, self.reports = self.passes.run(graph, check)
         require_kept(self.graph, keeps, "llvm")
-        self._split(self.graph)
+        self._decided: tuple[str, ...] = ()
+        self._split(self.graph, limit)
 
     reports: list[PassReport]
     stages: dict[str, float]  # seconds of what comes after the passes
 
-    def _split(self, graph: Graph) -> None:
+    def _split(self, graph: Graph, limit: MemoryLimit | None) -> None:
         start = time.perf_counter()
         split = hoist(graph)
         places = {v: i for i, v in enumerate(graph.by_role("param", "state"))}
         lowering = Lowering(self.target, default_cache())
-        main = assemble(split.main, lowering)
+        main = assemble(split.main if limit is None else self._within(limit, split.main, lowering), lowering)
         self._prepare: Unit | None = None
         own = [self.weights[places[v]] for v in split.main.by_role("param", "state") if v in places]
         programs = [main]
@@ -151,6 +161,18 @@ class LlvmExecutable:
                        "prepare weights": time.perf_counter() - compiled}  # fmt: skip
         self.main = Unit(main, code, own + self._prepared, self.threads)
         self.entry: Callable[..., object] = lambda *arrays: NotImplemented
+
+    def _within(self, limit: MemoryLimit, graph: Graph, lowering: Lowering) -> Graph:
+        """The graph with values computed again until its temporaries fit the limit."""
+        missing = [name for name in graph.symbols if name not in limit.dims]
+        if missing:
+            raise ArgumentError(f"max_bytes: the size {missing[0]} is not known",
+                                help=f'say for which sizes the limit holds: dims={{"{missing[0]}": 64}}')  # fmt: skip
+        chosen = Recompute(limit.max_bytes, limit.dims, lambda g: measured(g, limit.dims, lowering), VIEWS)
+        graph, reports = Pipeline("memory", (chosen,)).run(graph)
+        self.reports = [*self.reports, *reports]
+        self._decided = tuple(line for report in reports for line in report.notes.lines)
+        return graph
 
     def refresh(self) -> None:
         """Computes again what is derived from the weights (packed panels, folded norms), after they were changed."""
@@ -188,7 +210,8 @@ class LlvmExecutable:
 
     def memory_report(self, dims: Mapping[str, int]) -> MemoryReport:
         """The peak of the temporaries at these sizes, and what is alive there."""
-        return memory_report(self.main.program, self.main.bound(dims), sum(w.nbytes for w in self.weights))
+        return memory_report(self.main.program, self.main.bound(dims), sum(w.nbytes for w in self.weights),
+                             self._decided)  # fmt: skip
 
     @property
     def functions(self) -> Sequence[Function]:

@@ -119,7 +119,8 @@ class Loop:
 
 @dataclass
 class Program:
-    """What assemble makes. constants: the arrays of the constant storages, by index.
+    """What assemble makes. constants: the arrays of the constant storages, by index. begins: the first item of
+    each node of the graph, in the order in which they are computed; the next node's where it has none.
 
     Storage ids in `native` items are those of the program, which frames.py makes buffers of.
     """
@@ -129,6 +130,7 @@ class Program:
     items: list[Item] = field(default_factory=list)
     loops: list[Loop] = field(default_factory=list)
     constants: list[np.ndarray] = field(default_factory=list)
+    begins: dict[Value, int] = field(default_factory=dict)
 
     target: Target | None = None
 

@@ -49,7 +49,8 @@ class Options:
     """How to compile. threads: None for all that this process may use. verify: check every pass on the reference.
 
     check_numerics: every call looks for NaN and infinity. mixed: the float type of products, None for their own.
-    precision: "strict" stands for the pipeline of that name, in place of the default one.
+    precision: "strict" stands for the pipeline of that name, in place of the default one. max_bytes: of temporaries, at
+    the sizes `dims`.
     """
 
     backend: str = "llvm"
@@ -60,8 +61,12 @@ class Options:
     check_numerics: bool = False
     mixed: str | None = None
     precision: str = "default"
+    max_bytes: int | None = None
+    dims: Mapping[str, int] | None = None
 
     def __post_init__(self) -> None:
+        if self.max_bytes is not None and (self.backend != "llvm" or self.check_numerics):
+            raise NotSupported("max_bytes holds for native code alone", help='use backend="llvm", no check_numerics')
         if self.precision not in PRECISIONS:
             raise ArgumentError(f"there is no precision {self.precision!r}", help="use one of " + ", ".join(PRECISIONS))
         if self.backend not in BACKENDS:
@@ -394,7 +399,7 @@ def make_program(graph: Graph, weights: Sequence[Array], options: Options) -> Pr
 
             return OnnxExecutable(graph, weights, threads=options.threads)
         case _:
-            from chainrule.backends.llvm.executable import LlvmExecutable
+            from chainrule.backends.llvm.executable import LlvmExecutable, MemoryLimit
             from chainrule.backends.llvm.pipeline import pipeline as named_pipeline
             from chainrule.backends.llvm.target import named_target
 
@@ -402,12 +407,17 @@ def make_program(graph: Graph, weights: Sequence[Array], options: Options) -> Pr
             strict = options.precision == "strict" and options.pipeline == "default"
             passes = named_pipeline(target, "strict" if strict else options.pipeline)
             check = _check() if options.verify else None
+            if graph.sizes and options.max_bytes is not None:
+                raise NotSupported("max_bytes does not hold where sizes follow from data",
+                                   help="mark what shall be computed again with cr.checkpoint")  # fmt: skip
             if graph.sizes:
                 from chainrule.backends.llvm.staged import StagedExecutable
 
                 return StagedExecutable(graph, weights, threads=options.threads, target=target, passes=passes,
                                         check=check)  # fmt: skip
-            return LlvmExecutable(graph, weights, threads=options.threads, target=target, passes=passes, check=check)
+            limit = None if options.max_bytes is None else MemoryLimit(options.max_bytes, dict(options.dims or {}))
+            return LlvmExecutable(graph, weights, threads=options.threads, target=target, passes=passes, check=check,
+                                  limit=limit)  # fmt: skip
 
 
 def _check() -> Check:
@@ -421,7 +431,8 @@ def _check() -> Check:
 
 def compile(model: Any, *specs: Any, backend: str = "llvm", threads: int | None = None, verify: bool = False,
             target: str | None = None, pipeline: str = "default", precision: str = "default",
-            check_numerics: bool = False, mixed: str | None = None, name: str | None = None,
+            check_numerics: bool = False, mixed: str | None = None, max_bytes: int | None = None,
+            dims: Mapping[str, int] | None = None, name: str | None = None,
             **named_specs: Any) -> Executable:  # fmt: skip
     """A compiled model: forward only, as in evaluation (no dropout, batch norm by its running statistics).
 
@@ -433,9 +444,10 @@ def compile(model: Any, *specs: Any, backend: str = "llvm", threads: int | None 
     that is true of numbers but not of floats (docs/numerics.md). pipeline: "plain" fuses nothing, to find faults.
     check_numerics: calls raise NumericsError with the user's line at the first NaN or infinity that they make; slow.
     mixed: "bf16" or "f16" rounds the operands of matrix products and convolutions to that type.
+    max_bytes, dims: as in training_step.
     """
     with located():
-        options = Options(backend, threads, verify, target, pipeline, check_numerics, mixed, precision)
+        options = Options(backend, threads, verify, target, pipeline, check_numerics, mixed, precision, max_bytes, dims)
         traced = traced_of(model, specs, named_specs, name)
         return Executable(traced if mixed is None else cast_products(traced, mixed), options)
 
@@ -533,7 +545,7 @@ class Step:
     def eval(self, *batch: object, **named: object) -> StepLoss:
         """Loss and metrics of a batch out of training mode, with the weights of this moment; nothing changes."""
         if self._evaluation is None:
-            self._evaluation = Executable(self.made.evaluation, self.options)
+            self._evaluation = Executable(self.made.evaluation, replace(self.options, max_bytes=None))
         else:
             self._evaluation.refresh()
         found = self._evaluation(*batch, **named)
@@ -580,7 +592,8 @@ def training_step(model: Callable[..., Any], loss: Callable[..., Any], optimizer
                   loss_scale: Any = 1.0, nonfinite: str = "keep", seed: int | None = None,
                   backend: str = "llvm", threads: int | None = None, verify: bool = False, target: str | None = None,
                   pipeline: str = "default", precision: str = "default", check_numerics: bool = False,
-                  mixed: str | None = None, name: str | None = None) -> Step:  # fmt: skip
+                  mixed: str | None = None, max_bytes: int | None = None, dims: Mapping[str, int] | None = None,
+                  name: str | None = None) -> Step:  # fmt: skip
     """Forward, backward and optimiser update compiled to one call: step(x, y) -> loss.
 
     model: an nn.Module or function. loss: loss(output, *targets) -> scalar, or loss(model, *batch) -> scalar, told
@@ -593,12 +606,15 @@ def training_step(model: Callable[..., Any], loss: Callable[..., Any], optimizer
     "skip" the call, which then changes no state, or "raise" NumericsError besides. seed: of dropout. backend,
     threads, verify, target, pipeline, precision, check_numerics: as in compile. mixed: "bf16" or "f16" computes the
     products of forward and backward pass in that type; weights, norms, losses and the update stay in their own.
+    max_bytes: the most that temporaries may take at the sizes `dims` (by name, for symbolic ones). What does not fit is
+    computed again for the backward pass, to the same bits, and step.memory_report(dims) says which. ArgumentError names
+    the least that was reached if that is not enough.
     Raises ShapeError, ArgumentError or NotSupported (an op without gradient) with the user's line.
     """
     from chainrule.frontend.training import build_step
 
     with located():
-        options = Options(backend, threads, verify, target, pipeline, check_numerics, mixed, precision)
+        options = Options(backend, threads, verify, target, pipeline, check_numerics, mixed, precision, max_bytes, dims)
         made = build_step(model, loss, optimizer, specs, metrics=metrics, clip_norm=clip_norm,
                           accumulate=accumulate, ema=ema, loss_scale=loss_scale, nonfinite=nonfinite,
                           seed=seed, mixed=mixed, name=name)  # fmt: skip
