@@ -63,6 +63,7 @@ def session(nodes: list[onnx.NodeProto], shape: tuple[int, ...]) -> ort.Inferenc
 
 def ours(heads: int, tokens: int) -> cr.Executable:
     """The same, compiled here."""
+
     def model(q: cr.Tensor, k: cr.Tensor, v: cr.Tensor) -> cr.Tensor:
         apart = [x.reshape(1, tokens, heads, SIZE).transpose(0, 2, 1, 3) for x in (q, k, v)]
         y = cr.scaled_dot_product_attention(*apart)

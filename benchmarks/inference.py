@@ -21,6 +21,7 @@ import tempfile
 from collections.abc import Sequence
 from importlib import util
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -30,8 +31,9 @@ import chainrule as cr
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # a model may build on another: benchmarks.models
-PEERS = ("onnxruntime", "openvino", "ncnn", "mnn", "torch", "inductor")
+PEERS = ("onnxruntime", "openvino", "ncnn", "mnn", "torch", "inductor", "jax")
 RTOL = 1e-4  # of the largest value: peers differ by rounding, Winograd and fused forms, not by more
+LOOSER = {"mnn": 1e-3}  # its Winograd tiles are large: 3.4e-4 was seen
 # The best peer's time over ours that each model is to reach at batch 1.
 GOALS = {
     "vgg16": 1.45, "resnet18": 1.45, "resnet50": 1.3, "unet": 1.3, "yolo": 1.35, "c3d": 1.7, "alexnet": 1.25,
@@ -54,7 +56,7 @@ def measure(
             for peer in ("chainrule", *arguments.peers)}  # fmt: skip
         around = {"OMP_NUM_THREADS": str(threads), "BENCH_OPTIONS": json.dumps({"batch": batch})}
         with candidates(commands, around) as (found, failed):
-            wrong = disagreements(found, RTOL)
+            wrong = disagreements(found, RTOL, LOOSER)
             failed |= wrong
             running = [c for c in found if c.name not in wrong]
             timed(running, arguments.rounds)
@@ -72,15 +74,14 @@ def measure(
 
 
 def _exported(source: Path, batch: int, folder: Path) -> dict[str, np.ndarray]:
-    """Writes the model as ONNX with seeded weights, and seeded inputs; returns the inputs."""
+    """Writes the model as ONNX with seeded weights, and seeded inputs, which it returns."""
     spec = util.spec_from_file_location("model", source)
     assert spec is not None and spec.loader is not None
     module = util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    cr.manual_seed(0)
-    model, specs = module.build(batch=batch)
-    traced = cr.trace(model, specs)
-    cr.export_onnx(traced, folder / "net.onnx", opset=18, verify=False)
+    traced = _written(module, batch, folder / "net.onnx")
+    if batch > 1:
+        _written(module, 1, folder / "single.onnx")
     rng = np.random.default_rng(0)
     limit = getattr(module, "VOCABULARY", 100)
     arrays: dict[str, np.ndarray] = {}
@@ -90,6 +91,15 @@ def _exported(source: Path, batch: int, folder: Path) -> dict[str, np.ndarray]:
         arrays[value.op.name_] = (rng.integers(0, limit, shape) if whole else rng.standard_normal(shape)).astype(dtype)
     np.savez(folder / "inputs.npz", **arrays)
     return arrays
+
+
+def _written(module: ModuleType, batch: int, file: Path) -> cr.Traced:
+    """The model for a batch, traced, and written to a file."""
+    cr.manual_seed(0)
+    model, specs = module.build(batch=batch)
+    traced = cr.trace(model, specs)
+    cr.export_onnx(traced, file, opset=18, verify=False)
+    return traced
 
 
 def main() -> None:

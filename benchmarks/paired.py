@@ -52,7 +52,8 @@ def session(nodes: Sequence[onnx.NodeProto], inputs: dict[str, Array], weights: 
     declared = [helper.make_tensor_value_info(n, TensorProto.FLOAT, a.shape) for n, a in inputs.items()]
     stored = [onnx.numpy_helper.from_array(a, n) for n, a in weights.items()]
     graph = helper.make_graph(
-        list(nodes), "case", declared, [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)], stored)
+        list(nodes), "case", declared, [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)], stored
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads

@@ -3,7 +3,7 @@
     python peers.py RUNTIME MODEL.onnx INPUTS.npz THREADS
 
 It says when the model is loaded and warm, and then answers questions: turns.serve. It imports nothing but the runtime
-and numpy, so that it works in an environment that has only these.
+and numpy, and onnx for those that are given nodes or names (PyTorch, JAX, MNN).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from turns import Call, serve
@@ -70,31 +71,35 @@ def openvino(model: Path, inputs: dict[str, np.ndarray], threads: int) -> Call:
 
 
 def ncnn(model: Path, inputs: dict[str, np.ndarray], threads: int) -> Call:
-    """Converted by pnnx; f32 everywhere. Takes batches of one only, as its data has no batch axis."""
+    """Converted by pnnx; f32 everywhere. Its data has no batch axis: a batch is a call for each of its rows.
+
+    So it takes the model for a batch of one, single.onnx, where the other is for more.
+    """
     import ncnn as nn
 
     folder = Path(tempfile.mkdtemp())
-    shapes = ",".join(f"[{','.join(map(str, a.shape))}]{_pnnx_type(a)}" for a in inputs.values())
-    copied = folder / "net.onnx"
-    copied.write_bytes(model.read_bytes())
+    shapes = ",".join(f"[1{''.join(f',{n}' for n in a.shape[1:])}]{_pnnx_type(a)}" for a in inputs.values())
+    single, copied = model.with_name("single.onnx"), folder / "net.onnx"
+    copied.write_bytes((single if single.exists() else model).read_bytes())
     tool = Path(sys.executable).with_name("pnnx")
     subprocess.run([tool, copied, f"inputshape={shapes}", "fp16=0"], cwd=folder, check=True, capture_output=True)
     net = nn.Net()
     net.opt.num_threads = threads
     net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
     net.opt.use_bf16_storage = False
-    net.load_param(str(folder / "net.ncnn.param"))
+    if net.load_param(str(folder / "net.ncnn.param")):
+        raise NotImplementedError("pnnx leaves nodes for which ncnn has no layer")
     net.load_model(str(folder / "net.ncnn.bin"))
-    mats = [nn.Mat(np.ascontiguousarray(a[0])) for a in inputs.values()]
+    rows = [[nn.Mat(np.ascontiguousarray(row)) for row in rows] for rows in zip(*inputs.values(), strict=True)]
     given, wanted = list(net.input_names()), list(net.output_names())
 
-    def call() -> list[np.ndarray]:
+    def one(mats: list[Any]) -> list[np.ndarray]:
         extractor = net.create_extractor()
         for name, mat in zip(given, mats, strict=True):
             extractor.input(name, mat)
-        return [np.array(extractor.extract(name)[1])[None] for name in wanted]
+        return [np.array(extractor.extract(name)[1]) for name in wanted]
 
-    return call
+    return lambda: [np.stack(rows) for rows in zip(*map(one, rows), strict=True)]
 
 
 def _pnnx_type(array: np.ndarray) -> str:
@@ -102,41 +107,27 @@ def _pnnx_type(array: np.ndarray) -> str:
 
 
 def mnn(model: Path, inputs: dict[str, np.ndarray], threads: int) -> Call:
-    """Converted by its own tool; high precision (f32), weights kept."""
+    """Converted by its own converter; high precision (f32). Models with loops run by its Module interface only."""
+    import _tools  # the converter itself: its command installs a package first, to report what was converted
     import MNN
 
-    folder = Path(tempfile.mkdtemp())
-    tool = Path(sys.executable).with_name("mnnconvert")
-    words = ["-f", "ONNX", "--modelFile", model, "--MNNModel", folder / "net.mnn", "--bizCode", "x"]
-    subprocess.run([tool, *words], cwd=folder, check=True, capture_output=True)  # it leaves a file where it runs
-    interpreter = MNN.Interpreter(str(folder / "net.mnn"))
-    session = interpreter.createSession({"numThread": threads, "precision": "high", "backend": "CPU"})
-    tensors = interpreter.getSessionInputAll(session)
-    for name, array in inputs.items():
-        tensor = tensors[name]
-        interpreter.resizeTensor(tensor, tuple(array.shape))
-    interpreter.resizeSession(session)
-    kinds = {"float32": MNN.Halide_Type_Float, "int64": MNN.Halide_Type_Int, "int32": MNN.Halide_Type_Int}
-    layout = MNN.Tensor_DimensionType_Caffe
-    hosts = {}
-    for name, array in inputs.items():
-        plain = array.astype(np.int32) if array.dtype == np.int64 else array
-        hosts[name] = MNN.Tensor(tuple(plain.shape), kinds[plain.dtype.name], plain, layout)
+    names = _named_outputs(model)
+    file = Path(tempfile.mkdtemp()) / "net.mnn"
+    words = ["mnnconvert", "-f", "ONNX", "--modelFile", str(model), "--MNNModel", str(file), "--bizCode", "x"]
+    _tools.mnnconvert(words)
+    config = {"precision": "high", "backend": "CPU", "numThread": threads}
+    runtime = MNN.nn.create_runtime_manager((config,))
+    net = MNN.nn.load_module_from_file(str(file), list(inputs), names, runtime_manager=runtime)
+    ex = MNN.expr
+    arrays = [a.astype(np.int32) if a.dtype == np.int64 else a for a in inputs.values()]
+    given = [ex.const(a, list(a.shape), ex.NCHW, ex.int if a.dtype.kind == "i" else ex.float) for a in arrays]
+    return lambda: [np.array(ex.convert(y, ex.NCHW).read()) for y in net.forward(given)]
 
-    def call() -> list[np.ndarray]:
-        for name, host in hosts.items():
-            tensors[name].copyFrom(host)
-        interpreter.runSession(session)
-        found = interpreter.getSessionOutputAll(session)
-        results = []
-        for output in found.values():
-            shape = tuple(output.getShape())
-            host = MNN.Tensor(shape, MNN.Halide_Type_Float, np.zeros(shape, np.float32), layout)
-            output.copyToHostTensor(host)
-            results.append(np.array(host.getNumpyData()).reshape(shape))
-        return results
 
-    return call
+def _named_outputs(model: Path) -> list[str]:
+    import onnx
+
+    return [output.name for output in onnx.load(str(model), load_external_data=False).graph.output]
 
 
 def torch(model: Path, inputs: dict[str, np.ndarray], threads: int) -> Call:
@@ -145,21 +136,18 @@ def torch(model: Path, inputs: dict[str, np.ndarray], threads: int) -> Call:
 
 
 def inductor(model: Path, inputs: dict[str, np.ndarray], threads: int) -> Call:
-    """torch.compile of the same."""
+    """torch.compile of the same, weights frozen: it then lays them out for its kernels."""
     return _torch(model, inputs, threads, compiled=True)
 
 
 def _torch(model: Path, inputs: dict[str, np.ndarray], threads: int, compiled: bool) -> Call:
     import torch as th
-
-    sys.path.insert(0, str(Path(__file__).resolve().parent))
-    from torch_of_onnx import function_of
+    from torch_of_onnx import Model
 
     th.set_num_threads(threads)
-    function = function_of(model)
+    net = Model(model).eval()
     tensors = [th.from_numpy(a) for a in inputs.values()]
-    if compiled:
-        function = th.compile(function)
+    function = th.compile(net, options={"freezing": True}) if compiled else net
 
     def call() -> list[np.ndarray]:
         with th.inference_mode():
@@ -168,9 +156,20 @@ def _torch(model: Path, inputs: dict[str, np.ndarray], threads: int, compiled: b
     return call
 
 
+def jax(model: Path, inputs: dict[str, np.ndarray], threads: int) -> Call:
+    """The ONNX nodes as calls of jax.numpy, under jit. XLA takes as many threads as there are processors to use."""
+    os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:threads]))
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    from jax_of_onnx import function_of
+
+    function = function_of(model)
+    arrays = [a.astype(np.int32) if a.dtype == np.int64 else a for a in inputs.values()]
+    return lambda: [np.asarray(y) for y in function(*arrays)]
+
+
 RUNTIMES: dict[str, Callable[[Path, dict[str, np.ndarray], int], Call]] = {
     "chainrule": chainrule, "onnxruntime": onnxruntime, "openvino": openvino, "ncnn": ncnn, "mnn": mnn,
-    "torch": torch, "inductor": inductor,
+    "torch": torch, "inductor": inductor, "jax": jax,
 }  # fmt: skip
 
 

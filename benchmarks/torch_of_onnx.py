@@ -9,46 +9,33 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
 import torch
 import torch.nn.functional as F
-from onnx import numpy_helper
+from onnx_steps import read_steps
 
 Tensor = torch.Tensor
 
 
-def function_of(path: Path) -> Callable[..., list[Tensor]]:
-    """f(*inputs) -> outputs."""
-    graph = onnx.load(str(path)).graph
-    weights: dict[str, Any] = {t.name: torch.from_numpy(np.array(numpy_helper.to_array(t))) for t in graph.initializer}
-    names = [i.name for i in graph.input if i.name not in weights]
-    for node in graph.node:  # sizes and axes become numbers ahead: a tensor's numbers would break torch.compile's graph
-        for position in NUMBERS.get(node.op_type, ()):
-            name = node.input[position] if position < len(node.input) else ""
-            if isinstance(weights.get(name), Tensor):
-                weights[name] = weights[name].tolist()
-    steps = [(OPS[n.op_type], _attributes(n), tuple(n.input), tuple(n.output)) for n in graph.node]
-    outputs = [o.name for o in graph.output]
+class Model(torch.nn.Module):
+    """The nodes of a file, with its weights as buffers: what torch.compile knows not to change.
 
-    def run(*tensors: Tensor) -> list[Tensor]:
-        held: dict[str, Any] = {**weights, **dict(zip(names, tensors, strict=True)), "": None}
-        for op, attributes, inputs, results in steps:
-            found = op(attributes, *(held[name] for name in inputs))
-            held.update(zip(results, found if isinstance(found, tuple) else (found,), strict=False))
-        return [held[name] for name in outputs]
+    model(*inputs) -> outputs.
+    """
 
-    return run
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.steps = read_steps(path, OPS)
+        for i, array in enumerate(self.steps.weights.values()):
+            self.register_buffer(f"weight{i}", torch.from_numpy(array))
+
+    def forward(self, *tensors: Tensor) -> list[Tensor]:
+        weights = {name: getattr(self, f"weight{i}") for i, name in enumerate(self.steps.weights)}
+        return self.steps.run(weights, tensors)
 
 
 def _numbers(given: Any) -> list[Any]:
     """Sizes or axes, known ahead or from a tensor."""
     return given.tolist() if isinstance(given, Tensor) else given
-
-
-def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    found = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-    return {k: v.decode() if isinstance(v, bytes) else v for k, v in found.items()}
 
 
 def _spatial(a: dict[str, Any], x: Tensor) -> tuple[Tensor, list[int]]:
@@ -152,9 +139,6 @@ def _plain(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return lambda a, *inputs: function(*inputs)
 
 
-# The inputs that hold sizes or axes.
-NUMBERS = {"Reshape": (1,), "Slice": (1, 2, 3, 4), "Split": (1,), "Squeeze": (1,), "Unsqueeze": (1,), "Expand": (1,),
-           "ReduceMean": (1,), "ReduceSum": (1,), "ReduceMax": (1,), "Resize": (2, 3), "Pad": (1,)}  # fmt: skip
 _MODES = {"nearest": "nearest", "linear": "bilinear"}
 _CAST = {1: torch.float32, 6: torch.int32, 7: torch.int64, 9: torch.bool, 11: torch.float64}
 
@@ -167,7 +151,7 @@ OPS: dict[str, Callable[..., Any]] = {
     "Add": _plain(torch.add), "Sub": _plain(torch.sub), "Mul": _plain(torch.mul), "Div": _plain(torch.div),
     "Pow": _plain(torch.pow), "MatMul": _plain(torch.matmul), "Identity": _plain(lambda x: x),
     "Clip": lambda a, x, lo=None, hi=None: torch.clamp(x, lo, hi), "Where": _plain(torch.where),
-    "Range": lambda a, start, stop, step: torch.arange(start.item(), stop.item(), step.item()),
+    "Range": _plain(torch.arange), "Equal": _plain(torch.eq), "LessOrEqual": _plain(torch.le),
     "LeakyRelu": lambda a, x: F.leaky_relu(x, a.get("alpha", 0.01)), "HardSwish": _plain(F.hardswish),
     "Gelu": lambda a, x: F.gelu(x, approximate=a.get("approximate", "none")),
     "Concat": lambda a, *xs: torch.cat(xs, a["axis"]), "Flatten": lambda a, x: torch.flatten(x, a.get("axis", 1)),
