@@ -21,6 +21,7 @@ from chainrule.frontend.trace import Origin, Traced
 from chainrule.ir.dims import dim_value
 from chainrule.ir.graph import Graph, Input, input_name, new_input, on_inputs
 from chainrule.loaded import GraphModule
+from chainrule.passes.over_minibatches import over_minibatches
 
 if TYPE_CHECKING:
     from chainrule.backends.onnx.export import ModelProto
@@ -37,13 +38,14 @@ ROUNDING = 10.0  # how much further from float64 than the worst of these another
 
 def export_onnx(model: Any, path: PathLike | None = None, *specs: Any, opset: int | None = None,
                 ir_version: int | None = None, verify: bool = True, external_data: bool | None = None,
-                name: str | None = None) -> ModelProto | Path:  # fmt: skip
+                epoch: bool = False, name: str | None = None) -> ModelProto | Path:  # fmt: skip
     """Writes a model as ONNX made of standard ops. Returns the path; the ModelProto itself where no path is given.
 
     model: an nn.Module or function (then specs as for cr.compile), a loaded or traced model, an Executable, or a
     training Step. Of a step, all of it is exported: each parameter, optimiser slot, counter and key is an input with
     its present value as default, named as in the step's checkpoints, and an output "<name>.new" to feed back at the
-    next call. Symbolic sizes stay
+    next call. epoch: of a step, one call of the file runs over many minibatches: every input and output but the state
+    gets an axis in front, [minibatches, ...]. Symbolic sizes stay
     symbolic. opset: 17 to the newest known; default 18. ir_version: default, the lowest that has the opset. A loaded
     model keeps its file's metadata, and opset and IR version where chainrule wrote that file, unless others are given.
     verify:
@@ -56,6 +58,7 @@ def export_onnx(model: Any, path: PathLike | None = None, *specs: Any, opset: in
     """
     with located():
         graph, weights = stored_graph(model, specs, name)
+        graph = over_minibatches(graph) if epoch else graph
         origin = _origin_of(model)
         same = opset is None or opset == origin.opset
         wanted = Origin(opset or origin.opset, ir_version or (origin.ir_version if same else None), origin.metadata)

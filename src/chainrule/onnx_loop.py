@@ -24,26 +24,36 @@ kept = [name.removesuffix(".new") for name in outputs if name.endswith(".new")]
 saved = load_file(checkpoint) if os.path.exists(checkpoint) else {{}}
 state = {{name: saved[name] for name in kept if name in saved}}
 for epoch in range(epochs):
-    order, losses = np.random.default_rng(epoch).permutation(len(data[inputs[0]])), []
-    for at in range(0, len(order) - batch + 1, batch):
-        feeds = {{name: data[name][order[at : at + batch]] for name in inputs}}
-        found = dict(zip(outputs, session.run(outputs, feeds | state)))
-        state = {{name.removesuffix(".new"): np.asarray(v) for name, v in found.items() if name.endswith(".new")}}
-        losses.append(float(found[outputs[0]]))
-    print(f"epoch {{epoch + 1}}: loss {{np.mean(losses):.4f}}")
+{rounds}    print(f"epoch {{epoch + 1}}: loss {{np.mean(losses):.4f}}")
 save_file(state, checkpoint)
 '''
 
+# What an epoch is: a call for each minibatch, or one for all.
+_CALLS = '''    order, losses = np.random.default_rng(epoch).permutation(len(data[inputs[0]])), []
+    for at in range(0, len(order) - batch + 1, batch):
+        feeds = {name: data[name][order[at : at + batch]] for name in inputs}
+        found = dict(zip(outputs, session.run(outputs, feeds | state)))
+        state = {name.removesuffix(".new"): np.asarray(v) for name, v in found.items() if name.endswith(".new")}
+        losses.append(float(found[outputs[0]]))
+'''
+_ONE_CALL = '''    order = np.random.default_rng(epoch).permutation(len(data[inputs[0]]))
+    order = order[: len(order) // batch * batch].reshape(-1, batch)
+    found = dict(zip(outputs, session.run(outputs, {name: data[name][order] for name in inputs} | state)))
+    state = {name.removesuffix(".new"): np.asarray(v) for name, v in found.items() if name.endswith(".new")}
+    losses = found[outputs[0]]
+'''
 
-def loop_text(file: str, inputs: Sequence[str], batch: int) -> str:
+
+def loop_text(file: str, inputs: Sequence[str], batch: int, epoch: bool = False) -> str:
     """The program for an exported step. file: the ONNX file's name, in the same folder. inputs: of the batch, in order.
 
-    batch: examples of one step. State goes from outputs "<name>.new" back to inputs "<name>"; what the file holds is
-    its first value. Checkpoints have the names and form of cr.save: either side goes on where the other stopped.
+    batch: examples of one step. epoch: the file runs over many minibatches. State goes from "<name>.new" back to
+    "<name>"; what the file holds is its first value. Checkpoints have the names and form of cr.save: either side
+    goes on where the other stopped.
     """
     stem = file.removesuffix(".onnx")
     return _TEXT.format(file=file, stem=stem, loop=f"{stem}_loop.py", names=list(inputs), inputs=", ".join(inputs),
-                        batch=batch)  # fmt: skip
+                        batch=batch, rounds=_ONE_CALL if epoch else _CALLS)  # fmt: skip
 
 
 __all__ = ["loop_text"]

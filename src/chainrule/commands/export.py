@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", "-o", required=True, metavar="FILE.onnx", help="the file to write")
     parser.add_argument("--opset", type=int, help="version of the ONNX operator set (default: a conservative one)")
     parser.add_argument("--train", action="store_true", help="a classifier's training step: cross-entropy and Adam")
+    parser.add_argument("--epoch", action="store_true", help="of a step, one call that runs over many minibatches")
     parser.add_argument("--with-loop", action="store_true", help="of a step, also a short program that trains it with "
                         "onnxruntime alone")  # fmt: skip
     parser.add_argument("--batch", type=int, default=32, help="examples of one step of that program (default 32)")
@@ -30,13 +31,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Writes the file and says what it holds."""
     name, model = _exported(arguments)
     place = Path(arguments.output)
-    cr.export_onnx(model, place, verify=not arguments.no_verify, opset=arguments.opset)
+    cr.export_onnx(model, place, verify=not arguments.no_verify, opset=arguments.opset, epoch=arguments.epoch)
     facts: dict[str, object] = {"model": name, "file": arguments.output, "bytes": place.stat().st_size}
     if arguments.with_loop:
         if not isinstance(model, cr.Step):
             raise ArgumentError("--with-loop goes with a training step", help="--train, or FILE.py:NAME of a step")
         loop = place.with_name(f"{place.stem}_loop.py")
-        loop.write_text(loop_text(place.name, model.input_names, _batch(model, arguments.batch)), encoding="utf-8")
+        text = loop_text(place.name, model.input_names, _batch(model, arguments.batch), arguments.epoch)
+        loop.write_text(text, encoding="utf-8")
         facts["loop"] = str(loop)
     if arguments.json:
         print(json.dumps(facts))
