@@ -66,8 +66,10 @@ def _of_loss(scope: Scope, name: str, loss: Tensor, optimizer: Optimizer, scale:
                for (value, stored, part), slope in zip(wanted, slopes, strict=True) if slope is not None]  # fmt: skip
     if not trained:
         what = "the loss" if name == "loss" else f"the loss {name}"
+        none = not any(isinstance(stored, Parameter) for _, stored in scope.bound())
         raise error(ArgumentError, f"{scope.name}: {what} depends on no parameter that is trained",
-                    help="check requires_grad, the optimiser's groups and what the loss is made of")  # fmt: skip
+                    help="it reads none at all; of a quantised file, train the model from which it was made" if none
+                    else "check requires_grad, the optimiser's groups and what the loss is made of")  # fmt: skip
     return trained
 
 

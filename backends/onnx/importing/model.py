@@ -62,8 +62,9 @@ def import_model(source: object, known: Mapping[str, Array] | None = None) -> Im
 
     known: what inputs of the model will hold, by name, where sizes or axes follow from it.
 
-    Float initializers with axes become parameters, running statistics of norms become state; of a model that chainrule
-    wrote, what they were. Raises ModelError for a broken file, NotSupported naming all ops that are not built.
+    Float initializers and Constant nodes with axes become parameters, running statistics of norms become state; of a
+    model that chainrule wrote, what they were. Raises ModelError for a broken file, NotSupported naming all ops that
+    are not built.
     """
     model, folder, label = read_model(source)
     refuse_ir_version(model, label)
@@ -117,7 +118,7 @@ class _Importer:
         self.roles = _roles(metadata)
         self.scope = Scope(opset_of(model))
         self.entries = self.scope.entries
-        self.walker = Walker(label, self.tensors, Functions(model, label), self.ours)
+        self.walker = Walker(label, self.tensors, Functions(model, label), self.ours, self._initializer)
         self.inputs: list[Value] = []
         self.weights: dict[str, Weight] = {}
         self.symbols: dict[str, str] = {}
@@ -167,7 +168,7 @@ class _Importer:
             raise ArgumentError(f"{self.label}: the input {name} is {value.type}, {type_of(stated)} is stated")
         return Entry(constant(stated), stated if stated.size <= LARGEST else None, value.dtype)
 
-    def _initializer(self, name: str, array: Array, bits: int) -> Entry:
+    def _initializer(self, name: str, array: Array, bits: int = 0) -> Entry:
         """A stored tensor: a weight, or a constant, by its role in a model of ours, else by its type.
 
         bits: of a number, where it is narrower than a byte.

@@ -51,6 +51,11 @@ class Scope:
         return _through(found, crossed)
 
     @property
+    def is_outermost(self) -> bool:
+        """True for the model's own graph: no branch, no body, no call of a function."""
+        return self.outer is None and self.arguments is None
+
+    @property
     def in_body(self) -> bool:
         """True where nodes become part of a body, at this level or around it."""
         scope: Scope | None = self

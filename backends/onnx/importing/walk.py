@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -47,13 +47,15 @@ class _Frame:
 class Walker:
     """Reads the nodes of one model, whatever scope they stand in. ours: chainrule wrote it, with source lines.
 
-    free: the names of the sizes that the model's inputs introduce.
+    free: the names of the sizes that the model's inputs introduce. weight: what an array of the outermost graph
+    becomes.
     """
 
     label: str
     tensors: Tensors
     functions: Functions
     ours: bool = False
+    weight: Callable[[str, Array], Entry] | None = None
     free: Collection[str] = ()
     count: int = 0
     sizes: list[tuple[str, Value]] = field(default_factory=list[tuple[str, Value]])
@@ -105,7 +107,14 @@ class Walker:
             if entry is None:
                 raise NotSupported(f"{node.op_type} {node.name or index}: the output {name!r} is not built",
                                    loc=place[0])  # fmt: skip
-            self._define(name, entry, scope, place)
+            self._define(name, self._stored(name, entry, scope) if node.op_type == "Constant" else entry, scope, place)
+
+    def _stored(self, name: str, entry: Entry, scope: Scope) -> Entry:
+        """What a Constant node gives: in the outermost graph a weight like an initializer, as some exporters write."""
+        op = entry.value().op
+        if scope.is_outermost and self.weight is not None and isinstance(op, Constant):
+            return self.weight(name, op.data.array)
+        return entry
 
     def _fitting_results(self, given: Given) -> Sequence[Entry | None]:
         """The outputs of a node, its inputs declared to fit where sizes differ that may be equal."""
