@@ -244,3 +244,16 @@ def test_images_too_small_for_the_model_do_not_stop_verification() -> None:
     assert dims == [str(d) for d in traced.graph.outputs[0].shape[2:]]
     session = session_of(model.SerializeToString())
     assert session.run(None, {"x": np.zeros((1, 1, 9, 8), np.float32)})[0].shape == (1, 2, 3, 2)
+
+
+def unlikely(bias: float) -> cr.Traced:
+    """Probabilities of about 1e-8, as a detector gives them where there is nothing to be seen."""
+    return cr.trace(lambda x: cr.sigmoid(0.1 * x - np.float32(bias)), cr.spec(64))
+
+
+def test_probabilities_near_zero_are_verified_before_their_sigmoid() -> None:
+    verified = cr.export_onnx(unlikely(19.0))
+    with pytest.raises(NumericsError, match="output differs in onnxruntime: before its sigmoid"):
+        verify_model(verified.SerializeToString(), unlikely(19.1).graph, [])
+    with pytest.raises(NumericsError, match=r"output differs in onnxruntime: [0-9]"):
+        verify_model(verified.SerializeToString(), unlikely(9.0).graph, [])

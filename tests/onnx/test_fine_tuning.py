@@ -80,8 +80,7 @@ def assert_learns(source: onnx.ModelProto | Path, arrays: Sequence[Array]) -> No
     at = max(i for i, v in enumerate(loaded.graph.outputs) if v.dtype.is_float)
     before = {name: stored.data.copy() for name, stored in loaded.named_stored()}
     outputs = cr.compile(loaded).run(arrays)
-    noise = seeded(*outputs[at].shape)
-    target = (outputs[at] + 0.05 + 0.1 * outputs[at].std() * noise).astype(np.float32)
+    target = np.float32(0.9) * outputs[at]  # which probabilities can come near to as well
     for rate in RATES:
         net, losses = trained(source, arrays, target, at, rate)
         if losses[-1] < losses[0]:
