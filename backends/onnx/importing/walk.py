@@ -110,9 +110,12 @@ class Walker:
             self._define(name, self._stored(name, entry, scope) if node.op_type == "Constant" else entry, scope, place)
 
     def _stored(self, name: str, entry: Entry, scope: Scope) -> Entry:
-        """What a Constant node gives: in the outermost graph a weight like an initializer, as some exporters write."""
+        """What a Constant node gives: in the outermost graph a weight like an initializer, as some exporters write.
+
+        One number alone stays a constant: it is a fill, a scale or a bound, which other nodes need to know.
+        """
         op = entry.value().op
-        if scope.is_outermost and self.weight is not None and isinstance(op, Constant):
+        if scope.is_outermost and self.weight is not None and isinstance(op, Constant) and op.data.array.size > 1:
             return self.weight(name, op.data.array)
         return entry
 
