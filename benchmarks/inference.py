@@ -18,7 +18,7 @@ import platform
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import util
 from pathlib import Path
 from types import ModuleType
@@ -49,12 +49,13 @@ def measure(
     source = HERE / "models" / f"{name}.py"
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        arrays = _exported(source, batch, place)
+        options = {"batch": batch}
+        arrays = exported(source, options, place)
         commands = {
             peer: [pythons.get(peer, sys.executable), str(HERE / "peers.py"), peer,
                    str(source if peer == "chainrule" else place / "net.onnx"), str(place / "inputs.npz"), str(threads)]
             for peer in ("chainrule", *arguments.peers)}  # fmt: skip
-        around = {"OMP_NUM_THREADS": str(threads), "BENCH_OPTIONS": json.dumps({"batch": batch})}
+        around = {"OMP_NUM_THREADS": str(threads), "BENCH_OPTIONS": json.dumps(options)}
         with candidates(commands, around) as (found, failed):
             wrong = disagreements(found, RTOL, LOOSER)
             failed |= wrong
@@ -73,15 +74,15 @@ def measure(
     return row
 
 
-def _exported(source: Path, batch: int, folder: Path) -> dict[str, np.ndarray]:
-    """Writes the model as ONNX with seeded weights, and seeded inputs, which it returns."""
+def exported(source: Path, options: Mapping[str, Any], folder: Path) -> dict[str, np.ndarray]:
+    """Writes what build(**options) gives as ONNX with seeded weights, and seeded inputs, which it returns."""
     spec = util.spec_from_file_location("model", source)
     assert spec is not None and spec.loader is not None
     module = util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    traced = _written(module, batch, folder / "net.onnx")
-    if batch > 1:
-        _written(module, 1, folder / "single.onnx")
+    traced = _written(module, options, folder / "net.onnx")
+    if options.get("batch", 1) > 1:
+        _written(module, {**options, "batch": 1}, folder / "single.onnx")
     rng = np.random.default_rng(0)
     limit = getattr(module, "VOCABULARY", 100)
     arrays: dict[str, np.ndarray] = {}
@@ -93,10 +94,10 @@ def _exported(source: Path, batch: int, folder: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _written(module: ModuleType, batch: int, file: Path) -> cr.Traced:
-    """The model for a batch, traced, and written to a file."""
+def _written(module: ModuleType, options: Mapping[str, Any], file: Path) -> cr.Traced:
+    """The model of these options, traced, and written to a file."""
     cr.manual_seed(0)
-    model, specs = module.build(batch=batch)
+    model, specs = module.build(**options)
     traced = cr.trace(model, specs)
     cr.export_onnx(traced, file, opset=18, verify=False)
     return traced

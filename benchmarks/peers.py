@@ -36,6 +36,8 @@ def chainrule(model: Path, inputs: dict[str, np.ndarray], threads: int) -> Call:
     net = cr.compile(made, *specs, threads=threads)
     arrays = list(inputs.values())
     outputs = net.run(arrays)
+    if os.environ.get("BENCH_OUT") == "fresh":  # as the others: a new output at every call
+        return lambda: [net(*arrays)]
     return lambda: [net(*arrays, out=outputs)] and outputs
 
 

@@ -1,0 +1,111 @@
+"""Sweeps over memory against the runtimes of others: elementwise chains, norms, reductions, movements, by size.
+
+    python benchmarks/pointwise.py [--only softmax,gelu_erf] [--sizes 1k,64k,16M] [--threads 1]
+                                   [--peers onnxruntime,openvino] [--python openvino=ENV/bin/python] [--json FILE]
+
+The cases stand in pointwise_cases.py. As in inference.py runtimes are processes that take turns; each makes its outputs
+anew at every call. The share of the copy bandwidth is of the bytes that must move at least, beside what our own kernel
+of x + 1 moves over 64 MB, by stores past the caches.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from inference import HERE, exported
+from pointwise_cases import CASES, SIZES
+from turns import candidates, disagreements, timed
+
+import chainrule as cr
+
+PEERS = ("onnxruntime", "openvino", "torch", "inductor")
+RTOL = 1e-4  # of the largest value
+COPY_ELEMENTS = 1 << 24
+
+
+def measured(case: str, size: str, arguments: argparse.Namespace, pythons: Mapping[str, str]) -> dict[str, Any]:
+    """One row: medians of all candidates, the best peer's time over ours, and gigabytes a second."""
+    source, options = HERE / "pointwise_cases.py", {"case": case, "size": size}
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        exported(source, options, place)
+        commands = {
+            name: [pythons.get(name, sys.executable), str(HERE / "peers.py"), name,
+                   str(source if name == "chainrule" else place / "net.onnx"), str(place / "inputs.npz"),
+                   str(arguments.threads)]
+            for name in ("chainrule", *arguments.peers)}  # fmt: skip
+        around = {"OMP_NUM_THREADS": str(arguments.threads),
+                  "BENCH_OPTIONS": json.dumps(options), "BENCH_OUT": "fresh"}  # fmt: skip
+        with candidates(commands, around) as (found, failed):
+            wrong = disagreements(found, RTOL)
+            failed |= wrong
+            running = [c for c in found if c.name not in wrong]
+            timed(running, arguments.rounds)
+    medians = {c.name: statistics.median(c.times) for c in running}
+    peers = {n: t for n, t in medians.items() if n != "chainrule"}
+    best = min(peers, key=lambda n: peers[n]) if peers else ""
+    moved = 4 * CASES[case].moved(SIZES[size])
+    row: dict[str, Any] = {"case": case, "elements": size, "median_s": medians, "failed": failed, "best_peer": best,
+                           "gb_per_s": moved / medians["chainrule"] / 1e9}  # fmt: skip
+    return row | ({"best_over_ours": peers[best] / medians["chainrule"]} if best else {})
+
+
+def copy_bandwidth(threads: int) -> float:
+    """GB/s that x + 1 reads and writes, over arrays far larger than the caches."""
+    run = cr.compile(lambda x: x + 1.0, cr.spec(COPY_ELEMENTS), threads=threads)
+    x = np.ones(COPY_ELEMENTS, np.float32)
+    out = run(x)
+    times: list[float] = []
+    for _ in range(15):
+        start = time.perf_counter()
+        run(x, out=out)
+        times.append(time.perf_counter() - start)
+    return 8 * COPY_ELEMENTS / min(times) / 1e9
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--only", type=lambda t: t.split(","), default=list(CASES), metavar="NAME,NAME")
+    parser.add_argument("--sizes", type=lambda t: t.split(","), default=list(SIZES))
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--peers", type=lambda t: t.split(","), default=list(PEERS))
+    parser.add_argument("--python", action="append", default=[], metavar="RUNTIME=PATH")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--json", metavar="FILE", help="write the rows here, each as soon as it is measured")
+    arguments = parser.parse_args()
+    pythons = dict(text.split("=", 1) for text in arguments.python)
+    bandwidth = copy_bandwidth(arguments.threads)
+    rows: list[dict[str, Any]] = []
+    for case in arguments.only:
+        for size in arguments.sizes:
+            rows.append(measured(case, size, arguments, pythons))
+            rows[-1]["share_of_copy"] = rows[-1]["gb_per_s"] / bandwidth
+            print(_line(rows[-1]), flush=True)
+            if arguments.json:
+                _write(Path(arguments.json), {"cpus": os.cpu_count(), "threads": arguments.threads,
+                                              "copy_gb_per_s": bandwidth, "rows": rows})  # fmt: skip
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    times = "  ".join(f"{n} {t * 1e6:.4g}" for n, t in sorted(row["median_s"].items(), key=lambda item: item[1]))
+    ratio = f"{row['best_over_ours']:5.2f}" if row["best_peer"] else "  -  "
+    gone = "".join(f"\n    {n}: {why}" for n, why in row["failed"].items())
+    return f"{row['case']:<12} {row['elements']:>4} {ratio}  {row['share_of_copy']:5.0%} of copy   us: {times}{gone}"
+
+
+def _write(path: Path, facts: Mapping[str, object]) -> None:
+    path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
