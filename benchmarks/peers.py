@@ -153,7 +153,7 @@ def _torch(model: Path, inputs: dict[str, np.ndarray], threads: int, compiled: b
 
     def call() -> list[np.ndarray]:
         with th.inference_mode():
-            return [y.numpy() for y in function(*tensors)]
+            return [y.contiguous().numpy() for y in function(*tensors)]
 
     return call
 

@@ -17,7 +17,6 @@ from chainrule.backends.llvm.kernels.grid import grid
 from chainrule.backends.llvm.kernels.reduce_folds import STEPS, Fold, State, fold_of
 from chainrule.backends.llvm.kernels.reduce_space import Axis, Space, space_of
 from chainrule.backends.llvm.kernels.reduce_sweeps import (
-    PANEL,
     SIDE,
     assign,
     column_tile,
@@ -27,6 +26,7 @@ from chainrule.backends.llvm.kernels.reduce_sweeps import (
     fold_panels,
     fold_rows,
     moved,
+    panel_columns,
     placed,
     registers,
 )
@@ -87,10 +87,10 @@ class _Reduce:
         return self.space.along[-1]
 
     @property
-    def wide(self) -> bool:
-        """True when columns are so many that panels of them are shared among threads."""
+    def panel(self) -> int:
+        """The columns of a panel where they are so many that panels are shared among threads, else 0."""
         columns, inner = self.space.dims[-1], self.space.count(self.space.inner)
-        return isinstance(columns, int) and columns >= 2 * PANEL and bool(self.space.inner) and inner != 0
+        return panel_columns(columns) if isinstance(columns, int) and self.space.inner and inner != 0 else 0
 
     def kernel(self, what: str) -> Kernel:
         return Kernel(self.region, self.target, f"{what}_{self.region.name}"[:80])
@@ -105,8 +105,9 @@ class _Reduce:
                 index = placed(self.space, place)
                 state = self.fold.across(k, fold_rows(kernel, self.space, self.fold, index, ranges))
                 self.finish(kernel, index, state, 1, None)
-        elif self.wide:
-            fold_panels(kernel, self.space, self.fold, ranges, lambda at, s, m: self.finish(kernel, at, s, LANES, m))
+        elif self.panel:
+            fold_panels(kernel, self.space, self.fold, ranges, self.panel,
+                        lambda at, s, m: self.finish(kernel, at, s, LANES, m))  # fmt: skip
         else:
             with column_tiles(kernel, self.space, [], SIDE * LANES) as (place, _):
                 for index, width, mask in column_tile(kernel, self.space, place):

@@ -20,7 +20,8 @@ from chainrule.ir.types import i64
 
 SIDE = 4  # vectors side by side: enough to hide an addition's latency
 BLOCK = SIDE * STEPS * LANES
-PANEL = 1024  # columns of a panel
+PANEL = 1024  # columns of a panel, at the most
+LEAST_PANEL = 256
 ROWS = 8  # rows of a panel at a time: a power of two apart they share a set of the first-level cache, which has 8 ways
 
 At = Callable[[Int, int, Int | None], V]
@@ -213,16 +214,26 @@ def column_tiles(kernel: Kernel, space: Space, more: Sequence[Int],
         yield [*place[: len(outer)], place[-1]], place[len(outer) : -1]
 
 
-def fold_panels(kernel: Kernel, space: Space, fold: Fold, ranges: Ranges,
+def panel_columns(columns: int) -> int:
+    """The columns of a panel: at least two panels, of whole tiles; 0 where these would be too narrow."""
+    tile = SIDE * LANES
+    width = min(PANEL, -(-columns // 2 // tile) * tile)
+    return width if width >= LEAST_PANEL else 0
+
+
+def fold_panels(kernel: Kernel, space: Space, fold: Fold, ranges: Ranges, width: int,
                 done: Callable[[list[Int], State, Int], None]) -> None:  # fmt: skip
-    """Folds all columns, a panel at a time, and calls done(index, state, lanes that count) for each vector of them."""
+    """Folds all columns, a panel of `width` at a time, and calls done(index, state, lanes that count) for each vector.
+
+    Measured on a Zen 5 core, sums of 16M f32: 1024 columns from 18 GB/s (tiles of 64 columns) to 29; wide arrays 36.
+    """
     k, size = kernel.k, kernel.dim(space.dims[-1])
-    panel = _Panel(kernel, space, fold)
+    panel = _Panel(kernel, space, fold, width)
     *outer, last = ranges
-    with column_tiles(kernel, space, [], PANEL) as (place, _):
-        first = place[-1] * PANEL
+    with column_tiles(kernel, space, [], width) as (place, _):
+        first = place[-1] * width
         index = placed(space, [*place[:-1], first])
-        length = imin(size - first, PANEL)
+        length = imin(size - first, width)
         panel.clear()
         with nest(k, [ranges[g] for g in outer]) as where:
             at = list(index)
@@ -238,20 +249,20 @@ def fold_panels(kernel: Kernel, space: Space, fold: Fold, ranges: Ranges,
 
 
 class _Panel:
-    """States of PANEL columns on the stack: narrow ones of a few rows, and wide ones where the fold has two levels."""
+    """States of a panel on the stack: narrow ones of a few rows, and wide ones where the fold has two levels."""
 
-    def __init__(self, kernel: Kernel, space: Space, fold: Fold) -> None:
-        self.kernel, self.space, self.fold = kernel, space, fold
+    def __init__(self, kernel: Kernel, space: Space, fold: Fold, width: int) -> None:
+        self.kernel, self.space, self.fold, self.width = kernel, space, fold, width
         probe, k = Builder("probe"), kernel.k
-        self.narrow = [k.scratch(f"some{i}", v.dtype, (PANEL,)) for i, v in enumerate(fold.start(probe, 1))]
+        self.narrow = [k.scratch(f"some{i}", v.dtype, (width,)) for i, v in enumerate(fold.start(probe, 1))]
         self.wide = self.narrow
         if fold.blocked:
-            self.wide = [k.scratch(f"all{i}", v.dtype, (PANEL,)) for i, v in enumerate(fold.wide_start(probe, 1))]
+            self.wide = [k.scratch(f"all{i}", v.dtype, (width,)) for i, v in enumerate(fold.wide_start(probe, 1))]
 
     def clear(self) -> None:
         """All states as of no elements."""
         k = self.kernel.k
-        with k.loop("j", 0, PANEL, LANES) as j:
+        with k.loop("j", 0, self.width, LANES) as j:
             self._put(self.narrow, j, self.fold.start(k, LANES))
             if self.fold.blocked:
                 self._put(self.wide, j, self.fold.wide_start(k, LANES))
@@ -283,7 +294,7 @@ class _Panel:
         k, fold = self.kernel.k, self.fold
         if not fold.blocked:
             return
-        with k.loop("j", 0, PANEL, LANES) as j:
+        with k.loop("j", 0, self.width, LANES) as j:
             more = fold.widen(k, self._get(self.narrow, j))
             self._put(self.wide, j, fold.wide_merge(k, self._get(self.wide, j), more))
             self._put(self.narrow, j, fold.start(k, LANES))
