@@ -16,7 +16,7 @@ from chainrule.ir.op import Op
 from chainrule.ops import softmax
 from chainrule.ops.control import Checkpoint, Scan, checkpoint, scan
 from chainrule.ops.conv import Conv
-from chainrule.ops.cumulative import CumProd, CumSum
+from chainrule.ops.cumulative import CumProd, CumSum, LinearRecurrence
 from chainrule.ops.elementwise import Elementwise
 from chainrule.ops.indexing import Gather, ScatterAdd, TakeAlongAxis
 from chainrule.ops.matmul import MatMul
@@ -27,7 +27,8 @@ from chainrule.ops.shaping import Concat, Expand, Flip, Pad, Reshape, Slice, Tra
 from chainrule.ops.sorting import Argsort, Sort, TopK
 
 # Ops whose inputs all have the axis that they work along.
-ALONG_AXIS = (Position, softmax.AlongAxis, CumSum, CumProd, Argsort, Sort, TopK, Concat, TakeAlongAxis, ScatterAdd)
+ALONG_AXIS = (Position, softmax.AlongAxis, CumSum, CumProd, LinearRecurrence, Argsort, Sort, TopK, Concat,
+              TakeAlongAxis, ScatterAdd)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ import pytest
 
 from chainrule.backends.llvm.target import named_target
 from chainrule.ir.op import Op
-from chainrule.ops.cumulative import CumProd, CumSum
+from chainrule.ops.cumulative import CumProd, CumSum, LinearRecurrence
 from chainrule.ops.tolerance import judge
 from tests.llvm.compiled import between_guards, bits_by_threads, complaints, executable, fused_complaint, graph_of
 from tests.ops.sample import Sample, integers, normal, uniform
 from tests.ops.samples import SAMPLES
 
-OWN = [s for s in SAMPLES if isinstance(s.op, CumSum | CumProd)]
+OWN = [s for s in SAMPLES if isinstance(s.op, CumSum | CumProd | LinearRecurrence)]
 SHAPES = [((1,), 0), ((16,), 0), ((3, 37), 1), ((3, 37), 0), ((37, 130), 0), ((2, 5, 20), 1), ((2, 2000), 1)]
 
 
@@ -41,6 +41,15 @@ def test_lines_of_every_length_agree(dtype: str) -> None:
     for shape, axis in SHAPES:
         x = uniform(0.8, 1.2, *shape, dtype=dtype) if dtype.startswith("f") else integers(0, 9, *shape, dtype=dtype)
         samples += [Sample(op, (x,), f"{op.mnemonic} {op} {shape}") for op in ops(axis)]
+    assert complaints(samples) == []
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+def test_recurrences_of_every_length_agree(dtype: str) -> None:
+    samples: list[Sample] = []
+    for shape, axis in SHAPES:
+        arrays = uniform(-1, 1, *shape, dtype=dtype), normal(*shape, dtype=dtype)
+        samples += [Sample(LinearRecurrence(axis, reverse), arrays, f"{shape}") for reverse in (False, True)]
     assert complaints(samples) == []
 
 

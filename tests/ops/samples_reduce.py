@@ -6,7 +6,7 @@ import numpy as np
 
 from chainrule.errors import ArgumentError, DTypeError, ShapeError
 from chainrule.ir.types import tensor
-from chainrule.ops.cumulative import CumProd, CumSum
+from chainrule.ops.cumulative import CumProd, CumSum, LinearRecurrence
 from chainrule.ops.reduce import All, AMax, AMin, Any, ArgMax, ArgMin, Mean, Prod, Reduction, Sum
 from chainrule.ops.softmax import LogSoftmax, Softmax
 from chainrule.ops.statistics import L1Norm, L2Norm, LogSumExp, Std, SumSquare, Var
@@ -155,6 +155,28 @@ def _running() -> list[Sample]:
     return found
 
 
+def _recurrences() -> list[Sample]:
+    a, b = normal(3, 7, seed=1), normal(3, 7, seed=2)
+    zeros = np.where(np.arange(7) % 3 == 1, 0, a).astype(np.float32)
+    return [
+        sample
+        for reverse in (False, True)
+        for sample in (
+            Sample(LinearRecurrence(1, reverse), (a, b), f"reverse={reverse}"),
+            Sample(LinearRecurrence(0, reverse), (a, b), f"first axis, reverse={reverse}"),
+            Sample(LinearRecurrence(-2, reverse), (normal(2, 3, 2, dtype="float64"), normal(2, 3, 2, dtype="float64"))),
+            Sample(LinearRecurrence(1, reverse), (zeros, b), f"zeros, reverse={reverse}"),
+            Sample(LinearRecurrence(1, reverse), (LINES, LINES), f"NaN and infinities, reverse={reverse}", grad=()),
+            Sample(LinearRecurrence(1, reverse), (zeros, b * np.float32(INF)), f"starts anew {reverse}", grad=()),
+            Sample(LinearRecurrence(0, reverse), (half(a), half(b)), f"bf16, reverse={reverse}"),
+            Sample(LinearRecurrence(1, reverse), (a.astype(np.float16), b.astype(np.float16)), f"f16, {reverse}"),
+            Sample(LinearRecurrence(0, reverse), (normal(0, 3), normal(0, 3)), f"of nothing, reverse={reverse}"),
+            Sample(LinearRecurrence(0, reverse), (normal(3, 0), normal(3, 0)), f"empty, reverse={reverse}"),
+            Sample(LinearRecurrence(0, reverse), (normal(1, 3), normal(1, 3)), f"one step, reverse={reverse}"),
+        )
+    ]
+
+
 def _softmaxes() -> list[Sample]:
     far = np.array([[1000, 0, -1000], [88, 89, -88], [0, 0, 0], [1e30, -1e30, 0]], np.float32)
     masked = np.array([[0, -INF, 1], [-INF, -INF, -INF], [INF, 0, 1], [NAN, 0, 1]], np.float32)
@@ -180,7 +202,7 @@ def _softmaxes() -> list[Sample]:
 SAMPLES: list[Sample] = [
     *(s for op in FLOAT_REDUCTIONS for s in _reduction(op)),
     *(s for op in INT_REDUCTIONS for s in _integer_reduction(op)),
-    *_extrema(), *_truths(), *_designed(), *_running(), *_softmaxes(),
+    *_extrema(), *_truths(), *_designed(), *_running(), *_recurrences(), *_softmaxes(),
 ]  # fmt: skip
 
 _MATRIX = tensor("f32", (2, 3))
@@ -202,4 +224,8 @@ BAD: list[BadSample] = [
     *(BadSample(op(0), (tensor("i32", (2,)),), DTypeError, "i32 is not among") for op in (Softmax, LogSoftmax)),
     *(BadSample(op((0,), False, -1), (_MATRIX,), ArgumentError, "correction=-1 is negative") for op in (Var, Std)),
     BadSample(Mean((0,)), (tensor("i32", (2,)),), DTypeError, "i32 is not among"),
+    BadSample(LinearRecurrence(2), (_MATRIX, _MATRIX), ArgumentError, "axis 2 is out of range"),
+    BadSample(LinearRecurrence(0), (_MATRIX,), ArgumentError, "takes 2 inputs, 1"),
+    BadSample(LinearRecurrence(0), (_MATRIX, tensor("f32", (7,))), ShapeError, "b is f32[7]"),
+    BadSample(LinearRecurrence(0), (tensor("i32", (2,)),) * 2, DTypeError, "i32 is not among"),
 ]  # fmt: skip

@@ -21,6 +21,7 @@ from chainrule.backends.llvm.kernels.pointwise import pointwise
 from chainrule.backends.llvm.kernels.pool import avg_pool, max_pool
 from chainrule.backends.llvm.kernels.pool_grad import avg_pool_grad, max_pool_grad, max_pool_take
 from chainrule.backends.llvm.kernels.pool_grad_last import avg_pool_grad_last, max_pool_grad_last
+from chainrule.backends.llvm.kernels.recurrence import linear_recurrence
 from chainrule.backends.llvm.kernels.recurrent import pack_gates, steps
 from chainrule.backends.llvm.kernels.recurrent_grad import steps_grad
 from chainrule.backends.llvm.kernels.reduce import reduce
@@ -38,7 +39,7 @@ from chainrule.ir.graph import Get, Input, Value
 from chainrule.ir.op import Op
 from chainrule.ops.attention import Attention
 from chainrule.ops.basic import Constant, Full, Fuse, SizeOf
-from chainrule.ops.cumulative import CumProd, CumSum
+from chainrule.ops.cumulative import CumProd, CumSum, LinearRecurrence
 from chainrule.ops.declared import SizedAs
 from chainrule.ops.elementwise import Elementwise
 from chainrule.ops.indexing import Gather, IndexAdd, Scatter, ScatterAdd, TakeAlongAxis
@@ -68,7 +69,7 @@ TEMPLATES: Mapping[type[Op], Template] = {
     Sum: reduce, Mean: reduce, AMax: reduce, AMin: reduce, Prod: reduce, Any: reduce, All: reduce,
     ArgMax: reduce, ArgMin: reduce, Softmax: softmax, LogSoftmax: softmax,
     LayerNorm: norm, RMSNorm: norm, GroupNorm: norm, InstanceNorm: norm,
-    CumSum: cumulative, CumProd: cumulative, Argsort: sort, Sort: sort, TopK: sort,
+    CumSum: cumulative, CumProd: cumulative, LinearRecurrence: linear_recurrence, Argsort: sort, Sort: sort, TopK: sort,
     Attention: attention,
     MatMul: matmul, PanelMatMul: panel_matmul, PackPanels: pack_panels, PackKernel: pack_kernel,
     ByteMatMul: byte_matmul,
@@ -87,7 +88,7 @@ TEMPLATES: Mapping[type[Op], Template] = {
 
 _FOLDS: frozenset[type[Op]] = frozenset({Sum, Mean, AMax, AMin, Prod, Any, All, ArgMax, ArgMin})
 _LINES: frozenset[type[Op]] = frozenset(
-    {Softmax, LogSoftmax, LayerNorm, RMSNorm, GroupNorm, InstanceNorm, CumSum, CumProd}
+    {Softmax, LogSoftmax, LayerNorm, RMSNorm, GroupNorm, InstanceNorm, CumSum, CumProd, LinearRecurrence}
 )
 
 # Ops that need no code: a reshape is another view of the same bytes.

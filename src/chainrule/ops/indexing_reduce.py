@@ -11,12 +11,14 @@ import numpy as np
 from chainrule.errors import ArgumentError
 from chainrule.ir.graph import Value, build
 from chainrule.ir.op import Array, Op
-from chainrule.ir.types import TensorType, f32
-from chainrule.ops.basic import ones_like, scalar_like, zeros_like
-from chainrule.ops.compare import eq, logical_and
-from chainrule.ops.elementwise import cast, div, mul, where
+from chainrule.ir.types import TensorType, f32, i64
+from chainrule.ops.basic import ones_like, size_of, zeros_like
+from chainrule.ops.compare import eq, lt
+from chainrule.ops.cumulative import linear_recurrence, shifted
+from chainrule.ops.elementwise import add, cast, div, mul, sub, where
 from chainrule.ops.indexing import check_scatter, flat_positions, gather_elements, scatter_add, sums_in
 from chainrule.ops.shape_rules import axis_of, require
+from chainrule.ops.sorting import argsort
 
 MODES = ("mul", "max", "min")
 _FUNCTIONS = {"mul": np.multiply, "max": np.maximum, "min": np.minimum}
@@ -84,19 +86,28 @@ class ScatterReduce(Op):
         return div(hit, safe), div(hits, gather_elements(safe, indices, self.axis))
 
     def _product_factors(self, x: Value, indices: Value, updates: Value) -> tuple[Value, Value]:
-        """The product of the other factors. Where one is 0, all others have the slope 0; where two are, all have."""
-        zero, zeros = eq(x, zeros_like(x)), eq(updates, zeros_like(updates))
-        filled, fills = where(zero, ones_like(x), x), where(zeros, ones_like(updates), updates)
-        product = scatter_reduce(filled, indices, fills, self.axis, "mul")
-        count = scatter_add(cast(zero, x.dtype), indices, cast(zeros, x.dtype), self.axis)
+        """The product of the other factors, divided by nothing: right for zeros in derivatives of any order.
 
-        def slope(is_zero: Value, value: Value, product: Value, count: Value) -> Value:
-            alone = logical_and(is_zero, eq(count, scalar_like(1, count)))
-            none = eq(count, zeros_like(count))
-            return where(none, div(product, value), where(alone, product, zeros_like(product)))
+        Updates are ordered by position. Then those of one position stand side by side, and the products of those before
+        and of those behind each are two recurrences that start anew where the position changes.
+        """
+        axis = axis_of(self.axis, x.rank)
+        at = cast(indices, i64)
+        at = where(lt(at, zeros_like(at)), add(at, size_of(x.shape[axis])), at)
+        order = argsort(at, axis)
+        places, factors = gather_elements(at, order, axis), gather_elements(updates, order, axis)
+        others = mul(_products(places, factors, axis, 1), _products(places, factors, axis, -1))
+        by_others = gather_elements(others, argsort(order, axis), axis)
+        by_x = scatter_reduce(ones_like(x), indices, updates, axis, "mul")
+        return by_x, mul(gather_elements(x, indices, axis), by_others)
 
-        theirs = gather_elements(product, indices, self.axis), gather_elements(count, indices, self.axis)
-        return slope(zero, filled, product, count), slope(zeros, fills, *theirs)
+
+def _products(places: Value, factors: Value, axis: int, by: int) -> Value:
+    """For each element the product of the factors before it (by 1) or behind it (by -1) at the same place."""
+    same = eq(places, shifted(places, axis, by, -1))
+    factor, first = shifted(factors, axis, by, 1.0), cast(same, factors.dtype)
+    steps = where(same, factor, zeros_like(factor))
+    return linear_recurrence(steps, sub(ones_like(first), first), axis, reverse=by < 0)
 
 
 def scatter_reduce(x: Value, indices: Value, updates: Value, axis: int, mode: str) -> Value:
