@@ -83,7 +83,7 @@ class Profile(Sequence["KernelTime"]):
         """Writes a picture (SVG): each kernel's speed over its flops per byte, under the machine's two ceilings."""
         from chainrule.pictures.roofline import Point, roofline
 
-        points = [Point(row.kernel, row.flops / row.nbytes, row.flops / row.seconds, row.seconds)
+        points = [Point(f"{row.kernel}  {row.place}", row.flops / row.nbytes, row.flops / row.seconds, row.seconds)
                   for row in self.rows if row.flops and row.nbytes and row.seconds > 0]  # fmt: skip
         place = Path(path)
         place.write_text(roofline(points, self.peak.flops * self.threads, self.peak.bandwidth * self.threads))

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from chainrule.pictures import svg
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720.0, 430.0, 64.0, 24.0, 54.0, 56.0
-LABELLED = 8  # the kernels that take most of the time are named
+LABELLED = len(svg.COLOURS)  # the kernels that take most of the time are named
 
 
 @dataclass(frozen=True)
 class Point:
-    """A kernel: flops per byte, flops per second, and the seconds it took, which are its dot's area."""
+    """A kernel and its place: flops per byte, flops per second, the seconds it took, which are its dot's area."""
 
     name: str
     intensity: float
@@ -38,17 +38,20 @@ def roofline(points: Sequence[Point], flops: float, bandwidth: float) -> str:
     start = max(10.0**x0, 10.0**y0 / bandwidth)
     roof = [place(start, start * bandwidth), place(ridge, flops), place(10.0**x1, flops)]
     body.append(svg.polyline(roof, svg.INK, 2))
-    x, y = place(ridge, flops)
-    body += [svg.text(WIDTH - RIGHT - 6, y - 8, f"{flops / 1e9:.0f} GFLOP/s", "end", 11),
-             svg.text((roof[0][0] + roof[1][0]) / 2 + 12, (roof[0][1] + roof[1][1]) / 2 + 12,
-                      f"{bandwidth / 1e9:.0f} GB/s", "start", 11)]  # fmt: skip
+    body.append(svg.text(WIDTH - RIGHT, 26, f"the roof: {flops / 1e9:.0f} GFLOP/s and {bandwidth / 1e9:.0f} GB/s",
+                         "end", 11))  # fmt: skip
     total = sum(p.seconds for p in points) or 1.0
-    for i, p in enumerate(sorted(points, key=lambda p: -p.seconds)):
+    longest = sorted(points, key=lambda p: -p.seconds)
+    for i, p in reversed(list(enumerate(longest))):
         x, y = place(p.intensity, p.speed)
-        colour = svg.COLOURS[i % len(svg.COLOURS)] if i < LABELLED else svg.FAINT
-        body.append(svg.circle(x, y, 3 + 14 * math.sqrt(p.seconds / total), colour))
-    body += _legend(sorted(points, key=lambda p: -p.seconds)[:LABELLED], total)
+        body.append(svg.circle(x, y, 3 + 14 * math.sqrt(p.seconds / total), _colour(i)))
+    body += _legend(longest[:LABELLED], total)
     return svg.document(WIDTH, HEIGHT + 18 * min(len(points), LABELLED), body, "Roofline")
+
+
+def _colour(rank: int) -> str:
+    """Of the kernel that takes the most time but rank others."""
+    return svg.COLOURS[rank] if rank < LABELLED else svg.FAINT
 
 
 def _grid(x0: int, x1: int, y0: int, y1: int, across: float, down: float) -> list[str]:
@@ -68,6 +71,6 @@ def _legend(points: Sequence[Point], total: float) -> list[str]:
     body: list[str] = []
     for i, p in enumerate(points):
         y = HEIGHT + 4 + 18 * i
-        body += [svg.circle(LEFT + 5, y - 4, 5, svg.COLOURS[i % len(svg.COLOURS)]),
+        body += [svg.circle(LEFT + 5, y - 4, 5, _colour(i)),
                  svg.text(LEFT + 18, y, f"{p.seconds / total:.0%}  {p.name}", size=11)]  # fmt: skip
     return body

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 INK, FAINT, PAPER = "#1f2933", "#cbd2d9", "#ffffff"
-COLOURS = ("#2563eb", "#d97706", "#059669", "#dc2626", "#7c3aed", "#0891b2")
+COLOURS = ("#2563eb", "#d97706", "#059669", "#dc2626", "#7c3aed", "#0891b2", "#be185d", "#65a30d")
 FONT = "ui-sans-serif, system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif"
 
 
