@@ -32,6 +32,8 @@ def prelu(x: Operand, weight: Operand) -> Tensor:
         value, slope = values_of("prelu", x, weight)
         if slope.rank == 1 and slope.shape[0] != 1 and value.rank > 1:
             slope = shaping.reshape(slope, (slope.shape[0], *(1,) * (value.rank - 2)))
+        if slope.shape == (1,):
+            slope = shaping.reshape(slope, ())
         return wrap(activations.prelu(value, slope))
 
 

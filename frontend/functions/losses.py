@@ -10,9 +10,10 @@ from chainrule.errors import ArgumentError, DTypeError, ShapeError
 from chainrule.frontend.places import error, located
 from chainrule.frontend.tensor import Operand, Tensor, as_float, float_value_of, value_of, values_of, wrap
 from chainrule.ir.graph import Value
-from chainrule.ops import elementwise, losses, losses_class, reduce
+from chainrule.ops import elementwise, losses, losses_class, reduce, shaping
 from chainrule.ops.activations_smooth import softplus
 from chainrule.ops.basic import constant, scalar_like
+from chainrule.ops.compare import gt
 from chainrule.ops.transcendental import exp, log
 
 
@@ -190,8 +191,16 @@ def triplet_margin_loss(
 def gaussian_nll_loss(
     input: Operand, target: Operand, var: Operand, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
 ) -> Tensor:
-    """(log(var) + (input - target)^2 / var) / 2, reduced; var is held above eps. full adds log(2 pi) / 2."""
-    x, y, spread = _alike("gaussian_nll_loss", reduction, input, target, var)
+    """(log(var) + (input - target)^2 / var) / 2, reduced; var is held above eps. full adds log(2 pi) / 2.
+
+    var: of input's shape, without its last axis, or of a shape that spreads to it, such as [..., 1].
+    """
+    x, y = _alike("gaussian_nll_loss", reduction, input, target)
+    with located():
+        (spread,) = values_of("gaussian_nll_loss", var)
+        if spread.rank == x.rank - 1 and spread.shape == x.shape[:-1]:
+            spread = shaping.unsqueeze(spread, -1)
+        spread = elementwise.cast(shaping.expand(spread, x.shape), x.dtype)
     floor = elementwise.maximum(spread, constant(eps, spread.dtype))
     far = elementwise.sub(x, y)
     terms = elementwise.add(log(floor), elementwise.div(elementwise.mul(far, far), floor))
@@ -201,14 +210,30 @@ def gaussian_nll_loss(
 
 
 def poisson_nll_loss(
-    input: Operand, target: Operand, log_input: bool = True, eps: float = 1e-8, reduction: str = "mean"
-) -> Tensor:
-    """exp(input) - target * input, reduced; without log_input: input - target * log(input + eps)."""
+    input: Operand, target: Operand, log_input: bool = True, eps: float = 1e-8, reduction: str = "mean",
+    full: bool = False,
+) -> Tensor:  # fmt: skip
+    """exp(input) - target * input, reduced; without log_input: input - target * log(input + eps).
+
+    full adds Stirling's approximation of log(target!) for targets above 1.
+    """
     x, y = _alike("poisson_nll_loss", reduction, input, target)
     if log_input:
-        return wrap(_reduced(elementwise.sub(exp(x), elementwise.mul(y, x)), reduction))
-    logs = log(elementwise.add(x, constant(eps, x.dtype)))
-    return wrap(_reduced(elementwise.sub(x, elementwise.mul(y, logs)), reduction))
+        terms = elementwise.sub(exp(x), elementwise.mul(y, x))
+    else:
+        logs = log(elementwise.add(x, constant(eps, x.dtype)))
+        terms = elementwise.sub(x, elementwise.mul(y, logs))
+    return wrap(_reduced(elementwise.add(terms, _stirling(y)) if full else terms, reduction))
+
+
+def _stirling(n: Value) -> Value:
+    """n log(n) - n + log(2 pi n) / 2 where n is above 1, else 0, also in its gradient."""
+    one = constant(1.0, n.dtype)
+    large = gt(n, one)
+    safe = elementwise.where(large, n, one)
+    half_log = elementwise.mul(constant(0.5, n.dtype), log(elementwise.mul(constant(6.283185307179586, n.dtype), safe)))
+    found = elementwise.add(elementwise.sub(elementwise.mul(safe, log(safe)), safe), half_log)
+    return elementwise.where(large, found, constant(0.0, n.dtype))
 
 
 def soft_margin_loss(input: Operand, target: Operand, reduction: str = "mean") -> Tensor:

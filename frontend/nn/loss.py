@@ -175,12 +175,12 @@ class GaussianNLLLoss(Loss):
 class PoissonNLLLoss(Loss):
     """exp(input) - target * input."""
 
-    def __init__(self, log_input: bool = True, eps: float = 1e-8, reduction: str = "mean") -> None:
+    def __init__(self, log_input: bool = True, full: bool = False, eps: float = 1e-8, reduction: str = "mean") -> None:
         super().__init__(reduction)
-        self.log_input, self.eps = log_input, eps
+        self.log_input, self.full, self.eps = log_input, full, eps
 
     def forward(self, input: Operand, target: Operand) -> Tensor:
-        return losses.poisson_nll_loss(input, target, self.log_input, self.eps, self.reduction)
+        return losses.poisson_nll_loss(input, target, self.log_input, self.eps, self.reduction, self.full)
 
 
 class SoftMarginLoss(Loss):

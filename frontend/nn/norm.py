@@ -42,11 +42,12 @@ class BatchNorm(Module):
         affine: bool = True,
         track_running_stats: bool = True,
         dtype: object = None,
+        bias: bool = True,
     ) -> None:
         kind = as_dtype("f32" if dtype is None else dtype).numpy
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
-        self.weight, self.bias = _affine(affine, (num_features,), dtype)
+        self.weight, self.bias = _affine(affine, (num_features,), dtype, bias)
         self.running_mean = Buffer(np.zeros(num_features, kind)) if track_running_stats else None
         self.running_var = Buffer(np.ones(num_features, kind)) if track_running_stats else None
         self.num_batches_tracked = Buffer(np.zeros((), np.int64)) if track_running_stats else None
@@ -151,13 +152,14 @@ class GroupNorm(Module):
     """x [N, C, *S] standardised over groups of channels, times weight [C], plus bias [C]. Source: Wu and He 2018."""
 
     def __init__(
-        self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, dtype: object = None
-    ) -> None:
+        self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, dtype: object = None,
+        bias: bool = True,
+    ) -> None:  # fmt: skip
         if num_groups < 1 or num_channels % num_groups:
             raise error(ArgumentError, f"GroupNorm: {num_channels} channels do not divide into {num_groups} groups",
                         help="num_groups divides num_channels")  # fmt: skip
         self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, eps, affine
-        self.weight, self.bias = _affine(affine, (num_channels,), dtype)
+        self.weight, self.bias = _affine(affine, (num_channels,), dtype, bias)
 
     def forward(self, x: Operand) -> Tensor:
         return norms.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
@@ -182,12 +184,13 @@ class InstanceNorm(Module):
         affine: bool = False,
         track_running_stats: bool = False,
         dtype: object = None,
+        bias: bool = True,
     ) -> None:
         if track_running_stats:
             raise error(NotSupported, "instance_norm: running statistics are not built",
                         help="leave track_running_stats=False, or use BatchNorm")  # fmt: skip
         self.num_features, self.eps, self.momentum, self.affine = num_features, eps, momentum, affine
-        self.weight, self.bias = _affine(affine, (num_features,), dtype)
+        self.weight, self.bias = _affine(affine, (num_features,), dtype, bias)
 
     def forward(self, x: Operand) -> Tensor:
         x = as_tensor(x, type(self).__name__)

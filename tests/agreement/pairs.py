@@ -347,6 +347,11 @@ def losses() -> list[Pair]:
     add("gaussian_nll_loss", ((n(4, 3), n(4, 3, seed=1), u(0.1, 2, 4, 3)),), full=True)
     add("poisson_nll_loss", ((n(4, 3), u(0, 3, 4, 3)),))
     add("poisson_nll_loss", ((u(0.1, 2, 4, 3), u(0, 3, 4, 3)),), log_input=False)
+    made += [Pair(f"ctc_loss {r}", lambda x, *y, r=r: cr.ctc_loss(cr.log_softmax(x, -1), *y, reduction=r),
+                  lambda x, *y, r=r: F.ctc_loss(F.log_softmax(x, -1), *y, reduction=r),
+                  ((n(7, 3, 4), np.array([[1, 2, 2], [3, 0, 0], [1, 1, 0]]), np.array([7, 4, 5]),
+                    np.array([3, 1, 2])),),
+                  second=False) for r in REDUCTIONS]  # fmt: skip
     add("soft_margin_loss", ((n(4), SIGNS), (np.zeros(4), SIGNS)), fixed=(1,))
     return made
 

@@ -1,0 +1,138 @@
+"""The layers and losses that PyTorch has too, each with calls: those of PyTorch's own table, and ours for the rest."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import types
+import unittest
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from chainrule import nn
+
+# The table's module imports it for tests of its own, and nothing here needs it.
+_unneeded: Any = types.ModuleType("expecttest")
+_unneeded.TestCase = unittest.TestCase
+sys.modules.setdefault("expecttest", _unneeded)
+common_modules: Any = pytest.importorskip("torch.testing._internal.common_modules")
+
+NOT_COMPARED: Mapping[str, str] = {
+    "CTCLoss": "PyTorch's gradient is that by scores before log_softmax, whatever it is given: compared as a function",
+    "Module": "computes nothing",
+    "ModuleDict": "is not called",
+    "ModuleList": "is not called",
+}
+CONSTANT_TARGETS: Mapping[str, str] = {
+    "SoftMarginLoss": "PyTorch does not differentiate by its target",
+    "PoissonNLLLoss": "PyTorch's Stirling term has a gradient of NaN by targets below 0, where the term is 0",
+}
+NOT_BUILT = frozenset({"proj_size", "return_indices", "divisor_override"})  # refused or unknown
+
+
+@dataclass(frozen=True)
+class Case:
+    """One module in one call. make: the module of PyTorch's torch.nn or of ours; tensors come as that library takes
+    them.
+    """
+
+    name: str
+    make: Callable[[Any], Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+def cases(name: str, training: bool) -> list[Case]:
+    """The calls that one layer is compared in."""
+    if name in OWN:
+        return [Case(name, make, args) for make, args in OWN[name]]
+    info = INFOS[name]
+    torch.manual_seed(0)
+    calls = info.module_inputs_func(info, "cpu", torch.float64, True, training=training)
+    return [_case(info.module_cls, call.constructor_input, call.forward_input) for call in calls
+            if call.forward_input is not None
+            and not _left_out(info.module_cls, call.constructor_input, call.forward_input)]  # fmt: skip
+
+
+def _case(kind: type[Any], made: Any, call: Any) -> Case:
+    def make(library: Any) -> Any:
+        convert = _double if library is torch.nn else _arrays
+        options = {k: convert(v) for k, v in made.kwargs.items() if k != "device"}
+        return getattr(library, kind.__name__)(*map(convert, made.args), **options)
+
+    return Case(kind.__name__, make, tuple(call.args), call.kwargs)
+
+
+def _left_out(kind: type[Any], made: Any, call: Any) -> bool:
+    """True for a call that has no counterpart here: arguments that are not built, functions of PyTorch's as arguments,
+    rows of no elements or without a batch where these are refused.
+    """
+    given = dict(zip(list(inspect.signature(kind.__init__).parameters)[1:], made.args)) | made.kwargs
+    tensors = [a for a in (*call.args, *call.kwargs.values()) if isinstance(a, torch.Tensor)]
+    scalar = tensors[0].ndim == 0
+    return (any(given.get(name) not in (None, False, 0) for name in NOT_BUILT)
+            or any(isinstance(v, types.FunctionType | types.BuiltinFunctionType) for v in given.values())
+            or (scalar and (kind.__name__.startswith(("Soft", "LogSoftmax")) or given.get("reduction") == "batchmean"))
+            or (kind.__name__.startswith("InstanceNorm") and (tensors[0].ndim == int(kind.__name__[-2]) + 1
+                                                              or given.get("track_running_stats"))))  # fmt: skip
+
+
+def _arrays(value: Any) -> Any:
+    return value.numpy(force=True) if isinstance(value, torch.Tensor) else value
+
+
+def _double(value: Any) -> Any:
+    return value.double() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+
+
+def in_both() -> Iterator[str]:
+    """The classes of chainrule.nn that torch.nn has under the same name."""
+    for name in nn.__all__:
+        theirs = getattr(torch.nn, name, None)
+        if isinstance(theirs, type) and issubclass(theirs, torch.nn.Module):
+            yield name
+
+
+def x(*shape: int, seed: int = 0) -> Any:
+    return torch.tensor(np.random.default_rng(seed).standard_normal(shape))
+
+
+INFOS: dict[str, Any] = {info.module_cls.__name__: info for info in common_modules.module_db
+                         if info.module_cls.__module__.startswith("torch.nn.modules")}  # fmt: skip
+
+Calls = tuple[tuple[Callable[[Any], Any], tuple[Any, ...]], ...]
+OWN: Mapping[str, Calls] = {
+    "ChannelShuffle": ((lambda nn: nn.ChannelShuffle(3), (x(2, 6, 3, 1),)),),
+    "Dropout": ((lambda nn: nn.Dropout(0.0), (x(2, 3),)), (lambda nn: nn.Dropout(1.0), (x(2, 3),))),
+    "Dropout1d": ((lambda nn: nn.Dropout1d(0.0), (x(2, 3, 4),)),),
+    "Dropout2d": ((lambda nn: nn.Dropout2d(0.0), (x(2, 3, 4, 4),)),),
+    "Dropout3d": ((lambda nn: nn.Dropout3d(0.0), (x(2, 3, 2, 2, 2),)),),
+    "Flatten": ((lambda nn: nn.Flatten(), (x(2, 3, 1, 4),)), (lambda nn: nn.Flatten(0, -2), (x(2, 3, 4),)),
+                (lambda nn: nn.Flatten(0), (x(),))),
+    "Hardsigmoid": ((lambda nn: nn.Hardsigmoid(), (4 * x(3, 5),)), (lambda nn: nn.Hardsigmoid(), (x(),))),
+    "Identity": ((lambda nn: nn.Identity(3, unused=True), (x(2, 3),)),),
+    "PixelShuffle": ((lambda nn: nn.PixelShuffle(2), (x(2, 8, 3, 1),)),
+                     (lambda nn: nn.PixelShuffle(3), (x(1, 9, 2, 2),))),
+    "PixelUnshuffle": ((lambda nn: nn.PixelUnshuffle(2), (x(2, 3, 4, 2),)),),
+    "Sequential": ((lambda nn: nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)), (x(5, 3),)),
+                   (lambda nn: nn.Sequential(), (x(5, 3),))),
+    "TransformerDecoder": ((lambda nn: nn.TransformerDecoder(nn.TransformerDecoderLayer(8, 2, 16, 0.0), 2),
+                            (x(5, 2, 8), x(4, 2, 8, seed=1))),),
+    "TransformerEncoder": ((lambda nn: nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, 0.0), 2),
+                            (x(5, 2, 8),)),),
+    "TripletMarginLoss": ((lambda nn: nn.TripletMarginLoss(), (x(4, 3), x(4, 3, seed=1), x(4, 3, seed=2))),
+                          (lambda nn: nn.TripletMarginLoss(0.5, 1.0, swap=True, reduction="none"),
+                           (x(4, 3), x(4, 3, seed=1), x(4, 3, seed=2))),
+                          (lambda nn: nn.TripletMarginLoss(), (x(3), x(3, seed=1), x(3, seed=2)))),
+    "Unflatten": ((lambda nn: nn.Unflatten(1, (2, 3)), (x(2, 6, 4),)),
+                  (lambda nn: nn.Unflatten(-1, (2, -1)), (x(2, 6),))),
+    "Upsample": ((lambda nn: nn.Upsample(scale_factor=2), (x(1, 2, 3),)),
+                 (lambda nn: nn.Upsample((5, 2), mode="bilinear"), (x(1, 2, 3, 4),)),
+                 (lambda nn: nn.Upsample((5, 7), mode="bilinear", align_corners=True), (x(1, 2, 3, 1),)),
+                 (lambda nn: nn.Upsample(scale_factor=(1, 2, 1), mode="trilinear"), (x(1, 1, 2, 3, 2),))),
+}  # fmt: skip
