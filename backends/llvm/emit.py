@@ -6,7 +6,7 @@ addresses and emit_ops.py for values. The only fast-math is llvm.fmuladd, the IR
 
 from __future__ import annotations
 
-from chainrule.backends.llvm.emit_dot import dot4_op
+from chainrule.backends.llvm.emit_dot import dot_op
 from chainrule.backends.llvm.emit_index import Writer, memory_type, value_type
 from chainrule.backends.llvm.emit_memory import NONTEMPORAL, bind_streams, fence_streams, gather_op, load_op, store_op
 from chainrule.backends.llvm.emit_ops import (
@@ -36,7 +36,7 @@ from chainrule.backends.loops.nodes import (
     Cmp,
     Const,
     Declare,
-    Dot4,
+    Dot,
     Extract,
     FailWhen,
     Fma,
@@ -152,8 +152,8 @@ def _node(w: Writer, node: Node) -> None:
     match node:
         case Fma():
             fma_op(w, node)
-        case Dot4():
-            dot4_op(w, node)
+        case Dot():
+            dot_op(w, node)
         case Load():
             load_op(w, node)
         case Bin():

@@ -1,8 +1,9 @@
-"""LLVM text for the product of four bytes with four and their sum (Dot4): the best instructions that a target has.
+"""LLVM text for the products of a few narrow numbers and their sum (Dot): the best instructions that a target has.
 
-One instruction does it all with AVX512-VNNI or AVX-VNNI. Other x86 processors multiply words and add up pairs of them
-(pmaddwd): the bytes at even and at odd places become words of their own, so that nothing saturates, which pmaddubsw
-would do. Elsewhere it is byte after byte.
+Bytes: one instruction does it all with AVX512-VNNI or AVX-VNNI. Other x86 processors multiply words and add up pairs of
+them (pmaddwd): the bytes at even and at odd places become words of their own, so that nothing saturates, which
+pmaddubsw would do. Elsewhere it is byte after byte. Pairs of bf16: one instruction with AVX512-BF16, else two
+multiplications of the widened halves.
 """
 
 from __future__ import annotations
@@ -10,16 +11,42 @@ from __future__ import annotations
 from chainrule.backends.llvm.emit_index import Writer, value_type
 from chainrule.backends.llvm.emit_ops import constant
 from chainrule.backends.llvm.target import Target
-from chainrule.backends.loops.nodes import Dot4
-from chainrule.ir.types import i16, i32
+from chainrule.backends.loops.nodes import Dot
+from chainrule.ir.types import f32, i16, i32
 
-_PAIRS = {16: "llvm.x86.avx512.pmaddw.d.512", 8: "llvm.x86.avx2.pmadd.wd", 4: "llvm.x86.sse2.pmadd.wd"}
+_WORD_PAIRS = {16: "llvm.x86.avx512.pmaddw.d.512", 8: "llvm.x86.avx2.pmadd.wd", 4: "llvm.x86.sse2.pmadd.wd"}
+_UPPER_HALF = 0xFFFF0000
 
 
-def dot4_op(w: Writer, node: Dot4) -> None:
-    """c plus the four products of each lane.
+def dot_op(w: Writer, node: Dot) -> None:
+    """c plus the products of each lane."""
+    (_pairs_dot if node.out.dtype.is_float else _bytes_dot)(w, node)
 
-    The intrinsic is written with lanes of i32, which every version of LLVM reads; newer ones take bytes themselves.
+
+def _pairs_dot(w: Writer, node: Dot) -> None:
+    """The order is the instruction's, seen on a Zen 5: 1,600,032 random sums equal fma(even, fma(odd, c))."""
+    lanes = node.out.lanes
+    floats, words = value_type(f32, lanes), value_type(i32, lanes)
+    source = value_type(node.a.dtype, node.a.lanes)
+    total, left, right = (w.names[v.id] for v in (node.c, node.a, node.b))
+    if w.target.multiplies_pairs and lanes in (4, 8, 16):
+        pairs = f"<{2 * lanes} x bfloat>"
+        name = w.intrinsic(f"llvm.x86.avx512bf16.dpbf16ps.{32 * lanes}", f"{floats} ({floats}, {pairs}, {pairs})")
+        a, b = (w.put(f"bitcast {source} {x} to {pairs}") for x in (left, right))
+        w.names[node.out.id] = w.put(f"call {floats} @{name}({floats} {total}, {pairs} {a}, {pairs} {b})", "v")
+        return
+    suffix = f"v{lanes}f32" if lanes > 1 else "f32"
+    name = w.intrinsic(f"llvm.fmuladd.{suffix}", f"{floats} ({floats}, {floats}, {floats})")
+    both = [w.put(f"bitcast {source} {x} to {words}") for x in (left, right)]
+    upper, half = constant((_UPPER_HALF,), i32, lanes), constant((16,), i32, lanes)
+    for op in (f"and {words} %s, {upper}", f"shl {words} %s, {half}"):
+        a, b = (w.put(f"bitcast {words} {w.put(op % x)} to {floats}") for x in both)
+        total = w.put(f"call {floats} @{name}({floats} {a}, {floats} {b}, {floats} {total})", "v")
+    w.names[node.out.id] = total
+
+
+def _bytes_dot(w: Writer, node: Dot) -> None:
+    """The intrinsic is written with lanes of i32, which every version of LLVM reads; newer ones take bytes themselves.
     """
     lanes, target = node.out.lanes, w.target
     a, b, total = (w.names[v.id] for v in (node.a, node.b, node.c))
@@ -83,7 +110,7 @@ def _by_words(w: Writer, lanes: int, a: str, b: str, total: str) -> str:
     pairs = [(w.put(f"and {words} {left}, {low}", "v"), w.put(f"ashr {words} {moved}, {eight}", "v")),
              (w.put(f"lshr {words} {left}, {eight}", "v"), w.put(f"ashr {words} {right}, {eight}", "v"))]  # fmt: skip
     most = _most(w.target, lanes)
-    name = w.intrinsic(_PAIRS[most], _signature(most, 2 * most))
+    name = w.intrinsic(_WORD_PAIRS[most], _signature(most, 2 * most))
     part = value_type(i16, 2 * most)
     for x, y in pairs:
         sums = [w.put(f"call {value_type(i32, most)} @{name}("

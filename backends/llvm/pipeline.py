@@ -27,6 +27,7 @@ from chainrule.passes.lower_conv import LowerConv
 from chainrule.passes.merge_scans import MergeScans
 from chainrule.passes.pack import PackWeights
 from chainrule.passes.pack_bytes import PackBytes
+from chainrule.passes.pack_pairs import PackBf16
 from chainrule.passes.pack_recurrent import PackRecurrent
 from chainrule.passes.recognise_attention import RecogniseAttention
 from chainrule.passes.safe_forms import SafeForms
@@ -58,9 +59,10 @@ def pipeline(target: Target | None = None, name: str = "default") -> Pipeline:
             return Pipeline(name, (Decompose(keeps), LowerConv(keeps)))
         case _:
             raise ArgumentError(f"there is no pipeline {name!r}", help="use one of " + ", ".join(NAMES))
-    packed = (PackWeights(tiles), PackRecurrent(partial(panel_units, machine), tiles), StepByStep())
+    pairs = (PackBf16(tiles),) if machine.multiplies_pairs and name == "default" else ()
+    packed = (*pairs, PackWeights(tiles), PackRecurrent(partial(panel_units, machine), tiles), StepByStep())
     fused = (FuseAttention(), FuseBlocks(takes_block), FuseRegions(ANCHORS))
-    products = (PackBytes(tiles),) if machine.has_byte_products else ()
+    bytes_ = (PackBytes(tiles),) if machine.has_byte_products else ()
     last = (LowerConv(keeps), *packed, algebra[0], HoistInvariants(), *fused)
-    first = (MergeScans(), TrimBodies(), MarkFixed(), algebra[0], FoldConstants(), *known, *products)
+    first = (MergeScans(), TrimBodies(), MarkFixed(), algebra[0], FoldConstants(), *known, *bytes_)
     return Pipeline(name, (*first, Decompose(keeps), ShareSaved(), FoldConstants(), *algebra, *layout, *last))

@@ -69,6 +69,11 @@ class Target:
         return self.is_x86
 
     @property
+    def multiplies_pairs(self) -> bool:
+        """True when two products of bf16 and their sum are one instruction."""
+        return self.has("avx512bf16") and self.has("avx512vl")
+
+    @property
     def feature_string(self) -> str:
         """The features as LLVM wants them: +a,+b."""
         return ",".join("+" + f for f in self.features)

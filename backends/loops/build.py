@@ -22,7 +22,7 @@ from chainrule.backends.loops.nodes import (
     Cmp,
     Const,
     Declare,
-    Dot4,
+    Dot,
     Extract,
     FailWhen,
     Fma,
@@ -50,7 +50,7 @@ from chainrule.backends.loops.nodes import (
     Value,
     While,
 )
-from chainrule.ir.types import DType, bool_, i8, i32, i64, u8
+from chainrule.ir.types import DType, bf16, bool_, f32, i8, i32, i64, u8
 
 Number = int | float | bool
 Operand = Value | Int | Number
@@ -404,10 +404,10 @@ class Builder:
             raise LoopError(f"fma of {x.dtype}, {y.dtype}, {z.dtype}")
         return self._emit(Fma, x.dtype, lanes, x, y, z)
 
-    def dot4(self, a: Value, b: Value, c: Value) -> Value:
-        """c plus, in each i32 lane, four u8 of a times four i8 of b; exact, the sum wraps."""
-        _need(dots(a, b, c), f"dot4 of {a.dtype}, {b.dtype}, {c.dtype} in {a.lanes}, {b.lanes}, {c.lanes} lanes")
-        return self._emit(Dot4, c.dtype, c.lanes, a, b, c)
+    def dot(self, a: Value, b: Value, c: Value) -> Value:
+        """c plus, in each lane, four u8 of a times four i8 of b (i32), or two bf16 of either (f32); see nodes.Dot."""
+        _need(dots(a, b, c), f"dot of {a.dtype}, {b.dtype}, {c.dtype} in {a.lanes}, {b.lanes}, {c.lanes} lanes")
+        return self._emit(Dot, c.dtype, c.lanes, a, b, c)
 
     def neg(self, a: Value) -> Value:
         """-a: floats flip the sign bit, integers wrap."""
@@ -576,8 +576,9 @@ class Builder:
 
 
 def dots(a: Value, b: Value, c: Value) -> bool:
-    """True for operands of dot4: four u8 and four i8 for each i32."""
-    return (a.dtype, b.dtype, c.dtype) == (u8, i8, i32) and a.lanes == b.lanes == 4 * c.lanes
+    """True for operands of dot: four u8 and four i8 for each i32, or two bf16 of either for each f32."""
+    group = {(u8, i8, i32): 4, (bf16, bf16, f32): 2}.get((a.dtype, b.dtype, c.dtype))
+    return group is not None and a.lanes == b.lanes == group * c.lanes
 
 
 def bits_of(value: Number, dtype: DType) -> int:

@@ -22,7 +22,7 @@ from chainrule.backends.loops.nodes import (
     Cmp,
     Const,
     Declare,
-    Dot4,
+    Dot,
     Extract,
     FailWhen,
     Fma,
@@ -237,7 +237,11 @@ def _value(m: _Machine, node: Node) -> Array:
         case Fma(out, a, b, c):
             wide = [_wide(v[x.id], out.dtype) for x in (a, b, c)]
             return (wide[0] * wide[1] + wide[2]).astype(out.dtype.numpy)
-        case Dot4(_, a, b, c):
+        case Dot(out, a, b, c) if out.dtype.is_float:
+            left, right = (v[x.id].astype(np.float64).reshape(-1, 2) for x in (a, b))
+            odd = (v[c.id] + left[:, 1] * right[:, 1]).astype(np.float32)
+            return (odd + left[:, 0] * right[:, 0]).astype(np.float32)
+        case Dot(_, a, b, c):
             products = v[a.id].astype(np.int32) * v[b.id].astype(np.int32)
             return v[c.id] + products.reshape(-1, 4).sum(axis=1, dtype=np.int32)
         case Bin(op, out, a, b):

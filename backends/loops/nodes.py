@@ -98,8 +98,12 @@ class Fma:
 
 
 @dataclass(frozen=True, slots=True)
-class Dot4:
-    """c plus the products of four u8 of a with four i8 of b in each i32 lane; exact, the sum wraps."""
+class Dot:
+    """c plus, in each lane, the products of a few narrow numbers of a with as many of b.
+
+    Four u8 and four i8 for an i32: exact, the sum wraps. Two bf16 and two bf16 for an f32: the second product is added
+    first, each rounded once or twice; what is below 2^-126 in size may count as zero.
+    """
 
     out: Value
     a: Value
@@ -303,7 +307,7 @@ class While:
 
 
 Node = (
-    Const | Un | Bin | Fma | Dot4 | Cmp | Select | Cast | Bitcast | Splat | Iota | Extract | Insert | Shuffle | Reduce
+    Const | Un | Bin | Fma | Dot | Cmp | Select | Cast | Bitcast | Splat | Iota | Extract | Insert | Shuffle | Reduce
     | Load | Store | Gather | FromIndex | ToIndex | FailWhen | Prefetch | Declare | Set | Get | For | If | While
 )  # fmt: skip
 

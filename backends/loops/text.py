@@ -15,7 +15,7 @@ from chainrule.backends.loops.nodes import (
     Cmp,
     Const,
     Declare,
-    Dot4,
+    Dot,
     Extract,
     FailWhen,
     Fma,
@@ -117,7 +117,7 @@ def _expression(node: Node) -> str:
             return f"{op} {a}"
         case Bin(op, _, a, b) | Cmp(op, _, a, b):
             return f"{op} {a}, {b}"
-        case Fma(_, a, b, c) | Dot4(_, a, b, c) | Select(_, a, b, c):
+        case Fma(_, a, b, c) | Dot(_, a, b, c) | Select(_, a, b, c):
             return f"{type(node).__name__.lower()} {a}, {b}, {c}"
         case Cast(_, a) | Bitcast(_, a) | Splat(_, a):
             return f"{type(node).__name__.lower()} {a}"

@@ -11,7 +11,7 @@ from chainrule.backends.loops.nodes import (
     Cmp,
     Const,
     Declare,
-    Dot4,
+    Dot,
     Extract,
     FailWhen,
     Fma,
@@ -39,7 +39,7 @@ def operands(node: Node) -> tuple[Value, ...]:
             return (a,)
         case Bin(_, _, a, b) | Cmp(_, _, a, b) | Shuffle(_, a, b):
             return a, b
-        case Fma(_, a, b, c) | Dot4(_, a, b, c) | Select(_, a, b, c):
+        case Fma(_, a, b, c) | Dot(_, a, b, c) | Select(_, a, b, c):
             return a, b, c
         case Insert(_, a, x):
             return a, x
@@ -73,7 +73,7 @@ def _fits(node: Node) -> bool:
             return op in allowed and _same(out, a, b)
         case Fma(out, a, b, c):
             return out.dtype.is_float and _same(out, a, b, c)
-        case Dot4(out, a, b, c):
+        case Dot(out, a, b, c):
             return dots(a, b, c) and _same(out, c)
         case Cmp(_, out, a, b):
             return out.dtype.is_bool and out.lanes == a.lanes and _same(a, b)

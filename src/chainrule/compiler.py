@@ -443,7 +443,8 @@ def compile(model: Any, *specs: Any, backend: str = "llvm", threads: int | None 
     precision: "strict" forbids what changes bits: convolutions by Winograd's tiles, norms folded into weights, algebra
     that is true of numbers but not of floats (docs/numerics.md). pipeline: "plain" fuses nothing, to find faults.
     check_numerics: calls raise NumericsError with the user's line at the first NaN or infinity that they make; slow.
-    mixed: "bf16" or "f16" rounds the operands of matrix products and convolutions to that type.
+    mixed: "bf16" or "f16" rounds the operands of matrix products and convolutions to that type; weights are given and
+    kept in f32, and rounded once, when they are packed. With AVX512-BF16 products by a matrix gain by it (README.md).
     max_bytes, dims: as in training_step.
     """
     with located():

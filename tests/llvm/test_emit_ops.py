@@ -153,9 +153,9 @@ def test_dot4_is_exact_and_wraps_as_the_interpreter_does(lanes: int, target: str
     out = k.buffer("y", i32, (COUNT,), "w")
     with k.loop("i", 0, COUNT // lanes, parallel=True) as i:
         x, y = (k.load(buffer, (i * (4 * lanes),), 4 * lanes) for buffer in ins[:2])
-        k.store(out, (i * lanes,), k.dot4(x, y, k.load(ins[2], (i * lanes,), lanes)))
+        k.store(out, (i * lanes,), k.dot(x, y, k.load(ins[2], (i * lanes,), lanes)))
     fn = k.build()
-    compare(fn, ["dot4"], [a, b, c], target)
+    compare(fn, ["dot"], [a, b, c], target)
     found = np.zeros(COUNT, np.int32)
     interpret(fn, [a, b, c, found])
     products = (a.astype(np.int64) * b.astype(np.int64)).reshape(COUNT, 4)

@@ -186,7 +186,7 @@ def test_two_activations_and_other_processors_keep_the_decomposition() -> None:
 def test_the_processors_instruction_is_used_where_it_has_one(target: Target, used: str, width: str) -> None:
     k = Builder("dots")
     a, b, y = k.buffer("a", u8_type, (64,)), k.buffer("b", i8_type, (64,)), k.buffer("y", i32, (16,), "rw")
-    k.store(y, (0,), k.dot4(k.load(a, (0,), 64), k.load(b, (0,), 64), k.load(y, (0,), 16)))
+    k.store(y, (0,), k.dot(k.load(a, (0,), 64), k.load(b, (0,), 64), k.load(y, (0,), 16)))
     _, module = function_module(k.build(), target)
     lines = [line for line in assembly(module, target).splitlines() if used in line]
     assert lines and all(width in line for line in lines)

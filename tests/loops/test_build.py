@@ -33,7 +33,7 @@ def test_numbers_take_the_other_operands_dtype_and_scalars_are_splatted() -> Non
     x = k.const([1.0, 2.0, 3.0, 4.0], f32)
     assert k.add(x, 1).dtype == f32 and k.add(1, x).lanes == 4
     assert k.fma(2.0, x, k.const(1.0, f32)).lanes == 4
-    assert k.dot4(k.const(1, u8, 16), k.const(1, i8, 16), k.const(1, i32, 4)).lanes == 4
+    assert k.dot(k.const(1, u8, 16), k.const(1, i8, 16), k.const(1, i32, 4)).lanes == 4
     assert k.cmp("lt", x, 0.0).dtype == bool_ and k.cmp("lt", k.size("N"), 3).lanes == 1
     assert k.select(k.cmp("lt", x, 0.0), 0.0, x).lanes == 4
     assert k.bitcast(x, i64).lanes == 2 and k.bitcast(x, u8).lanes == 16
@@ -51,8 +51,8 @@ def test_numbers_take_the_other_operands_dtype_and_scalars_are_splatted() -> Non
         lambda k, x: k.neg(k.const(True, bool_)),
         lambda k, x: k.add(k.const(True, bool_), True),
         lambda k, x: k.fma(k.const(1, i32), 1, 1),
-        lambda k, x: k.dot4(k.const(1, i8, 4), k.const(1, i8, 4), k.const(1, i32)),
-        lambda k, x: k.dot4(k.const(1, u8, 4), k.const(1, i8, 4), k.const(1, i32, 2)),
+        lambda k, x: k.dot(k.const(1, i8, 4), k.const(1, i8, 4), k.const(1, i32)),
+        lambda k, x: k.dot(k.const(1, u8, 4), k.const(1, i8, 4), k.const(1, i32, 2)),
         lambda k, x: k.cmp("less", x, x),
         lambda k, x: k.const(0.0, f32, 3),
         lambda k, x: k.extract(x, 4),

@@ -16,7 +16,7 @@ from chainrule.ir.dims import symbol
 from chainrule.ir.graph import Graph, build, new_input, results
 from chainrule.ir.op import Op
 from chainrule.ir.types import TensorType, as_dtype, f64, type_of
-from chainrule.ops import ALL_OPS, lowered_bytes, lowered_pool, lowered_winograd, lowered_winograd_grad
+from chainrule.ops import ALL_OPS, lowered_bytes, lowered_pairs, lowered_pool, lowered_winograd, lowered_winograd_grad
 from chainrule.ops import lowered as native
 from chainrule.ops.basic import Fuse
 from chainrule.ops.recurrent_steps import PackGates
@@ -32,7 +32,7 @@ Array = np.ndarray
 NO_F64_KERNEL = frozenset({"erf", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "atan2"})
 NO_F64_FORM = {"erfc": "its digits in f64 need an error function", "gelu": "it is made of erf"}
 # Passes of the native backend write these, about its own kernels; no model has them.
-NATIVE = frozenset((*native.OPS, *lowered_bytes.OPS, *lowered_pool.OPS, *lowered_winograd.OPS,
+NATIVE = frozenset((*native.OPS, *lowered_bytes.OPS, *lowered_pairs.OPS, *lowered_pool.OPS, *lowered_winograd.OPS,
                     *lowered_winograd_grad.OPS, PackGates))  # fmt: skip
 # ONNX has it from opset 26 on.
 NEEDS_OPSET = {"bitcast": 26}

@@ -19,6 +19,7 @@ from chainrule.ops import (
     declared,
     lowered,
     lowered_bytes,
+    lowered_pairs,
     lowered_pool,
     lowered_winograd,
     lowered_winograd_grad,
@@ -112,8 +113,8 @@ def test_the_gradients_of_many_random_graphs_are_their_slopes() -> None:
 
 # What no model asks for by itself: parts of every graph, and what the compiler makes.
 MADE_BY_THE_COMPILER: tuple[type[Op], ...] = (
-    Input, Get, Fuse, *control.OPS, *lowered.OPS, *lowered_bytes.OPS, *lowered_pool.OPS, *lowered_winograd.OPS,
-    *lowered_winograd_grad.OPS, *recurrent_steps.OPS, *recurrent_grad.OPS,
+    Input, Get, Fuse, *control.OPS, *lowered.OPS, *lowered_bytes.OPS, *lowered_pairs.OPS, *lowered_pool.OPS,
+    *lowered_winograd.OPS, *lowered_winograd_grad.OPS, *recurrent_steps.OPS, *recurrent_grad.OPS,
 )  # fmt: skip
 # Sizes that data tells, and claims about sizes: a graph that has one is no longer one of any size.
 OF_DATA: tuple[type[Op], ...] = (*selecting.OPS, *suppression.OPS, *declared.OPS)

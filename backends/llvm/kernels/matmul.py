@@ -94,8 +94,8 @@ def panel_matmul(region: Region, target: Target) -> list[KernelCall]:
     def read(at: Sequence[Int], step: Int, column: Int, lanes: int, mask: Int | None) -> LoopValue:
         return kernel.read(panels, (column // width, step, column % width), lanes)
 
-    far = isinstance(panels.op, Input) and _is_far(product)
-    ask = _following(kernel.k, kernel.input(region.body.inputs.index(panels))) if far else None
+    far = isinstance(panels.op, Input) and is_far(product)
+    ask = following(kernel.k, kernel.input(region.body.inputs.index(panels))) if far else None
     write_product(product, target, read, padded=True, ask=ask)
     return [kernel.built(f"packed, tile {_tile_text(product, target)}")]
 
@@ -132,12 +132,12 @@ def matmul(region: Region, target: Target) -> list[KernelCall]:
         return kernel.k.load(panels, index, lanes)
 
     product = _product(kernel, anchor, width)
-    ask = _following(kernel.k, panels) if b.rank == 2 and _is_far(product) else None
+    ask = following(kernel.k, panels) if b.rank == 2 and is_far(product) else None
     write_product(product, target, packed, padded=True, ask=ask)
     return [pack.built(), kernel.built("B packed")]
 
 
-def _following(k: Builder, panels: Buffer) -> AskB:
+def following(k: Builder, panels: Buffer) -> AskB:
     """Prefetches of the block of panels behind the one in use."""
 
     def ask(panel: Int, low: Int, size: Int, tile: Int, tiles: int) -> Ask:
@@ -226,7 +226,7 @@ def _rows(product: Product, target: Target, lanes: Sequence[int]) -> tuple[int, 
     return rows, product.m.const % rows != 0
 
 
-def _is_far(product: Product) -> bool:
+def is_far(product: Product) -> bool:
     """True when the panels come from beyond the second-level cache at each run of a program."""
     size = product.n * product.depth * product.dtype.itemsize
     return size.is_const and size.const >= FAR_BYTES
@@ -243,7 +243,7 @@ def far_beside(product: Product) -> list[Buffer]:
 
 def block_tiles(product: Product, rows: int) -> int:
     """Row tiles of one parallel iteration: as many as A's place in the cache allows where B has to be fetched."""
-    if not product.depth.is_const or not _is_far(product):
+    if not product.depth.is_const or not is_far(product):
         return TILES
     size, depth = product.dtype.itemsize, product.depth.const
     most = NEAR_A // max(1, rows * depth * size)
@@ -329,9 +329,13 @@ class _Maker:
         places = [imin(row + r, last) if ragged and r else row + r for r in range(self.tile.rows)]
         at = broadcast_index(product.a.tensor.shape[:-2], self.at)
 
+        narrow = product.kernel.input(product.kernel.region.body.inputs.index(product.a)) if product.group > 1 else None
+
         def left(r: int, step: Int) -> LoopValue:
             index = (*at, step, places[r]) if product.transposed else (*at, places[r], step * product.group)
-            return product.kernel.read(product.a, index, product.group)
+            if narrow is not None:
+                return product.kernel.k.load(narrow, index, product.group)
+            return product.kernel.read(product.a, index)
 
         def right(step: Int, start: int, lanes: int) -> LoopValue:
             mask = None if self.padded else self._mask(start, lanes)

@@ -19,7 +19,7 @@ from functools import partial
 from chainrule.backends.llvm.target import Target, gemm_tiles
 from chainrule.backends.loops import Buffer, Builder, Int, Reg, as_int, ceil_div
 from chainrule.backends.loops import Value as LoopValue
-from chainrule.ir.types import DType, i32, u8
+from chainrule.ir.types import DType, bf16, i32, u8
 from chainrule.ops.lowered import accumulated
 
 BLOCK = 640  # steps of depth summed in one chain of roundings
@@ -185,11 +185,11 @@ class Multiplier:
                 self.add(register, scalar, column)
 
     def add(self, register: Reg, scalar: LoopValue, column: LoopValue) -> None:
-        """One multiplication. Four bytes instead of a scalar take four bytes of each column."""
+        """One multiplication. Several narrow numbers in place of a scalar take as many of each column."""
         k = self.k
-        if scalar.dtype == u8 and scalar.lanes == 4:
-            wide = k.bitcast(k.splat(k.bitcast(scalar, i32), column.lanes // 4), u8)
-            k.set(register, k.dot4(wide, column, k.get(register)))
+        if scalar.dtype in (u8, bf16):
+            wide = k.bitcast(k.splat(k.bitcast(scalar, i32), column.lanes // scalar.lanes), scalar.dtype)
+            k.set(register, k.dot(wide, column, k.get(register)))
             return
         wide = k.splat(scalar, column.lanes) if scalar.lanes == 1 else scalar
         if self.tile.dtype.is_float:

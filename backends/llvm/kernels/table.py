@@ -14,9 +14,10 @@ from chainrule.backends.llvm.kernels.conv_winograd import takes_pool_in_tiles, w
 from chainrule.backends.llvm.kernels.cumulative import cumulative
 from chainrule.backends.llvm.kernels.indexing import gather, index_add, scatter, take_along_axis
 from chainrule.backends.llvm.kernels.matmul import matmul, panel_matmul
-from chainrule.backends.llvm.kernels.matmul_bytes import byte_matmul
+from chainrule.backends.llvm.kernels.matmul_groups import byte_matmul, pair_matmul
 from chainrule.backends.llvm.kernels.norm import norm
 from chainrule.backends.llvm.kernels.pack import pack_kernel, pack_panels
+from chainrule.backends.llvm.kernels.pack_pairs import pack_pairs
 from chainrule.backends.llvm.kernels.pointwise import pointwise
 from chainrule.backends.llvm.kernels.pool import avg_pool, max_pool
 from chainrule.backends.llvm.kernels.pool_grad import avg_pool_grad, max_pool_grad, max_pool_take
@@ -46,6 +47,7 @@ from chainrule.ops.indexing import Gather, IndexAdd, Scatter, ScatterAdd, TakeAl
 from chainrule.ops.indexing_reduce import ScatterReduce
 from chainrule.ops.lowered import ChannelConv, PackKernel, PackPanels, PanelConv, PanelMatMul, PoolLast, WeightGradLast
 from chainrule.ops.lowered_bytes import ByteMatMul
+from chainrule.ops.lowered_pairs import PackPairs, PairMatMul
 from chainrule.ops.lowered_pool import AvgPoolGradLast, MaxPoolGradLast
 from chainrule.ops.lowered_winograd import WinogradConv, WinogradWeights
 from chainrule.ops.lowered_winograd_grad import WinogradWeightGrad
@@ -72,7 +74,7 @@ TEMPLATES: Mapping[type[Op], Template] = {
     CumSum: cumulative, CumProd: cumulative, LinearRecurrence: linear_recurrence, Argsort: sort, Sort: sort, TopK: sort,
     Attention: attention,
     MatMul: matmul, PanelMatMul: panel_matmul, PackPanels: pack_panels, PackKernel: pack_kernel,
-    ByteMatMul: byte_matmul,
+    ByteMatMul: byte_matmul, PackPairs: pack_pairs, PairMatMul: pair_matmul,
     PanelConv: panel_conv, ChannelConv: channel_conv, PoolLast: pool_last,
     WeightGradLast: weight_grad_last, WinogradWeightGrad: winograd_weight_grad,
     WinogradConv: winograd_conv, WinogradWeights: winograd_weights,
@@ -95,8 +97,8 @@ _LINES: frozenset[type[Op]] = frozenset(
 VIEWS: tuple[type[Op], ...] = (Reshape, SizedAs)
 
 ANCHORS = Anchors(prologue=_FOLDS | _LINES | {PoolLast},
-                  epilogue=_FOLDS | _LINES | {MatMul, PanelMatMul, ByteMatMul, PanelConv, ChannelConv, WinogradConv,
-                                              PoolLast},
+                  epilogue=_FOLDS | _LINES | {MatMul, PanelMatMul, ByteMatMul, PairMatMul, PanelConv, ChannelConv,
+                                              WinogradConv, PoolLast},
                   chains={(PanelConv, PoolLast): takes_pool,
                           (WinogradConv, PoolLast): takes_pool_in_tiles})  # fmt: skip
 

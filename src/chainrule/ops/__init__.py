@@ -28,6 +28,7 @@ from chainrule.ops import (
     losses_sequence,
     lowered,
     lowered_bytes,
+    lowered_pairs,
     lowered_pool,
     lowered_winograd,
     lowered_winograd_grad,
@@ -56,7 +57,7 @@ FAMILIES = (basic, elementwise, arithmetic, compare, transcendental, trigonometr
             reduce, statistics, cumulative, softmax, matmul, attention, einsum, conv, integer_products, fft, pool,
             norm, shaping, declared, selecting, suppression, repeating, ranges, indexing, indexing_nd, indexing_reduce,
             sorting, resize, keys, random, losses, losses_class, losses_sequence, control, recurrent,
-            recurrent_grad, recurrent_steps, lowered, lowered_bytes, lowered_pool,
+            recurrent_grad, recurrent_steps, lowered, lowered_bytes, lowered_pairs, lowered_pool,
             lowered_winograd, lowered_winograd_grad)  # fmt: skip
 ALL_OPS: tuple[type[Op], ...] = (Input, Get, *(op for family in FAMILIES for op in family.OPS))
 OP_BY_NAME = {op.name: op for op in ALL_OPS}
