@@ -39,6 +39,25 @@ def test_run_takes_inputs_by_name_and_sizes(capsys: pytest.CaptureFixture[str], 
     assert code == 0 and rows["y"]["shape"] == [2, 5]
 
 
+def test_inputs_that_are_given_tell_the_sizes_of_the_others(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    proto = model([node("MatMul", ["a", "b"], ["y"])], {"a": ["N", "dim.1"], "b": ["dim.1", 3]}, ["y"])
+    (tmp_path / "net.onnx").write_bytes(proto.SerializeToString())
+    np.save(tmp_path / "a.npy", seeded(4, 5))
+    code, rows = answer(capsys, "run", tmp_path / "net.onnx", "-i", tmp_path / "a.npy")
+    assert code == 0 and rows["y"]["shape"] == [4, 3]
+    code, rows = answer(capsys, "run", tmp_path / "net.onnx", "--dim", "dim.1=7")
+    assert code == 0 and rows["y"]["shape"] == [1, 3]
+
+
+@pytest.mark.parametrize("command", ["run", "verify", "bench"])
+def test_sizes_that_do_not_fit_are_told(capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str) -> None:
+    proto = model([node("MaxPool", ["x"], ["p"], kernel_shape=[2], strides=[2]), node("Concat", ["p", "p3"], ["y"], axis=0)],
+                  {"x": [1, 1, "N"]}, ["y"], {"p3": seeded(1, 1, 3)})  # fmt: skip
+    (tmp_path / "net.onnx").write_bytes(proto.SerializeToString())
+    assert main([command, str(tmp_path / "net.onnx"), "--dim", "N=4"]) == 1
+    assert "sizes: N=4 (--dim NAME=SIZE chooses others)" in capsys.readouterr().err
+
+
 def test_bench_and_verify_compare_with_the_file_itself(capsys: pytest.CaptureFixture[str], net: Path) -> None:
     code, facts = answer(capsys, "bench", net, "--rounds", "2", "--seconds", "0.02")
     assert code == 0 and facts["ratio"] > 0
@@ -90,9 +109,19 @@ def test_a_name_that_would_steer_the_terminal_is_printed_harmless(capsys: pytest
     (["run", "--dim", "N=99999999999"], "choose smaller sizes"),
     (["run", "--dim", "M=2"], "the model has no size M"),
     (["bench", "-i", "no.npy"], "cannot be read"),
+    (["bench", "--rounds", "0"], "nothing can be timed so"),
+    (["bench", "--seconds", "nan"], "nothing can be timed so"),
 ])  # fmt: skip
 def test_what_is_wrong_is_one_message_and_status_1(capsys: pytest.CaptureFixture[str], net: Path, words: list[str],
                                                    said: str) -> None:  # fmt: skip
     assert main([words[0], str(net), *words[1:]]) == 1
     shown = capsys.readouterr().err
     assert said in shown and "Traceback" not in shown
+
+
+def test_a_folder_and_a_file_too_many_are_named(capsys: pytest.CaptureFixture[str], net: Path, tmp_path: Path) -> None:
+    (tmp_path / "folder.onnx").mkdir()
+    assert main(["run", str(tmp_path / "folder.onnx")]) == 1 and "it is a folder" in capsys.readouterr().err
+    np.save(tmp_path / "a.npy", seeded(1, 2, 8, 8))
+    assert main(["run", str(net), *["-i", str(tmp_path / "a.npy")] * 2]) == 1
+    assert "every input has its array already" in capsys.readouterr().err

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 
 from chainrule.commands.model_argument import add_model_arguments, load, read_inputs
 from chainrule.commands.peer import onnxruntime_of
+from chainrule.errors import ArgumentError
 from chainrule.profiling import Profile
 from chainrule.timing import paired, spelled
 
@@ -28,11 +30,16 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints the medians and their ratio."""
     import chainrule as cr
 
+    if arguments.rounds < 1 or not 0.0 < arguments.seconds < math.inf:
+        raise ArgumentError(f"--rounds {arguments.rounds} --seconds {arguments.seconds:g}: nothing can be timed so",
+                            help="give one round at least, and more than no time")  # fmt: skip
     loaded = load(arguments)
     inputs = read_inputs(loaded, arguments.input, arguments.seed)
     ours = cr.compile(loaded.traced, threads=arguments.threads)
     if arguments.kernels or arguments.trace or arguments.roofline:
         return _kernels(ours.profile(*inputs), arguments)
+    with loaded.at_its_sizes():
+        ours(*inputs)
     theirs = onnxruntime_of(loaded, arguments.threads)
     times = paired({"chainrule": lambda: ours(*inputs), "onnxruntime": lambda: theirs(inputs)},
                    rounds=arguments.rounds, seconds=arguments.seconds)  # fmt: skip

@@ -7,7 +7,8 @@ import importlib.util
 import math
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -16,9 +17,10 @@ from zipfile import BadZipFile
 import numpy as np
 
 import chainrule as cr
-from chainrule.errors import ArgumentError, ChainruleError
+from chainrule.errors import ArgumentError, ChainruleError, ShapeError
 from chainrule.frontend.trace import Traced
-from chainrule.ir.dims import dim_value
+from chainrule.ir.dims import dim_value, solve_dim
+from chainrule.ir.graph import input_name
 from chainrule.ir.types import TensorType, tensor
 from chainrule.loc import Loc, of_traceback
 
@@ -48,13 +50,24 @@ class Loaded:
 
     name: str
     traced: Traced
-    dims: Mapping[str, int]
+    dims: dict[str, int]
     path: Path | None = None
 
     def inputs(self, seed: int = 0) -> list[np.ndarray]:
         """Seeded arrays for the inputs at these sizes."""
         rng = np.random.default_rng(seed)
         return [random_array(v.tensor, self.dims, rng) for v in self.traced.graph.by_role("input")]
+
+    @contextmanager
+    def at_its_sizes(self) -> Iterator[None]:
+        """What does not fit is told with the sizes that were chosen."""
+        try:
+            yield
+        except ShapeError as error:
+            if self.dims:
+                chosen = ", ".join(f"{name}={size}" for name, size in self.dims.items())
+                error.notes = (*error.notes, f"sizes: {chosen} (--dim NAME=SIZE chooses others)")
+            raise
 
 
 def load(arguments: argparse.Namespace) -> Loaded:
@@ -63,12 +76,20 @@ def load(arguments: argparse.Namespace) -> Loaded:
 
     model, specs, name = find_model(arguments)
     traced = traced_of(model, specs, {}, None)
-    dims = dict.fromkeys(traced.graph.symbols, 1) | parse_dims(arguments.dim)
-    unknown = dims.keys() - set(traced.graph.symbols)
-    if unknown:
-        known = ", ".join(traced.graph.symbols) or "none"
-        raise ArgumentError(f"--dim: the model has no size {sorted(unknown)[0]}", help=f"its symbolic sizes: {known}")
+    dims = dict.fromkeys(traced.graph.symbols, 1) | stated_sizes(parse_dims(arguments.dim), traced.graph.symbols)
     return Loaded(name, traced, dims, Path(arguments.model) if _is_onnx(arguments.model) and not specs else None)
+
+
+def stated_sizes(stated: Mapping[str, int], symbols: Sequence[str]) -> dict[str, int]:
+    """The sizes by the model's own symbols; a name that a file spells with other characters ("dim.1") means dim_1."""
+    found: dict[str, int] = {}
+    for name, size in stated.items():
+        own = name if name in symbols else re.sub(r"\W", "_", name, flags=re.ASCII)
+        if own not in symbols:
+            raise ArgumentError(f"--dim: the model has no size {name}",
+                                help="its symbolic sizes: " + (", ".join(symbols) or "none"))  # fmt: skip
+        found[own] = size
+    return found
 
 
 def _is_onnx(text: str) -> bool:
@@ -100,7 +121,8 @@ def _find(text: str, specs: list[Any]) -> tuple[Any, Sequence[Any], str]:
         return entry.build(), tuple(specs) or entry.specs, text
     if _is_onnx(text):
         if not Path(text).is_file():
-            raise ArgumentError(f"{text}: there is no such file", help="check the path")
+            wrong = "it is a folder" if Path(text).is_dir() else "there is no such file"
+            raise ArgumentError(f"{text}: {wrong}", help="check the path")
         return cr.load_onnx(text), tuple(specs), Path(text).stem
     file, colon, attribute = text.rpartition(":")
     if colon and file.endswith(".py"):
@@ -180,20 +202,43 @@ def random_array(type: TensorType, dims: Mapping[str, int], rng: np.random.Gener
 
 
 def read_inputs(loaded: Loaded, texts: Sequence[str], seed: int) -> list[np.ndarray]:
-    """The inputs from NAME=FILE.npy, FILE.npz or FILE.npy in order; seeded random ones where none is given."""
+    """The inputs from NAME=FILE.npy, FILE.npz or FILE.npy in order; seeded random ones where none is given.
+
+    Sizes that the arrays have are those of the model from here on.
+    """
+    given = _given(loaded.traced.input_names, texts)
+    for value in loaded.traced.graph.by_role("input"):
+        array = given.get(input_name(value))
+        for dim, size in zip(value.shape, () if array is None else array.shape, strict=False):
+            solved = solve_dim(dim, size, {})
+            if solved is not None:
+                loaded.dims[solved[0]] = solved[1]
+    return [given.get(n, r) for n, r in zip(loaded.traced.input_names, loaded.inputs(seed), strict=True)]
+
+
+def _given(names: Sequence[str], texts: Sequence[str]) -> dict[str, np.ndarray]:
+    """The arrays of files by the inputs they are for."""
     given: dict[str, np.ndarray] = {}
-    names = loaded.traced.input_names
     for text in texts:
         name, equals, file = text.rpartition("=")
         array = _read(Path(file if equals else text))
+        left = [n for n in names if n not in given]
         if isinstance(array, dict):
             given |= array
+        elif equals:
+            given[name] = array
+        elif left:
+            given[left[0]] = array
         else:
-            given[name if equals else next((n for n in names if n not in given), "?")] = array
+            raise ArgumentError(f"{file}: every input has its array already", help=_inputs(names))
     unknown = given.keys() - set(names)
     if unknown:
-        raise ArgumentError(f"{sorted(unknown)[0]} is not an input", help="the inputs are " + ", ".join(names))
-    return [given.get(n, r) for n, r in zip(names, loaded.inputs(seed), strict=True)]
+        raise ArgumentError(f"{sorted(unknown)[0]} is not an input", help=_inputs(names))
+    return given
+
+
+def _inputs(names: Sequence[str]) -> str:
+    return "the inputs are " + ", ".join(names)
 
 
 def _read(path: Path) -> np.ndarray | dict[str, np.ndarray]:

@@ -29,7 +29,9 @@ def run(arguments: argparse.Namespace) -> int:
     loaded = load(arguments)
     inputs = read_inputs(loaded, arguments.input, arguments.seed)
     made = cr.compile(loaded.traced, backend=arguments.backend, threads=arguments.threads)
-    outputs = dict(zip(loaded.traced.graph.output_names or ("output",), made.run(inputs), strict=True))
+    with loaded.at_its_sizes():
+        found = made.run(inputs)
+    outputs = dict(zip(loaded.traced.graph.output_names or ("output",), found, strict=True))
     rows = {name: summary(array) for name, array in outputs.items()}
     if arguments.output:
         _save(Path(arguments.output), outputs)
@@ -39,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     for name, row in rows.items():
         print(
             f"{name}: {row['dtype']}{row['shape']}  "
-            + "  ".join(f"{k} {row[k]:.6g}" for k in ("min", "max", "mean") if k in row)
+            + ("  ".join(f"{k} {row[k]:.6g}" for k in ("min", "max", "mean") if k in row) or "empty")
         )
     return 0
 

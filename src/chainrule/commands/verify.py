@@ -32,7 +32,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     loaded = load(arguments)
     inputs = read_inputs(loaded, arguments.input, arguments.seed)
-    precise = reference.run(loaded.traced.graph, _with_weights(loaded, inputs), precise=True)
+    with loaded.at_its_sizes():
+        precise = reference.run(loaded.traced.graph, _with_weights(loaded, inputs), precise=True)
     rows: dict[str, dict[str, object]] = {}
     rounding = 0.0  # how far f32 itself is from float64, where that is beyond the bound
     for backend in BACKENDS:
