@@ -51,8 +51,8 @@ def test_inputs_that_are_given_tell_the_sizes_of_the_others(capsys: pytest.Captu
 
 @pytest.mark.parametrize("command", ["run", "verify", "bench"])
 def test_sizes_that_do_not_fit_are_told(capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str) -> None:
-    proto = model([node("MaxPool", ["x"], ["p"], kernel_shape=[2], strides=[2]), node("Concat", ["p", "p3"], ["y"], axis=0)],
-                  {"x": [1, 1, "N"]}, ["y"], {"p3": seeded(1, 1, 3)})  # fmt: skip
+    pool = node("MaxPool", ["x"], ["p"], kernel_shape=[2], strides=[2])
+    proto = model([pool, node("Concat", ["p", "w"], ["y"], axis=0)], {"x": [1, 1, "N"]}, ["y"], {"w": seeded(1, 1, 3)})
     (tmp_path / "net.onnx").write_bytes(proto.SerializeToString())
     assert main([command, str(tmp_path / "net.onnx"), "--dim", "N=4"]) == 1
     assert "sizes: N=4 (--dim NAME=SIZE chooses others)" in capsys.readouterr().err
@@ -125,3 +125,19 @@ def test_a_folder_and_a_file_too_many_are_named(capsys: pytest.CaptureFixture[st
     np.save(tmp_path / "a.npy", seeded(1, 2, 8, 8))
     assert main(["run", str(net), *["-i", str(tmp_path / "a.npy")] * 2]) == 1
     assert "every input has its array already" in capsys.readouterr().err
+
+def test_a_model_whose_sizes_follow_from_data_is_shown_and_compiled(capsys: pytest.CaptureFixture[str],
+                                                                    tmp_path: Path) -> None:  # fmt: skip
+    proto = model([node("NonZero", ["x"], ["n"]), node("Neg", ["n"], ["y"])], {"x": ["N"]}, ["y"])
+    (tmp_path / "net.onnx").write_bytes(proto.SerializeToString())
+    code, shown = answer(capsys, "show", tmp_path / "net.onnx", "--after")
+    assert code == 0 and shown["graph"].count("graph @net.") == 2
+    code, shown = answer(capsys, "show", tmp_path / "net.onnx")
+    assert code == 0 and shown["graph"].count("graph @") == 1
+    code, facts = answer(capsys, "compile", tmp_path / "net.onnx")
+    assert code == 0 and facts["kernels"] > 0 and "arena_bytes" not in facts
+
+
+def test_a_library_may_have_a_name_that_c_does_not_take(capsys: pytest.CaptureFixture[str], net: Path) -> None:
+    code, facts = answer(capsys, "compile", net, "-o", net.with_name("2-my.net.so"))
+    assert code == 0 and "net_2_my_net_run" in Path(facts["files"][1]).read_text()

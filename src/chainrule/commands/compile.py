@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from chainrule.commands.model_argument import add_model_arguments, load
+
+if TYPE_CHECKING:
+    from chainrule.compiler import Executable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,14 +40,16 @@ def run(arguments: argparse.Namespace) -> int:
                       pipeline=arguments.pipeline)  # fmt: skip
     seconds = time.perf_counter() - start
     program = made.program
+    steps = [step for part in getattr(program, "parts", (program,)) for step in getattr(part, "steps", ())]
     facts: dict[str, object] = {
         "model": loaded.name,
         "seconds": round(seconds, 4),
-        "kernels": len({step.code.symbol for step in getattr(program, "steps", ())}),
-        "calls": len(getattr(program, "steps", ())),
-        **made.memory(loaded.dims),
+        "kernels": len({step.code.symbol for step in steps}),
+        "calls": len(steps),
+        **_bytes(made, loaded.dims),
     }
-    files = () if arguments.output is None else made.save(arguments.output, dims=loaded.dims, weights=arguments.weights)
+    files = () if arguments.output is None else made.save(
+        arguments.output, dims=loaded.dims, weights=arguments.weights, name=_c_name(arguments.output))  # fmt: skip
     if files:
         facts["files"] = [str(file) for file in files]
     stages: dict[str, float] = getattr(program, "stages", {})
@@ -54,8 +63,10 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(facts))
         return 0
     print(f"{loaded.name}: compiled in {seconds * 1e3:.0f} ms, {facts['kernels']} kernels in {facts['calls']} calls")
-    print(f"memory at {dict(loaded.dims) or 'its fixed sizes'}: weights {_size(facts['weight_bytes'])}, "
-          f"temporaries {_size(facts['arena_bytes'])} (bound {_size(facts['arena_bound_bytes'])})")  # fmt: skip
+    temporaries = (f"{_size(facts['arena_bytes'])} (bound {_size(facts['arena_bound_bytes'])})"
+                   if "arena_bytes" in facts else "as much as its data asks for")  # fmt: skip
+    print(f"memory at {loaded.dims or 'its fixed sizes'}: weights {_size(facts['weight_bytes'])}, "
+          f"temporaries {temporaries}")  # fmt: skip
     for file in files:
         print(f"wrote {file} ({_size(file.stat().st_size)})")
     if arguments.timings:
@@ -64,6 +75,19 @@ def run(arguments: argparse.Namespace) -> int:
         for name, taken in stages.items():
             print(f"  {name}: {taken * 1e3:.1f} ms")
     return 0
+
+
+def _bytes(made: Executable, dims: Mapping[str, int]) -> dict[str, int]:
+    """What made.memory tells; without the temporaries of a model whose sizes follow from data."""
+    if made.graph.sizes:
+        return {"weight_bytes": sum(stored.data.nbytes for _, stored in made.traced.sources)}
+    return made.memory(dims)
+
+
+def _c_name(file: str) -> str:
+    """A name for C out of a file's: "my-net.so" has the function my_net_run."""
+    name = re.sub(r"\W", "_", Path(file).stem, flags=re.ASCII)
+    return f"net_{name}" if name[:1].isdigit() else name
 
 
 def _size(count: object) -> str:

@@ -7,7 +7,7 @@ import importlib.util
 import math
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +59,7 @@ class Loaded:
         return [random_array(v.tensor, self.dims, rng) for v in self.traced.graph.by_role("input")]
 
     @contextmanager
-    def at_its_sizes(self) -> Iterator[None]:
+    def at_its_sizes(self) -> Generator[None]:
         """What does not fit is told with the sizes that were chosen."""
         try:
             yield

@@ -11,6 +11,7 @@ from chainrule.errors import ArgumentError
 from chainrule.ir.graph import Graph
 from chainrule.ir.text import text
 from chainrule.passes.base import PassReport
+from chainrule.passes.rewrite import Rule
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,38 +30,66 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints the graph or what was asked about it."""
+    """Prints the graph or what was asked about it; after passes, a graph that tells sizes stage by stage."""
     from chainrule.backends.llvm.pipeline import pipeline
+    from chainrule.backends.llvm.staged import stages
     from chainrule.backends.llvm.target import host_target
-    from chainrule.passes import canonicalize, fold_norm, recognise_attention, safe_forms
-    from chainrule.passes.rewrite import explain
 
-    rules = (*canonicalize.RULES, *fold_norm.RULES, *safe_forms.RULES, *recognise_attention.RULES)
     if arguments.why == "list":
-        print("\n".join(rule.name for rule in rules))
+        print("\n".join(rule.name for rule in _rules()))
         return 0
-    loaded = load(arguments)
-    graph, reports = pipeline(host_target(), arguments.pipeline).run(loaded.traced.graph)
-    places = not arguments.no_places
+    graph, places = load(arguments).traced.graph, not arguments.no_places
+    if arguments.why is None and arguments.after is None and not arguments.passes and not arguments.kernels:
+        _print_graphs([text(graph, places=places)], arguments.json)
+        return 0
+    parts = [stage.graph for stage in stages(graph)] if graph.sizes else [graph]
+    runs = [(part, *pipeline(host_target(), arguments.pipeline).run(part)) for part in parts]
     if arguments.why is not None:
-        before = next((r.before for r in reports if r.name.startswith("fold-norm")), graph)
-        shown = explain(loaded.traced.graph, arguments.why, rules)
-        print(shown if "nothing in the graph" not in shown else explain(before, arguments.why, rules))
+        print("\n".join(dict.fromkeys(_why(part, reports, arguments.why) for part, _, reports in runs)))
     elif arguments.passes:
+        reports = [report for _, _, part_reports in runs for report in part_reports]
         rows = [{"pass": r.name, "ms": round(r.seconds * 1e3, 2), "nodes": len(r.after.nodes), "changed": r.changed,
                  "counts": dict(r.notes.counts)} for r in reports]  # fmt: skip
         print(json.dumps(rows) if arguments.json else "\n".join(map(str, reports)))
     elif arguments.kernels:
-        from chainrule.backends.llvm.assembly import assemble
-        from chainrule.backends.llvm.cache import Cache
-        from chainrule.backends.llvm.records import Lowering
-        from chainrule.passes.hoist import hoist
-
-        print("\n\n".join(map(str, assemble(hoist(graph).main, Lowering(host_target(), Cache(None))).functions)))
+        print("\n\n".join(_kernels(after) for _, after, _ in runs))
     else:
-        shown = graph_after(loaded.traced.graph, reports, arguments.after)
-        print(json.dumps({"graph": text(shown, places=places)}) if arguments.json else text(shown, places=places))
+        shown = [graph_after(part, reports, arguments.after) for part, _, reports in runs]
+        _print_graphs([text(after, places=places) for after in shown], arguments.json)
     return 0
+
+
+def _print_graphs(texts: Sequence[str], as_json: bool) -> None:
+    whole = "\n\n".join(texts)
+    print(json.dumps({"graph": whole}) if as_json else whole)
+
+
+def _rules() -> tuple[Rule, ...]:
+    from chainrule.passes import canonicalize, fold_norm, recognise_attention, safe_forms
+
+    return (*canonicalize.RULES, *fold_norm.RULES, *safe_forms.RULES, *recognise_attention.RULES)
+
+
+def _why(graph: Graph, reports: Sequence[PassReport], name: str) -> str:
+    """Why a rule did not fire in a graph, or, where nothing in it looks like the rule, in what passes made of it."""
+    from chainrule.passes.rewrite import explain
+
+    shown = explain(graph, name, _rules())
+    if "nothing in the graph" not in shown:
+        return shown
+    before = next((r.before for r in reports if r.name.startswith("fold-norm")), reports[-1].after)
+    return explain(before, name, _rules())
+
+
+def _kernels(graph: Graph) -> str:
+    """The loops of every kernel of a graph after all passes."""
+    from chainrule.backends.llvm.assembly import assemble
+    from chainrule.backends.llvm.cache import Cache
+    from chainrule.backends.llvm.records import Lowering
+    from chainrule.backends.llvm.target import host_target
+    from chainrule.passes.hoist import hoist
+
+    return "\n\n".join(map(str, assemble(hoist(graph).main, Lowering(host_target(), Cache(None))).functions))
 
 
 def graph_after(graph: Graph, reports: Sequence[PassReport], name: str | None) -> Graph:
