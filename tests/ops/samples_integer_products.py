@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from chainrule.errors import DTypeError, ShapeError
+from chainrule.errors import ArgumentError, DTypeError, ShapeError
 from chainrule.ir.types import tensor
 from chainrule.ops.integer_products import IntegerConv, IntegerMatMul
 from tests.ops.sample import BadSample, Sample, integers
@@ -38,6 +38,8 @@ SAMPLES = [
     Sample(IntegerConv((2, 1), (1, 0, 0, 1), (1, 2)), (i8(2, 1, 5, 5), i8(2, 1, 2, 2)), "strides, pads, dilation"),
     Sample(IntegerConv((1,), (1, 1), (1,), 2), (u8(1, 4, 6), u8(4, 2, 3)), "groups, one axis"),
     Sample(PLAIN, (full(1, 40, 3, 3), full(2, 40, 3, 3)), "more than f32 holds"),
+    Sample(IntegerConv((2, 1), (1, 0, 2, 1), (1, 2), 1, 255), (u8(2, 3, 5, 6), i8(4, 3, 3, 2)), "filled with 255"),
+    Sample(IntegerConv((1,), (2, 1), (1,), 3, -128), (i8(2, 3, 6), i8(3, 1, 3)), "by channels, filled with -128"),
     Sample(PLAIN, (u8(0, 2, 3, 3), i8(1, 2, 2, 2)), "no images"),
 ]
 
@@ -45,5 +47,7 @@ BAD = [
     BadSample(IntegerMatMul(), (tensor("i32", (2, 3)), tensor("i8", (3, 2))), DTypeError, "i32 is not among"),
     BadSample(IntegerMatMul(), (tensor("i8", (2, 3)), tensor("u8", (4, 2))), ShapeError, "the inner sizes differ"),
     BadSample(PLAIN, (tensor("f32", (1, 2, 4, 4)), tensor("i8", (3, 2, 3, 3))), DTypeError, "f32 is not among"),
+    BadSample(IntegerConv((1,), (1, 1), (1,), 1, 256), (tensor("u8", (1, 2, 4)), tensor("i8", (3, 2, 3))),
+              ArgumentError, "fill 256 is no u8"),
     BadSample(PLAIN, (tensor("u8", (1, 3, 4, 4)), tensor("i8", (3, 2, 3, 3))), ShapeError, "2 input channels"),
 ]

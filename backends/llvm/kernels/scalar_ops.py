@@ -13,13 +13,14 @@ from chainrule.backends.llvm.kernels import vector_math as vm
 from chainrule.backends.loops import Builder
 from chainrule.backends.loops import Value as V
 from chainrule.ir.op import Op
-from chainrule.ir.types import DType
+from chainrule.ir.types import DType, f32, i32
 from chainrule.ops import (
     activations,
     activations_smooth,
     arithmetic,
     compare,
     elementwise,
+    quantise,
     transcendental,
     trigonometric,
 )
@@ -93,6 +94,21 @@ def _clip(k: Builder, op: Op, v: Sequence[V], t: Sequence[DType]) -> V:
     low, high = (k.const(bound.item(), v[0].dtype) for bound in op.bounds(t[0].numpy))
     raised = k.select(k.cmp("lt", v[0], low), low, v[0])
     return k.select(k.cmp("gt", raised, high), high, raised)
+
+
+_MAGIC = 3 << 22  # f32 numbers around it lie 1 apart: adding it rounds to whole numbers, halves to even
+
+
+def _round_to(k: Builder, op: Op, v: Sequence[V], t: Sequence[DType]) -> V:
+    """Clamped before it is rounded, as both ends are whole numbers; in f32 the rounded number is the sum's low bits."""
+    assert isinstance(op, quantise.RoundTo)
+    x, zero = v[0], k.cast(v[1], i32)
+    low, high = (k.cast(k.sub(k.const(n, i32, x.lanes), zero), x.dtype) for n in quantise.limits(op.dtype, op.bits))
+    bounded = k.min(k.max(x, low), high)  # max gives its second operand for NaN
+    if x.dtype == f32:
+        steps = k.bitcast(k.add(bounded, k.const(_MAGIC, f32, x.lanes)), i32)
+        return k.cast(k.add(steps, zero), op.dtype)  # the magic number's own low 16 bits are 0
+    return k.cast(k.add(k.cast(k.rint(bounded), i32), zero), op.dtype)
 
 
 def _floored(k: Builder, a: V, b: V) -> V:
@@ -195,6 +211,7 @@ SCALAR_OPS: Mapping[type[Op], Emit] = {
     A.Clip: _clip, A.Round: _unary(Builder.rint), A.Floor: _unary(Builder.floor), A.Ceil: _unary(Builder.ceil),
     A.Trunc: _unary(Builder.trunc), A.IsNaN: _unary(lambda k, x: k.cmp("ne", x, x)), A.IsInf: _unary(_is_inf),
     A.IsFinite: _unary(_is_finite),
+    quantise.RoundTo: _round_to,
     C.Eq: _compare("eq"), C.Ne: _compare("ne"), C.Lt: _compare("lt"), C.Le: _compare("le"), C.Gt: _compare("gt"),
     C.Ge: _compare("ge"),
     C.LogicalAnd: _binary(Builder.and_), C.LogicalOr: _binary(Builder.or_), C.LogicalXor: _binary(Builder.xor_),

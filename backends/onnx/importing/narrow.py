@@ -36,11 +36,3 @@ def spread(data: bytes, count: int, code: int) -> Array:
         return found
     sign = np.uint8(1 << bits - 1)
     return ((found ^ sign).astype(np.int8) - np.int8(sign)).astype(np.int8)
-
-
-def limits_of(dtype: DType, bits: int) -> tuple[int, int]:
-    """The least and the largest number of an integer type, or of so many bits of it."""
-    found = np.iinfo(dtype.numpy)
-    if not bits:
-        return int(found.min), int(found.max)
-    return (-(1 << bits - 1), (1 << bits - 1) - 1) if dtype.is_signed else (0, (1 << bits) - 1)

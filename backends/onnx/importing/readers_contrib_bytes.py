@@ -20,8 +20,6 @@ from chainrule.backends.onnx.importing.readers_quantised import (
     optional,
     quantised,
     quantised_convolution,
-    shifted_product,
-    single_or_same,
 )
 from chainrule.backends.onnx.importing.readers_windows import average_pooling, max_pooling
 from chainrule.backends.onnx.node import Given
@@ -37,6 +35,7 @@ from chainrule.ops.basic import scalar_like
 from chainrule.ops.shape_rules import axis_of
 from chainrule.ops.softmax import softmax
 from chainrule.ops.transcendental import sigmoid
+from chainrule.ops.zero_points import shifted_product, single_or_same
 
 Pair = Callable[[Value, Value], Value]
 Function = Callable[[Given, Value], Value]

@@ -2,51 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from chainrule.backends.onnx.dtypes import dtype_of
-from chainrule.backends.onnx.importing.narrow import NARROW, limits_of
+from chainrule.backends.onnx.importing.narrow import NARROW
 from chainrule.backends.onnx.importing.readers_images import Read, Reader, pads_of, window_of
 from chainrule.backends.onnx.node import Given
 from chainrule.errors import ModelError
-from chainrule.ir.dims import Dim, dim_product
+from chainrule.ir.dims import Dim
 from chainrule.ir.graph import Value, build
-from chainrule.ir.types import DType, f32, i32, u8
+from chainrule.ir.types import DType, f32, u8
 from chainrule.ops import elementwise as el
 from chainrule.ops import reduce as red
 from chainrule.ops import shaping as sh
 from chainrule.ops.arithmetic import clip
 from chainrule.ops.arithmetic import round as rounded
-from chainrule.ops.basic import Constant, constant, full, scalar_like, zeros_like
+from chainrule.ops.basic import constant, scalar_like, zeros_like
 from chainrule.ops.conv import kernel_of
-from chainrule.ops.integer_products import IntegerConv, integer_matmul
+from chainrule.ops.integer_products import IntegerConv
+from chainrule.ops.quantise import Dequantize, Quantize
 from chainrule.ops.repeating import repeat
 from chainrule.ops.shape_rules import axis_of
+from chainrule.ops.zero_points import as_channels, shifted_conv, shifted_product, single_or_same
 
 
 def quantised(x: Value, scale: Value, zero: Value | None, dtype: DType, bits: int = 0) -> Value:
-    """round(x / scale) + zero as an integer type, saturated; halves go to the even number, NaN counts as 0.
-
-    bits: to whose range it saturates where that is not the type's own.
-    """
-    wide = f32 if x.dtype.bits == 16 else x.dtype
-    steps = rounded(el.div(el.cast(x, wide), el.cast(scale, wide)))
-    low, high = limits_of(dtype, bits)
-    if zero is None:
-        return el.cast(clip(steps, float(low), float(high)), dtype)
-    # Beyond these bounds every zero point leads out of the type; within them i32 holds the sum.
-    span = float(high) - float(low)
-    whole = el.add(el.cast(clip(steps, -span, span), i32), el.cast(zero, i32))
-    return el.cast(clip(whole, low, high), dtype)
+    """round(x / scale) + zero as an integer type; bits: saturated to the range of so many."""
+    return build(Quantize(dtype, bits), x, scale, constant(0, dtype) if zero is None else zero)
 
 
 def dequantised(x: Value, scale: Value, zero: Value | None, dtype: DType) -> Value:
-    """(x - zero) * scale, in f32 where the type is narrower."""
-    whole = el.cast(x, i32)
-    if zero is not None:
-        whole = el.sub(whole, el.cast(zero, i32))
-    wide = f32 if dtype.bits == 16 else dtype
-    return el.cast(el.mul(el.cast(whole, wide), el.cast(scale, wide)), dtype)
+    """(x - zero) * scale."""
+    wide = dtype if scale.dtype.bits < dtype.bits else scale.dtype
+    point = constant(0, x.dtype) if zero is None else zero
+    return el.cast(build(Dequantize(), x, el.cast(scale, wide), point), dtype)
 
 
 def along(given: Given, parameter: Value, x: Value, axis: int) -> Value:
@@ -104,30 +93,6 @@ def dynamic_quantize(given: Given) -> Read:
     return quantised(x, scale, point, u8), scale, point
 
 
-def _is_zero(zero: Value | None) -> bool:
-    return zero is None or (isinstance(zero.op, Constant) and not zero.op.data.array.any())
-
-
-def shifted_product(a: Value, b: Value, zero_a: Value | None, zero_b: Value | None) -> Value:
-    """(a - zero_a) @ (b - zero_b) in i32, from the product of the bytes themselves.
-
-    It is a @ b - zero_a * (sums of b's columns) - zero_b * (sums of a's rows) + K * zero_a * zero_b, wrapping alike.
-    """
-    y = integer_matmul(a, b)
-    if not _is_zero(zero_a):
-        assert zero_a is not None
-        y = el.sub(y, el.mul(el.cast(zero_a, i32), red.sum(el.cast(b, i32), -2, True)))
-    if not _is_zero(zero_b):
-        assert zero_b is not None
-        rows = red.sum(el.cast(a, i32), -1, True)
-        if not _is_zero(zero_a):
-            assert zero_a is not None
-            depth = scalar_like(a.shape[-1], rows)
-            rows = el.sub(rows, el.mul(depth, el.cast(zero_a, i32)))
-        y = el.sub(y, el.mul(el.cast(zero_b, i32), rows))
-    return y
-
-
 def by_rows(point: Value | None) -> Value | None:
     """A parameter of the left operand: one, or one for each row."""
     return point if point is None or point.rank != 1 else _single(point) or sh.unsqueeze(point, 1)
@@ -176,58 +141,14 @@ def quantised_product(given: Given) -> Read:
     return _without_added(quantised(exact, single_or_same(scale), single_or_same(zero), zero.dtype), a, b)
 
 
-def single_or_same(point: Value) -> Value:
-    """A parameter that is one number as a scalar, whether it has an axis or not."""
-    return _single(point) or point
-
-
 def shifted_convolution(given: Given, x: Value, weight: Value, zero_x: Value | None,
                         zero_w: Value | None) -> Value:  # fmt: skip
-    """The convolution of x - zero_x with weight - zero_w in i32, from that of the bytes themselves.
-
-    The padding of x - zero_x is 0, so that x is padded with its zero point.
-    """
+    """The convolution of x - zero_x with weight - zero_w in i32, as a node says."""
     kernel = kernel_of(weight.tensor)
     stride, dilation = window_of(given, kernel)
     pads = pads_of(given, kernel, stride, dilation, x.shape[2:])
-    groups, rank = given.whole("group", 1), len(kernel)
-    bare = IntegerConv(stride, (0,) * (2 * rank), dilation, groups)
-    x = _padded(x, zero_x, pads, rank)
-    y = build(bare, x, weight)
-    if not _is_zero(zero_x):
-        assert zero_x is not None
-        sums = red.sum(el.cast(weight, i32), range(1, weight.rank))
-        y = el.sub(y, el.mul(el.cast(single_or_same(zero_x), i32), _as_channels(sums, rank)))
-    if not _is_zero(zero_w):
-        assert zero_w is not None
-        ones = full(1, (weight.shape[0], *weight.shape[1:]), weight.dtype)
-        windows = build(bare, x, ones)
-        if not _is_zero(zero_x):
-            assert zero_x is not None
-            taps = scalar_like(dim_product(weight.shape[1:]), windows)
-            windows = el.sub(windows, el.mul(taps, el.cast(single_or_same(zero_x), i32)))
-        y = el.sub(y, el.mul(_as_channels(el.cast(zero_w, i32), rank), windows))
-    return y
-
-
-def _padded(x: Value, zero: Value | None, pads: Sequence[Dim], rank: int) -> Value:
-    if all(p == 0 for p in pads):
-        return x
-    before, after = (0, 0, *pads[:rank]), (0, 0, *pads[rank:])
-    if _is_zero(zero):
-        return sh.pad_constant(x, before, after, 0)
-    assert zero is not None
-    if isinstance(zero.op, Constant):
-        return sh.pad_constant(x, before, after, zero.op.data.array.reshape(-1)[0].item())
-    inside = sh.pad_constant(full(True, x.shape[2:], constant(True).dtype), before[2:], after[2:], False)
-    return el.where(inside, sh.pad_constant(x, before, after, 0), single_or_same(zero))
-
-
-def _as_channels(value: Value, rank: int) -> Value:
-    """One number, or one for each output channel, as it lies along [N, O, *S]."""
-    if value.rank == 0 or value.shape == (1,):
-        return sh.reshape(value, ())
-    return sh.reshape(value, (1, value.shape[0], *(1,) * rank))
+    op = IntegerConv(stride, (0,) * len(pads), dilation, given.whole("group", 1))
+    return shifted_conv(op, pads, x, weight, zero_x, zero_w)
 
 
 def integer_convolution(given: Given) -> Read:
@@ -241,8 +162,8 @@ def quantised_convolution(given: Given) -> Read:
     y = shifted_convolution(given, x, weight, zero_x, zero_w)
     rank = weight.rank - 2
     if given.has(8):
-        y = el.add(y, _as_channels(given.value(8), rank))
-    factor = el.div(el.mul(_as_channels(scale_x, rank), _as_channels(scale_w, rank)), single_or_same(scale))
+        y = el.add(y, as_channels(given.value(8), rank))
+    factor = el.div(el.mul(as_channels(scale_x, rank), as_channels(scale_w, rank)), single_or_same(scale))
     steps = el.mul(el.cast(y, f32), factor)
     return quantised(steps, scalar_like(1.0, steps), single_or_same(zero), zero.dtype)
 

@@ -35,6 +35,7 @@ from chainrule.ops import (
     matmul,
     norm,
     pool,
+    quantise,
     random,
     ranges,
     recurrent,
@@ -54,9 +55,9 @@ from chainrule.ops import (
 )
 
 FAMILIES = (basic, elementwise, arithmetic, compare, transcendental, trigonometric, activations, activations_smooth,
-            reduce, statistics, cumulative, softmax, matmul, attention, einsum, conv, integer_products, fft, pool,
-            norm, shaping, declared, selecting, suppression, repeating, ranges, indexing, indexing_nd, indexing_reduce,
-            sorting, resize, keys, random, losses, losses_class, losses_sequence, control, recurrent,
+            reduce, statistics, cumulative, softmax, matmul, attention, einsum, conv, integer_products, quantise, fft,
+            pool, norm, shaping, declared, selecting, suppression, repeating, ranges, indexing, indexing_nd,
+            indexing_reduce, sorting, resize, keys, random, losses, losses_class, losses_sequence, control, recurrent,
             recurrent_grad, recurrent_steps, lowered, lowered_bytes, lowered_pairs, lowered_pool,
             lowered_winograd, lowered_winograd_grad)  # fmt: skip
 ALL_OPS: tuple[type[Op], ...] = (Input, Get, *(op for family in FAMILIES for op in family.OPS))

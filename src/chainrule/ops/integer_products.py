@@ -3,12 +3,12 @@ backend's table; without one they are computed in wider types, in which nothing 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
-from chainrule.errors import DTypeError
+from chainrule.errors import ArgumentError, DTypeError
 from chainrule.ir.dims import dim_product
 from chainrule.ir.graph import Value, build
 from chainrule.ir.op import Array, Op
@@ -53,7 +53,7 @@ class IntegerMatMul(Op):
 class IntegerConv(Op):
     """The convolution of 8-bit integers, i32. x: [N, C, *S], weight: [O, C/groups, *K], each i8 or u8 -> [N, O, *].
 
-    The padding counts as 0. Sums wrap in 32 bits. Raises DTypeError for other element types, else as Conv does.
+    The padding counts as `fill`. Sums wrap in 32 bits. Raises DTypeError for other element types, else as Conv does.
     Source: ONNX ConvInteger-10 without zero points.
     """
 
@@ -64,27 +64,47 @@ class IntegerConv(Op):
     pad: tuple[int, ...]
     dilation: tuple[int, ...]
     groups: int = 1
+    fill: int = 0
 
     @property
     def _conv(self) -> Conv:
         return Conv(self.stride, self.pad, self.dilation, self.groups)
 
+    @property
+    def _bare(self) -> Conv:
+        """The convolution of an image that has its padding."""
+        return replace(self._conv, pad=(0,) * len(self.pad)) if self.fill else self._conv
+
+    def _sides(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The padding before and behind each axis of [N, C, *S]."""
+        rank = len(self.stride)
+        return (0, 0, *self.pad[:rank]), (0, 0, *self.pad[rank:])
+
     def infer(self, *types: TensorType) -> TensorType:
         expect_inputs(2, types)
         _check_bytes(*types)
+        if not np.iinfo(types[0].dtype.numpy).min <= self.fill <= np.iinfo(types[0].dtype.numpy).max:
+            raise ArgumentError(f"fill {self.fill} is no {types[0].dtype}")
         return self._conv.infer(*(t.with_dtype(f64) for t in types)).with_dtype(i32)
 
     def ref(self, *arrays: Array) -> Array:
-        found = self._conv.ref(*(x.astype(np.float64) for x in arrays))  # exact: sums stay far below 2^53
+        x, weight = (a.astype(np.float64) for a in arrays)
+        if self.fill:
+            x = np.pad(x, tuple(zip(*self._sides(), strict=True)), constant_values=self.fill)
+        found = self._bare.ref(x, weight)  # exact: sums stay far below 2^53
         return found.astype(np.int64).astype(np.int32)
 
     def decompose(self, *inputs: Value) -> Value:
+        from chainrule.ops.shaping import pad_constant
+
         x, weight = inputs
+        if self.fill:
+            x = pad_constant(x, *self._sides(), self.fill)
         depth = dim_product(weight.shape[1:])
         small = isinstance(depth, int) and depth * _PRODUCT <= _EXACT_IN_F32
         # Wider kernels may be made by Winograd's tiles in f32, which round; in f64 they never are.
         wide = f32 if small and all(k == 1 for k in weight.shape[2:]) else f64
-        return cast(cast(build(self._conv, cast(x, wide), cast(weight, wide)), i64), i32)
+        return cast(cast(build(self._bare, cast(x, wide), cast(weight, wide)), i64), i32)
 
 
 def _check_bytes(*types: TensorType) -> None:
