@@ -23,6 +23,11 @@ def check_reduction(what: str, reduction: str) -> None:
         raise error(ArgumentError, f"{what}: reduction {reduction!r} is not known", help='"mean", "sum" or "none"')
 
 
+def reduced(terms: Tensor, reduction: str) -> Tensor:
+    """The terms of a loss as a known reduction gives them."""
+    return wrap(_reduced(value_of(terms, "loss"), reduction))
+
+
 def cross_entropy(
     input: Operand,
     target: Operand,

@@ -22,7 +22,9 @@ from chainrule.ir.graph import Value
 from chainrule.ir.types import as_dtype
 from chainrule.ops import elementwise, indexing, keys
 from chainrule.ops import random as draws
+from chainrule.ops.activations import leaky_relu
 from chainrule.ops.basic import full, zeros_like
+from chainrule.ops.compare import le
 
 KEY_NAME = "rng.key"
 
@@ -153,6 +155,48 @@ def feature_dropout(x: Operand, p: float = 0.5, training: bool | None = None, ke
             return wrap(zeros_like(value))
         mask = draws.dropout(full(1.0, mask_shape, value.dtype), _key(key, "feature_dropout"), p)
         return wrap(elementwise.mul(value, mask))
+
+
+ALPHA_DROPPED = -1.7580993408473766  # what SELU goes to far below zero: -scale * alpha of Klambauer et al. 2017
+
+
+def alpha_dropout(x: Operand, p: float = 0.5, training: bool | None = None, features: bool = False,
+                  key: Operand | None = None) -> Tensor:  # fmt: skip
+    """Dropout to SELU's lower limit that keeps zero mean and unit variance; features: of whole channels of [N, C, *S].
+
+    p = 1 gives zeros, as in PyTorch. Source: Klambauer et al. 2017; torch.nn.functional.alpha_dropout.
+    """
+    value = float_value_of(x, "alpha_dropout")
+    if not dropped(p, training):
+        return wrap(value)
+    if features and value.rank < 2:
+        raise error(ArgumentError, f"alpha_dropout: {value.type} has no channels", help="x is [N, C, *S]")
+    with located():
+        if p == 1:
+            return wrap(zeros_like(value))
+        shape = (*value.shape[:2], *(1,) * (value.rank - 2)) if features else value.shape
+        kept = draws.bernoulli(_key(key, "alpha_dropout"), 1 - p, shape)
+        scale = ((1 - p) * (1 + p * ALPHA_DROPPED**2)) ** -0.5
+        mixed = elementwise.where(kept, value, full(ALPHA_DROPPED, (), value.dtype))
+        scaled = elementwise.mul(mixed, full(scale, (), value.dtype))
+        return wrap(elementwise.add(scaled, full(-scale * ALPHA_DROPPED * p, (), value.dtype)))
+
+
+def rrelu(x: Operand, lower: float = 1 / 8, upper: float = 1 / 3, training: bool | None = None,
+          key: Operand | None = None) -> Tensor:  # fmt: skip
+    """x above 0, slope * x below: a slope drawn from [lower, upper) for each element in training, else their mean.
+
+    Source: Xu et al. 2015; torch.nn.functional.rrelu.
+    """
+    value = float_value_of(x, "rrelu")
+    if not lower <= upper:
+        raise error(ArgumentError, f"rrelu: lower={lower} is above upper={upper}", help="1/8 and 1/3 are usual")
+    with located():
+        if lower == upper or not (scopes.is_training() if training is None else training):
+            return wrap(leaky_relu(value, (lower + upper) / 2))
+        slope = draws.uniform(_key(key, "rrelu"), value.shape, lower, upper, value.dtype)
+        below = le(value, full(0.0, (), value.dtype))
+        return wrap(elementwise.where(below, elementwise.mul(value, slope), value))
 
 
 def dropped(p: float, training: bool | None) -> bool:

@@ -9,7 +9,7 @@ from chainrule.errors import ArgumentError, ShapeError
 from chainrule.frontend.functions import elementwise
 from chainrule.frontend.functions.activations import softmax, softplus
 from chainrule.frontend.functions.indexing import one_hot, take
-from chainrule.frontend.functions.losses import check_reduction
+from chainrule.frontend.functions.losses import check_reduction, reduced
 from chainrule.frontend.functions.random import normal, uniform
 from chainrule.frontend.functions.reduce import logsumexp
 from chainrule.frontend.functions.shape import concatenate
@@ -86,7 +86,7 @@ def sampled_softmax_loss(input: Operand, weight: Operand, target: Operand, num_s
     check_reduction("sampled_softmax_loss", reduction)
     true, others = _logits("sampled_softmax_loss", input, weight, target, num_sampled, bias, key)
     both = concatenate([true[:, None], others], -1)
-    return _reduced(logsumexp(both, -1) - true, reduction)
+    return reduced(logsumexp(both, -1) - true, reduction)
 
 
 def nce_loss(input: Operand, weight: Operand, target: Operand, num_sampled: int, bias: Operand | None = None,
@@ -97,7 +97,7 @@ def nce_loss(input: Operand, weight: Operand, target: Operand, num_sampled: int,
     """
     check_reduction("nce_loss", reduction)
     true, others = _logits("nce_loss", input, weight, target, num_sampled, bias, key)
-    return _reduced(softplus(-true) + softplus(others).sum(axis=-1), reduction)
+    return reduced(softplus(-true) + softplus(others).sum(axis=-1), reduction)
 
 
 def negative_sampling_loss(input: Operand, weight: Operand, target: Operand, negatives: Operand,
@@ -110,7 +110,7 @@ def negative_sampling_loss(input: Operand, weight: Operand, target: Operand, neg
     x, w = as_tensor(input, "negative_sampling_loss"), as_tensor(weight, "negative_sampling_loss")
     true = (x * take(w, target, 0)).sum(axis=-1)
     others = (take(w, negatives, 0) @ x[:, :, None])[:, :, 0]
-    return _reduced(softplus(-true) + softplus(others).sum(axis=-1), reduction)
+    return reduced(softplus(-true) + softplus(others).sum(axis=-1), reduction)
 
 
 def _logits(what: str, input: Operand, weight: Operand, target: Operand, count: int, bias: Operand | None,
@@ -131,9 +131,3 @@ def _logits(what: str, input: Operand, weight: Operand, target: Operand, count: 
     true = true - elementwise.log(count * log_uniform_share(goal, classes, x.dtype))
     others = others - elementwise.log(count * log_uniform_share(drawn, classes, x.dtype))
     return true, elementwise.where(drawn == goal[:, None], float("-inf"), others)
-
-
-def _reduced(terms: Tensor, reduction: str) -> Tensor:
-    if reduction == "none":
-        return terms
-    return terms.mean() if reduction == "mean" else terms.sum()

@@ -152,20 +152,11 @@ def lp_pool2d(
     return _lp_pool(2, x, norm_type, kernel_size, stride, ceil_mode)
 
 
-def max_pool2d_with_indices(
-    x: Operand,
-    kernel_size: Ints,
-    stride: Ints | None = None,
-    padding: Ints = 0,
-    dilation: Ints = 1,
-    ceil_mode: bool = False,
-) -> tuple[Tensor, Tensor]:
-    """max_pool2d of x [N, C, H, W], and where in its image each maximum stands, counted row by row (i64)."""
-    with located():
-        value = value_of(x, "max_pool2d")
-        expect_rank("max_pool2d", "x", value, 4, "[N, C, H, W]")
-        found = pool.max_pool_with_indices(value, kernel_size, stride, padding, dilation, ceil_mode)
-        return wrap(found[0]), wrap(found[1])
+def lp_pool3d(
+    x: Operand, norm_type: float, kernel_size: Ints, stride: Ints | None = None, ceil_mode: bool = False
+) -> Tensor:
+    """(sum of |x|^norm_type)^(1/norm_type) of each window of x [N, C, D, H, W]."""
+    return _lp_pool(3, x, norm_type, kernel_size, stride, ceil_mode)
 
 
 def _conv(rank: int, x: Operand, weight: Operand, bias: Operand | None, stride: Ints, padding: Ints | str,

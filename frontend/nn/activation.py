@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from chainrule.frontend.functions import activations, elementwise
+from chainrule.errors import ShapeError
+from chainrule.frontend.functions import activations, elementwise, random
 from chainrule.frontend.nn import init as initialisers
 from chainrule.frontend.nn.linear import empty_parameter
 from chainrule.frontend.nn.module import Module
-from chainrule.frontend.tensor import Operand, Tensor
+from chainrule.frontend.places import error
+from chainrule.frontend.tensor import Operand, Tensor, as_tensor
 
 
 class Inplace(Module):
@@ -270,3 +272,27 @@ class Softmin(Softmax):
 
     def forward(self, x: Operand) -> Tensor:
         return activations.softmin(x, -1 if self.dim is None else self.dim)
+
+
+class Softmax2d(Module):
+    """softmax over the channels of x [N, C, H, W] or [C, H, W]."""
+
+    def forward(self, x: Operand) -> Tensor:
+        x = as_tensor(x, "Softmax2d")
+        if x.ndim not in (3, 4):
+            raise error(ShapeError, f"Softmax2d: x has {x.ndim} axes", notes=[f"x: {x.value.type}"],
+                        help="x is [N, C, H, W] or [C, H, W]")  # fmt: skip
+        return activations.softmax(x, -3)
+
+
+class RReLU(Module):
+    """x above 0, slope * x below: the slope is drawn for each element in training, else the mean of the two limits."""
+
+    def __init__(self, lower: float = 1 / 8, upper: float = 1 / 3, inplace: bool = False) -> None:
+        self.lower, self.upper = lower, upper
+
+    def forward(self, x: Operand) -> Tensor:
+        return random.rrelu(x, self.lower, self.upper, self.training)
+
+    def extra_repr(self) -> str:
+        return f"lower={self.lower}, upper={self.upper}"

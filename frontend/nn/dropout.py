@@ -34,3 +34,17 @@ class Dropout2d(Dropout1d):
 
 class Dropout3d(Dropout1d):
     """In training each channel of x [N, C, D, H, W] is 0 with probability p."""
+
+
+class AlphaDropout(Dropout):
+    """In training elements go to SELU's lower limit with probability p; mean and variance stay."""
+
+    def forward(self, x: Operand) -> Tensor:
+        return random.alpha_dropout(x, self.p, self.training)
+
+
+class FeatureAlphaDropout(Dropout):
+    """AlphaDropout of whole channels of x [N, C, *S]."""
+
+    def forward(self, x: Operand) -> Tensor:
+        return random.alpha_dropout(x, self.p, self.training, features=True)

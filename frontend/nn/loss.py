@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from chainrule.frontend.functions import losses, sequences
+from chainrule.frontend.functions import distances, losses, margins, sequences
 from chainrule.frontend.nn.module import Module
 from chainrule.frontend.stored import Buffer
 from chainrule.frontend.tensor import Operand, Tensor
@@ -159,6 +159,48 @@ class TripletMarginLoss(Loss):
     def forward(self, anchor: Operand, positive: Operand, negative: Operand) -> Tensor:
         rest = self.margin, self.p, self.eps, self.swap, self.reduction
         return losses.triplet_margin_loss(anchor, positive, negative, *rest)
+
+
+class TripletMarginWithDistanceLoss(Loss):
+    """max(0, distance(anchor, positive) - distance(anchor, negative) + margin)."""
+
+    def __init__(self, distance_function: distances.Distance | None = None, margin: float = 1.0, swap: bool = False,
+                 reduction: str = "mean") -> None:  # fmt: skip
+        super().__init__(reduction)
+        self.distance_function, self.margin, self.swap = distance_function, margin, swap
+
+    def forward(self, anchor: Operand, positive: Operand, negative: Operand) -> Tensor:
+        rest = self.distance_function, self.margin, self.swap, self.reduction
+        return distances.triplet_margin_with_distance_loss(anchor, positive, negative, *rest)
+
+
+class MultiMarginLoss(Loss):
+    """The mean over classes of max(0, margin - input[target] + input[class])^p, without the target itself."""
+
+    def __init__(self, p: int = 1, margin: float = 1.0, weight: object = None, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        self.p, self.margin, self.weight = p, margin, None if weight is None else Buffer(weight)
+
+    def forward(self, input: Operand, target: Operand) -> Tensor:
+        return margins.multi_margin_loss(input, target, self.p, self.margin, self.weight, self.reduction)
+
+
+class MultiLabelMarginLoss(Loss):
+    """max(0, 1 - (input[target] - input[class])) of every target of a row against every other class, over C."""
+
+    def forward(self, input: Operand, target: Operand) -> Tensor:
+        return margins.multilabel_margin_loss(input, target, self.reduction)
+
+
+class MultiLabelSoftMarginLoss(Loss):
+    """The binary cross-entropy of sigmoid(input), averaged over classes."""
+
+    def __init__(self, weight: object = None, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        self.weight = None if weight is None else Buffer(weight)
+
+    def forward(self, input: Operand, target: Operand) -> Tensor:
+        return margins.multilabel_soft_margin_loss(input, target, self.weight, self.reduction)
 
 
 class GaussianNLLLoss(Loss):

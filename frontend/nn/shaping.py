@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from chainrule.errors import ArgumentError, ShapeError
-from chainrule.frontend.functions import images
+from chainrule.frontend.functions import images, patches
 from chainrule.frontend.functions import shape as shapes
+from chainrule.frontend.functions.windows import Ints
 from chainrule.frontend.nn.module import Module
 from chainrule.frontend.places import error
 from chainrule.frontend.tensor import Operand, Tensor, as_tensor
@@ -96,6 +97,46 @@ class Upsample(Module):
     def extra_repr(self) -> str:
         how = f"size={self.size}" if self.scale_factor is None else f"scale_factor={self.scale_factor}"
         return f"{how}, mode={self.mode!r}"
+
+
+class UpsamplingNearest2d(Upsample):
+    """x [N, C, H, W] sampled by its nearest pixels."""
+
+    def __init__(self, size: Any = None, scale_factor: float | Sequence[float] | None = None) -> None:
+        super().__init__(size, scale_factor, "nearest")
+
+
+class UpsamplingBilinear2d(Upsample):
+    """x [N, C, H, W] sampled linearly between its pixels; corners stay corners."""
+
+    def __init__(self, size: Any = None, scale_factor: float | Sequence[float] | None = None) -> None:
+        super().__init__(size, scale_factor, "bilinear", align_corners=True)
+
+
+class Unfold(Module):
+    """The patches of x [N, C, H, W] as columns: [N, C*KH*KW, PATCHES]."""
+
+    def __init__(self, kernel_size: Ints, dilation: Ints = 1, padding: Ints = 0, stride: Ints = 1) -> None:
+        self.kernel_size, self.dilation, self.padding, self.stride = kernel_size, dilation, padding, stride
+
+    def forward(self, x: Operand) -> Tensor:
+        return patches.unfold(x, self.kernel_size, self.dilation, self.padding, self.stride)
+
+    def extra_repr(self) -> str:
+        return (f"kernel_size={self.kernel_size}, dilation={self.dilation}, padding={self.padding}, "
+                f"stride={self.stride}")  # fmt: skip
+
+
+class Fold(Unfold):
+    """Columns of patches [N, C*KH*KW, PATCHES] added up to an image [N, C, *output_size]."""
+
+    def __init__(self, output_size: Ints, kernel_size: Ints, dilation: Ints = 1, padding: Ints = 0,
+                 stride: Ints = 1) -> None:  # fmt: skip
+        super().__init__(kernel_size, dilation, padding, stride)
+        self.output_size = output_size
+
+    def forward(self, x: Operand) -> Tensor:
+        return patches.fold(x, self.output_size, self.kernel_size, self.dilation, self.padding, self.stride)
 
 
 class Pad(Module):
@@ -190,6 +231,12 @@ class CircularPad2d(Pad):
     """x [N, C, H, W] continued by itself."""
 
     rank, mode = 2, "wrap"
+
+
+class CircularPad3d(Pad):
+    """x [N, C, D, H, W] continued by itself."""
+
+    rank, mode = 3, "wrap"
 
 
 class ConstantPad(Pad):

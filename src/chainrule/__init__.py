@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from chainrule.frontend.functions.attention import rotary_positions as rotary_positions
     from chainrule.frontend.functions.attention import scaled_dot_product_attention as scaled_dot_product_attention
     from chainrule.frontend.functions.attention import sinusoidal_positions as sinusoidal_positions
+    from chainrule.frontend.functions.bags import embedding_bag as embedding_bag
     from chainrule.frontend.functions.batching import vmap as vmap
     from chainrule.frontend.functions.control import cond as cond
     from chainrule.frontend.functions.control import map as map
@@ -90,6 +91,11 @@ if TYPE_CHECKING:
     from chainrule.frontend.functions.create import triu as triu
     from chainrule.frontend.functions.create import zeros as zeros
     from chainrule.frontend.functions.create import zeros_like as zeros_like
+    from chainrule.frontend.functions.distances import cosine_similarity as cosine_similarity
+    from chainrule.frontend.functions.distances import pairwise_distance as pairwise_distance
+    from chainrule.frontend.functions.distances import (
+        triplet_margin_with_distance_loss as triplet_margin_with_distance_loss,
+    )
     from chainrule.frontend.functions.elementwise import abs as abs
     from chainrule.frontend.functions.elementwise import add as add
     from chainrule.frontend.functions.elementwise import arccos as arccos
@@ -189,6 +195,9 @@ if TYPE_CHECKING:
     from chainrule.frontend.functions.losses import smooth_l1_loss as smooth_l1_loss
     from chainrule.frontend.functions.losses import soft_margin_loss as soft_margin_loss
     from chainrule.frontend.functions.losses import triplet_margin_loss as triplet_margin_loss
+    from chainrule.frontend.functions.margins import multi_margin_loss as multi_margin_loss
+    from chainrule.frontend.functions.margins import multilabel_margin_loss as multilabel_margin_loss
+    from chainrule.frontend.functions.margins import multilabel_soft_margin_loss as multilabel_soft_margin_loss
     from chainrule.frontend.functions.memory import content_weights as content_weights
     from chainrule.frontend.functions.memory import location_weights as location_weights
     from chainrule.frontend.functions.memory import memory_read as memory_read
@@ -199,6 +208,9 @@ if TYPE_CHECKING:
     from chainrule.frontend.functions.norms import layer_norm as layer_norm
     from chainrule.frontend.functions.norms import local_response_norm as local_response_norm
     from chainrule.frontend.functions.norms import rms_norm as rms_norm
+    from chainrule.frontend.functions.patches import fold as fold
+    from chainrule.frontend.functions.patches import unfold as unfold
+    from chainrule.frontend.functions.random import alpha_dropout as alpha_dropout
     from chainrule.frontend.functions.random import bernoulli as bernoulli
     from chainrule.frontend.functions.random import dropout as dropout
     from chainrule.frontend.functions.random import fold_in as fold_in
@@ -206,6 +218,7 @@ if TYPE_CHECKING:
     from chainrule.frontend.functions.random import normal as normal
     from chainrule.frontend.functions.random import permutation as permutation
     from chainrule.frontend.functions.random import randint as randint
+    from chainrule.frontend.functions.random import rrelu as rrelu
     from chainrule.frontend.functions.random import shuffle as shuffle
     from chainrule.frontend.functions.random import split_key as split_key
     from chainrule.frontend.functions.random import uniform as uniform
@@ -263,6 +276,12 @@ if TYPE_CHECKING:
     from chainrule.frontend.functions.shape import tile as tile
     from chainrule.frontend.functions.shape import transpose as transpose
     from chainrule.frontend.functions.shape import unflatten as unflatten
+    from chainrule.frontend.functions.unpooling import max_pool1d_with_indices as max_pool1d_with_indices
+    from chainrule.frontend.functions.unpooling import max_pool2d_with_indices as max_pool2d_with_indices
+    from chainrule.frontend.functions.unpooling import max_pool3d_with_indices as max_pool3d_with_indices
+    from chainrule.frontend.functions.unpooling import max_unpool1d as max_unpool1d
+    from chainrule.frontend.functions.unpooling import max_unpool2d as max_unpool2d
+    from chainrule.frontend.functions.unpooling import max_unpool3d as max_unpool3d
     from chainrule.frontend.functions.windows import adaptive_avg_pool1d as adaptive_avg_pool1d
     from chainrule.frontend.functions.windows import adaptive_avg_pool2d as adaptive_avg_pool2d
     from chainrule.frontend.functions.windows import adaptive_avg_pool3d as adaptive_avg_pool3d
@@ -280,9 +299,9 @@ if TYPE_CHECKING:
     from chainrule.frontend.functions.windows import conv_transpose3d as conv_transpose3d
     from chainrule.frontend.functions.windows import lp_pool1d as lp_pool1d
     from chainrule.frontend.functions.windows import lp_pool2d as lp_pool2d
+    from chainrule.frontend.functions.windows import lp_pool3d as lp_pool3d
     from chainrule.frontend.functions.windows import max_pool1d as max_pool1d
     from chainrule.frontend.functions.windows import max_pool2d as max_pool2d
-    from chainrule.frontend.functions.windows import max_pool2d_with_indices as max_pool2d_with_indices
     from chainrule.frontend.functions.windows import max_pool3d as max_pool3d
     from chainrule.frontend.grad import grad as grad
     from chainrule.frontend.grad import hessian as hessian
@@ -504,6 +523,8 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "rms_norm",
     ),
     "chainrule.frontend.functions.random": (
+        "alpha_dropout",
+        "rrelu",
         "bernoulli",
         "dropout",
         "fold_in",
@@ -571,6 +592,29 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "transpose",
         "unflatten",
     ),
+    "chainrule.frontend.functions.bags": ("embedding_bag",),
+    "chainrule.frontend.functions.distances": (
+        "cosine_similarity",
+        "pairwise_distance",
+        "triplet_margin_with_distance_loss",
+    ),
+    "chainrule.frontend.functions.margins": (
+        "multi_margin_loss",
+        "multilabel_margin_loss",
+        "multilabel_soft_margin_loss",
+    ),
+    "chainrule.frontend.functions.patches": (
+        "fold",
+        "unfold",
+    ),
+    "chainrule.frontend.functions.unpooling": (
+        "max_pool1d_with_indices",
+        "max_pool2d_with_indices",
+        "max_pool3d_with_indices",
+        "max_unpool1d",
+        "max_unpool2d",
+        "max_unpool3d",
+    ),
     "chainrule.frontend.functions.windows": (
         "adaptive_avg_pool1d",
         "adaptive_avg_pool2d",
@@ -589,9 +633,9 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "conv_transpose3d",
         "lp_pool1d",
         "lp_pool2d",
+        "lp_pool3d",
         "max_pool1d",
         "max_pool2d",
-        "max_pool2d_with_indices",
         "max_pool3d",
     ),
     "chainrule.frontend.grad": (

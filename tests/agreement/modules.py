@@ -32,7 +32,7 @@ CONSTANT_TARGETS: Mapping[str, str] = {
     "SoftMarginLoss": "PyTorch does not differentiate by its target",
     "PoissonNLLLoss": "PyTorch's Stirling term has a gradient of NaN by targets below 0, where the term is 0",
 }
-NOT_BUILT = frozenset({"proj_size", "return_indices", "divisor_override"})  # refused or unknown
+NOT_BUILT = frozenset({"proj_size", "divisor_override"})  # refused or unknown
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,71 @@ def x(*shape: int, seed: int = 0) -> Any:
 INFOS: dict[str, Any] = {info.module_cls.__name__: info for info in common_modules.module_db
                          if info.module_cls.__module__.startswith("torch.nn.modules")}  # fmt: skip
 
+def labels(*rows: Any) -> Any:
+    return torch.tensor(rows if len(rows) > 1 else rows[0])
+
+
+def pooled(rank: int, *options: Any, size: int = 4, more: int = 2) -> tuple[Any, ...]:
+    """A pool's maxima and their places."""
+    pool = getattr(torch.nn.functional, f"max_pool{rank}d")
+    return pool(x(2, 3, *(size + more * i for i in range(rank))), *options, return_indices=True)
+
+
 Calls = tuple[tuple[Callable[[Any], Any], tuple[Any, ...]], ...]
 OWN: Mapping[str, Calls] = {
+    "AlphaDropout": ((lambda nn: nn.AlphaDropout(0.0), (x(2, 3),)), (lambda nn: nn.AlphaDropout(1.0), (x(2, 3),))),
+    "CosineSimilarity": ((lambda nn: nn.CosineSimilarity(), (x(4, 3), x(4, 3, seed=1))),
+                         (lambda nn: nn.CosineSimilarity(-1, 1e-3), (x(2, 1, 3), x(4, 3, seed=1))),
+                         (lambda nn: nn.CosineSimilarity(0), (x(3), 0 * x(3)))),
+    "CircularPad3d": ((lambda nn: nn.CircularPad3d((1, 2, 0, 1, 1, 0)), (x(1, 2, 2, 2, 3),)),),
+    "EmbeddingBag": tuple((lambda nn, mode=mode, o=o: nn.EmbeddingBag(5, 3, mode=mode, **o), call)
+                          for mode in ("mean", "sum", "max") for o, call in (
+        ({}, (labels([0, 4, 4], [1, 0, 2]),)), ({"padding_idx": 4}, (labels([0, 4, 4], [4, 4, 4]),)),
+        *(() if mode == "max" else (
+            ({}, (labels([0, 4, 4, 1, 2]), labels([0, 2, 2, 5]))),
+            ({"padding_idx": -1}, (labels([0, 4, 4]), labels([0]))),
+            ({"include_last_offset": True}, (labels([0, 4, 4, 1]), labels([0, 0, 3, 4]))))),
+        *((({}, (labels([0, 4, 4, 1]), labels([0, 3]), x(4))), ({}, (labels([0, 4], [1, 1]), None, x(2, 2))))
+          if mode == "sum" else ()))),
+    "FeatureAlphaDropout": ((lambda nn: nn.FeatureAlphaDropout(0.0), (x(2, 3, 4),)),),
+    "Fold": ((lambda nn: nn.Fold((4, 5), (2, 3)), (x(2, 12, 9),)),
+             (lambda nn: nn.Fold(5, 3, dilation=2, padding=1, stride=2), (x(1, 18, 4),))),
+    "Unfold": ((lambda nn: nn.Unfold((2, 3)), (x(2, 2, 4, 5),)), (lambda nn: nn.Unfold(1), (x(1, 2, 1, 3),)),
+               (lambda nn: nn.Unfold(3, dilation=2, padding=(1, 2), stride=(2, 1)), (x(1, 2, 5, 4),))),
+    **{f"LPPool{rank}d": ((lambda nn, rank=rank: getattr(nn, f"LPPool{rank}d")(2, 2), (x(2, 3, *(5,) * rank),)),
+                          (lambda nn, rank=rank: getattr(nn, f"LPPool{rank}d")(3, 3, 2, ceil_mode=True),
+                           (x(1, 2, *(6,) * rank).abs(),))) for rank in (1, 2, 3)},
+    **{f"MaxUnpool{rank}d": (
+        (lambda nn, rank=rank: getattr(nn, f"MaxUnpool{rank}d")(2), pooled(rank, 2)),
+        (lambda nn, rank=rank: getattr(nn, f"MaxUnpool{rank}d")(3, 3, 1), pooled(rank, 3, 3, 1, size=7, more=3)),
+        (lambda nn, rank=rank: getattr(nn, f"MaxUnpool{rank}d")(2),
+         (*pooled(rank, 2, size=5), [5 + 2 * i for i in range(rank)])))
+       for rank in (1, 2, 3)},
+    "MultiLabelMarginLoss": tuple((lambda nn, r=r: nn.MultiLabelMarginLoss(reduction=r), call)
+                                  for r in ("mean", "sum", "none") for call in (
+        (x(3, 4), labels([3, 0, -1, 1], [-1, 2, 2, 2], [0, 1, 2, 3])), (x(4), labels([1, -1, 0, -1])))),
+    "MultiLabelSoftMarginLoss": ((lambda nn: nn.MultiLabelSoftMarginLoss(), (x(3, 4), x(3, 4, seed=1).sigmoid())),
+                                 (lambda nn: nn.MultiLabelSoftMarginLoss(reduction="none"), (50 * x(4), x(4))),),
+    "MultiMarginLoss": tuple((lambda nn, o=o: nn.MultiMarginLoss(**o), call) for o, call in (
+        ({}, (x(3, 4), labels([3, 0, 0]))),
+        ({"p": 2, "margin": 0.5, "reduction": "none"}, (x(3, 4), labels([3, 0, 1]))),
+        ({"reduction": "sum"}, (0 * x(2, 3), labels([2, 0]))), ({}, (x(4), torch.tensor(2))))),
+    "PairwiseDistance": ((lambda nn: nn.PairwiseDistance(), (x(4, 3), x(4, 3, seed=1))),
+                         (lambda nn: nn.PairwiseDistance(1.0, keepdim=True), (x(2, 1, 3), x(4, 3, seed=1))),
+                         (lambda nn: nn.PairwiseDistance(3.0, 1e-3), (x(3), x(3))),
+                         (lambda nn: nn.PairwiseDistance(float("inf")), (x(2, 3), x(2, 3, seed=1)))),
+    "RReLU": ((lambda nn: nn.RReLU(0.25, 0.25), (x(3, 4),)), (lambda nn: nn.RReLU(1.0, 1.0), (x(),))),
+    "Softmax2d": ((lambda nn: nn.Softmax2d(), (x(2, 3, 2, 1),)), (lambda nn: nn.Softmax2d(), (x(3, 2, 2),))),
+    "TripletMarginWithDistanceLoss": tuple((lambda nn, o=o: nn.TripletMarginWithDistanceLoss(**o), call)
+                                           for o, call in (
+        ({}, (x(4, 3), x(4, 3, seed=1), x(4, 3, seed=2))), ({"swap": True, "margin": 0.2, "reduction": "none"},
+                                                            (x(4, 3), x(4, 3, seed=1), x(4, 3, seed=2))),
+        ({"distance_function": lambda a, b: abs(a - b).sum(-1), "reduction": "sum"},
+         (x(4, 3), x(4, 3, seed=1), x(4, 3, seed=2))))),
+    "UpsamplingBilinear2d": ((lambda nn: nn.UpsamplingBilinear2d((5, 2)), (x(1, 2, 3, 4),)),
+                             (lambda nn: nn.UpsamplingBilinear2d(scale_factor=2), (x(1, 2, 3, 1),))),
+    "UpsamplingNearest2d": ((lambda nn: nn.UpsamplingNearest2d((5, 2)), (x(1, 2, 3, 4),)),
+                            (lambda nn: nn.UpsamplingNearest2d(scale_factor=2), (x(1, 2, 3, 1),))),
     "ChannelShuffle": ((lambda nn: nn.ChannelShuffle(3), (x(2, 6, 3, 1),)),),
     "Dropout": ((lambda nn: nn.Dropout(0.0), (x(2, 3),)), (lambda nn: nn.Dropout(1.0), (x(2, 3),))),
     "Dropout1d": ((lambda nn: nn.Dropout1d(0.0), (x(2, 3, 4),)),),
