@@ -12,18 +12,16 @@ from chainrule.backends.llvm.kernels.table import keeps
 from chainrule.backends.llvm.pipeline import pipeline
 from chainrule.backends.llvm.target import Target
 from chainrule.backends.reference import run
-from chainrule.ir.dims import dim_value
-from chainrule.ir.graph import Graph, Input, Value, new_input
+from chainrule.ir.graph import Graph, Input, new_input
 from chainrule.ir.parse import parse
 from chainrule.ir.text import text
-from chainrule.ir.types import TensorType, f32
-from chainrule.ops import OP_BY_NAME, elementwise
-from chainrule.ops.reduce import sum as total
+from chainrule.ir.types import f32
+from chainrule.ops import OP_BY_NAME
 from chainrule.ops.tolerance import UNIT
 from chainrule.passes.autodiff import gradients
 from tests.onnx.witness import onnxruntime_bound
 from tests.random_graphs.judging import FACTOR, Expected, complaint, expected
-from tests.random_graphs.making import ENV, arrays_for
+from tests.random_graphs.making import arrays_for
 
 Array = np.ndarray[Any, Any]
 
@@ -120,60 +118,3 @@ def complaints(graph: Graph, seed: int = 0, ways: Sequence[str] = ("text", "pass
         if wrong:
             found.append(f"{way}: {wrong}")
     return found
-
-
-def _has_no_slope(node: Value) -> bool:
-    op = node.op
-    halves = isinstance(node.type, TensorType) and node.dtype.is_float and node.dtype.bits == 16
-    return op.name == "stop_gradient" or getattr(op, "padding_idx", None) is not None or halves
-
-
-def weighted_sum(graph: Graph) -> tuple[Graph, list[Value]]:
-    """The graph of sum(outputs * weights) with one input for each float output's weights, and these inputs."""
-    outputs = [v for v in graph.outputs if v.dtype.is_float]
-    weights = [new_input(f"x_s{i}", v.tensor) for i, v in enumerate(outputs)]
-    terms = [total(elementwise.mul(v, w)) for v, w in zip(outputs, weights, strict=True)]
-    value = terms[0]
-    for term in terms[1:]:
-        value = elementwise.add(value, term)
-    return Graph(f"{graph.name}_sum", (*graph.inputs, *weights), (value,)), weights
-
-
-def slope_complaint(graph: Graph, arrays: Sequence[Array], seed: int) -> str | None:
-    """Whether the gradient along a random direction agrees with difference quotients; None where these do not tell.
-
-    Quotients at two distances agree where the function is smooth between their points; a kink or a jump there sets them
-    apart, and then they say nothing of the slope in the middle. Graphs whose gradient is not their slope by what they
-    ask for (stop_gradient, the padding row of an embedding) or that are staircases (f16) are not told either.
-    """
-    if any(_has_no_slope(node) for node in graph.nodes):
-        return None
-    summed, weights = weighted_sum(graph)
-    rng = np.random.default_rng([seed, 4])
-    given = {v: a.astype(np.float64) if v.dtype.is_float else a for v, a in zip(graph.inputs, arrays, strict=True)}
-    given |= {w: rng.standard_normal([dim_value(d, ENV) for d in w.shape]) for w in weights}
-    floats = [v for v in graph.inputs if v.dtype.is_float]
-    found = gradients(summed.outputs, floats)
-    reached = [(v, g) for v, g in zip(floats, found, strict=True) if g is not None]
-    if not reached:
-        return None
-    ways = {v: rng.choice([-1.0, 1.0], given[v].shape) for v, _ in reached}
-    slopes = run(Graph("slopes", summed.inputs, tuple(g for _, g in reached)), list(given.values()), precise=True)
-    slope = sum(float(np.sum(ways[v] * s)) for (v, _), s in zip(reached, slopes, strict=True))
-
-    def value(t: float) -> float:
-        moved = [a + t * ways[v] if v in ways else a for v, a in given.items()]
-        return float(run(summed, moved, precise=True)[0])
-
-    def quotient(h: float) -> float:
-        return (8 * (value(h) - value(-h)) - (value(2 * h) - value(-2 * h))) / (12 * h)
-
-    quotients = [quotient(2.0**-k) for k in (9, 10, 11, 13)]
-    size = max(abs(q) for q in quotients) + 1e-3
-    if not np.isfinite([slope, *quotients]).all() or max(quotients) - min(quotients) > 1e-6 * size:
-        return None
-    if abs(value(0.0)) * 2.0**-52 / 2.0**-13 > 1e-6 * max(abs(slope), size):
-        return None  # a sum so large that the difference is lost in its last digits
-    if abs(slope - quotients[1]) <= 1e-5 * size:
-        return ""
-    return f"the slope is {slope!r}, difference quotients are {quotients}"

@@ -26,7 +26,7 @@ import numpy as np
 from chainrule.backends.reference.interpreter import bind_sizes, evaluate, run_traced
 from chainrule.ir.graph import Get, Graph, Input, Value
 from chainrule.ir.op import Op, bind_dims
-from chainrule.ir.types import DType, TupleType, bf16, f16, f32, f64
+from chainrule.ir.types import DType, TensorType, TupleType, bf16, f16, f32, f64
 from chainrule.ops.tolerance import LEAST, PRECISION, UNIT, Scaled, allowed_error, scale, ulp
 from chainrule.passes.base import Notes
 from chainrule.passes.decompose import Decompose
@@ -67,8 +67,32 @@ class Expected:
         return told / count if count else 1.0
 
 
-def expected(graph: Graph, arrays: Sequence[Array], seed: int = 0, bound: Bound | None = None) -> Expected:
-    """The float64 results of a graph and the room around them. bound: of each node's own error, if not our own."""
+@dataclass(frozen=True)
+class Turn:
+    """One run with moved numbers.
+
+    reach: the share of each bound that is moved within; apart: sums are moved each by its own; held: nodes whose
+    results stay as they are given here; floats: the type in which all is computed, None for each node's own.
+    """
+
+    rng: np.random.Generator
+    reach: float
+    apart: bool
+    held: Mapping[Value, tuple[Array, ...]]
+    bound: Bound
+    floats: DType | None
+
+    def type_of(self, type: TensorType) -> DType:
+        """The element type that a result is rounded to."""
+        return self.floats if self.floats is not None and type.dtype.is_float else type.dtype
+
+
+def expected(graph: Graph, arrays: Sequence[Array], seed: int = 0, bound: Bound | None = None,
+             floats: DType | None = None) -> Expected:  # fmt: skip
+    """The float64 results of a graph and the room around them.
+
+    bound: of each node's own error, if not our own. floats: f64 gives the room of a run in float64.
+    """
     simple = Decompose(lambda node: type(node.op).ref is not Op.ref).run(graph, Notes())
     values = dict(run_traced(simple, arrays, precise=True))
     exact = tuple(np.asarray(values[v][0]) for v in simple.results)
@@ -79,7 +103,8 @@ def expected(graph: Graph, arrays: Sequence[Array], seed: int = 0, bound: Bound 
     for turn in range(RUNS + 1):
         reach = 0.0 if turn == RUNS else 1.0
         held = decisions if turn // 2 % 2 == 1 else {}
-        for i, y in enumerate(_moved_run(simple, arrays, rng, reach, turn % 2 == 1, held, bound or own_bound)):
+        how = Turn(rng, reach, turn % 2 == 1, held, bound or own_bound, floats)
+        for i, y in enumerate(_moved_run(simple, arrays, how)):
             same, finite = _same(y, exact[i]), np.isfinite(y) & np.isfinite(exact[i])
             with np.errstate(all="ignore"):
                 away = np.abs(np.asarray(y, np.float64) - np.asarray(exact[i], np.float64))
@@ -92,12 +117,8 @@ def _same(y: Array, exact: Array) -> Array:
     return np.asarray((y == exact) | ((y != y) & (exact != exact)))
 
 
-def _moved_run(graph: Graph, arrays: Sequence[Array], rng: np.random.Generator, reach: float, apart: bool,
-               held: Mapping[Value, tuple[Array, ...]], bound: Bound) -> list[Array]:  # fmt: skip
-    """The results with every node's floats moved within their bounds times reach, and rounded.
-
-    apart: sums are moved each by its own. held: nodes whose results stay as they are given here.
-    """
+def _moved_run(graph: Graph, arrays: Sequence[Array], turn: Turn) -> list[Array]:
+    """The results with every node's floats moved within their bounds, and rounded."""
     env = bind_sizes(graph, arrays)
     values: dict[Value, tuple[Array, ...]] = {v: (np.asarray(a),) for v, a in zip(graph.inputs, arrays, strict=True)}
     for node in graph.nodes:
@@ -106,8 +127,8 @@ def _moved_run(graph: Graph, arrays: Sequence[Array], rng: np.random.Generator, 
         if isinstance(node.op, Get):
             values[node] = (values[node.inputs[0]][node.op.index],)
             continue
-        if node in held:
-            values[node] = held[node]
+        if node in turn.held:
+            values[node] = turn.held[node]
             continue
         inputs = [values[v][0] for v in node.inputs]
         with np.errstate(all="ignore"):
@@ -115,36 +136,40 @@ def _moved_run(graph: Graph, arrays: Sequence[Array], rng: np.random.Generator, 
             types = node.type.items if isinstance(node.type, TupleType) else (node.type,)
             op = bind_dims(node.op, env)
             values[node] = tuple(
-                _moved(op, inputs, i, np.asarray(y), t.dtype, rng, reach, apart, bound)
+                _moved(op, inputs, i, np.asarray(y), turn.type_of(t), turn)
                 for i, (y, t) in enumerate(zip(found, types, strict=True))
             )
     return [values[v][0] for v in graph.results]
 
 
-def _moved(op: Op, inputs: Sequence[Array], index: int, y: Array, dtype: DType, rng: np.random.Generator, reach: float,
-           apart: bool, bound: Bound) -> Array:  # fmt: skip
+def _moved(op: Op, inputs: Sequence[Array], index: int, y: Array, dtype: DType, turn: Turn) -> Array:
     """One result of an op, moved and rounded to its type, as float64."""
     if not dtype.is_float:
         return y.astype(dtype.numpy, copy=False)
     wide = np.asarray(y, np.float64, order="C")
     if op.tolerance == "E":
         return wide.astype(dtype.numpy).astype(np.float64)
-    room = bound(op, inputs, index, wide, dtype)
+    room = turn.bound(op, inputs, index, wide, dtype)
     exact = ~np.isfinite(wide) | ~np.isfinite(room) | ((wide == 0) & (room <= NOTHING * LEAST[dtype]))
     parts = None
     if op.tolerance in "RD" and not isinstance(op, Scaled):
         parts = scale(op, inputs, index, wide)
         exact |= _fits(parts, wide, inputs, dtype)
-    moves = rng.uniform(-1, 1, y.shape) if apart and op.tolerance in "RDW" else _hashed(wide, rng)
-    rounded = np.asarray(wide + np.where(exact, 0.0, reach * room) * moves).astype(dtype.numpy).astype(np.float64)
+    moves = turn.rng.uniform(-1, 1, y.shape) if turn.apart and op.tolerance in "RDW" else _hashed(wide, turn.rng)
+    rounded = np.asarray(wide + np.where(exact, 0.0, turn.reach * room) * moves).astype(dtype.numpy).astype(np.float64)
     if op.tolerance == "T":  # a function of one number keeps its sign: an error may carry it to 0, not past it
         rounded = np.where(rounded * wide < 0, 0.0, rounded)
-    return rounded if parts is None else _past_infinity(rounded, parts, dtype, rng)
+    return rounded if parts is None else _past_infinity(rounded, parts, dtype, turn.rng)
 
 
 def own_bound(op: Op, inputs: Sequence[Array], index: int, y: Array, dtype: DType) -> Array:
-    """The bound of our own nodes' errors: half a ULP for what is rounded once, else that of the class."""
-    return 0.5 * ulp(y, dtype) if op.tolerance == "B" else allowed_error(op, inputs, index, y, dtype)
+    """The bound of our own nodes' errors: half a ULP for what is rounded once, else that of the class.
+
+    In float64 y itself is rounded: what is exact is half a ULP from it, and another's result half a ULP from that.
+    """
+    if op.tolerance == "B":
+        return (1.0 if dtype == f64 else 0.5) * ulp(y, dtype)
+    return allowed_error(op, inputs, index, y, dtype)
 
 
 def _hashed(y: Array, rng: np.random.Generator) -> Array:
