@@ -33,7 +33,7 @@ from chainrule.backends.loops import Function
 from chainrule.backends.reference import bind_sizes, declared_and_given
 from chainrule.errors import ArgumentError, ChainruleError
 from chainrule.ir.graph import Graph
-from chainrule.ir.memory import aligned_copy
+from chainrule.ir.memory import aligned_arrays
 from chainrule.ir.op import Array
 from chainrule.passes.base import Check, PassReport, Pipeline
 from chainrule.passes.decompose import require_kept
@@ -156,7 +156,8 @@ class LlvmExecutable:
         if split.prepared:
             fixed = [self.weights[places[v]] for v in split.prepare.inputs]
             self._prepare = Unit(programs[1], code, fixed, self.threads)
-            self._prepared = [aligned_copy(array) for array in self._prepare.run([], {})]
+            self._prepared = aligned_arrays((port.shape, port.numpy) for port in self._prepare.frame({}).outputs)
+            self.refresh()
         self.stages = {"build kernels": built - start, "machine code": compiled - built,
                        "prepare weights": time.perf_counter() - compiled}  # fmt: skip
         self.main = Unit(main, code, own + self._prepared, self.threads)
@@ -176,10 +177,8 @@ class LlvmExecutable:
 
     def refresh(self) -> None:
         """Computes again what is derived from the weights (packed panels, folded norms), after they were changed."""
-        if self._prepare is None:
-            return
-        for kept, new in zip(self._prepared, self._prepare.run([], {}), strict=True):
-            np.copyto(kept, new)
+        if self._prepare is not None:
+            self._prepare.run(self._prepared, {})  # it takes no inputs: these are where its outputs go
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
         """The outputs for contiguous arrays of the declared dtypes. Raises ShapeError for shapes that do not fit."""

@@ -5,10 +5,14 @@ numpy's own arrays begin 16 bytes behind one when they are large, and every acce
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+from itertools import accumulate
+
 import numpy as np
 
 from chainrule.ir.op import Array
-from chainrule.ir.plan import ALIGNMENT
+from chainrule.ir.plan import ALIGNMENT, aligned
 
 
 def aligned_bytes(nbytes: int) -> Array:
@@ -24,3 +28,13 @@ def aligned_copy(array: Array, dtype: np.dtype | None = None) -> Array:
     made = aligned_bytes(array.size * kind.itemsize).view(kind).reshape(array.shape)
     made[...] = array
     return made
+
+
+def aligned_arrays(kinds: Iterable[tuple[tuple[int, ...], np.dtype]]) -> list[Array]:
+    """Arrays of these shapes and element types, not filled, in one block: numpy asks for huge pages for large ones."""
+    kinds = list(kinds)
+    sizes = [math.prod(shape) * dtype.itemsize for shape, dtype in kinds]
+    starts = list(accumulate((aligned(size) for size in sizes), initial=0))
+    block = aligned_bytes(starts[-1])
+    return [block[start : start + size].view(dtype).reshape(shape)
+            for (shape, dtype), start, size in zip(kinds, starts, sizes, strict=False)]  # fmt: skip
