@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 
-from chainrule.backends.llvm import emit_fmod
+from chainrule.backends.llvm import emit_fmod, emit_scale
 from chainrule.backends.llvm.emit_index import Writer, value_type
 from chainrule.backends.loops.nodes import (
     Bin,
@@ -377,6 +377,8 @@ def _float_bin(w: Writer, op: str, ty: str, a: str, b: str, out: Value) -> str:
         bools = "i1" if out.lanes == 1 else f"<{out.lanes} x i1>"
         test = w.put(f"fcmp {'olt' if op == 'min' else 'ogt'} {ty} {a}, {b}")
         return w.put(f"select {bools} {test}, {ty} {a}, {ty} {b}", "v")
+    if op == "scale":
+        return emit_scale.scaled(w, ty, a, b, out)
     if op in ("minimum", "maximum", "copysign"):
         return _call(w, op, ty, out, a, b)
     return _float_rem(w, ty, a, b, out)

@@ -12,6 +12,7 @@ import math
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain, zip_longest
 
 from chainrule.backends.loops.ints import Index, Int, IntLike, Iter, LoopError, Size, as_int, atom_int
 from chainrule.backends.loops.nodes import (
@@ -57,7 +58,7 @@ Operand = Value | Int | Number
 LANES = (1, 2, 4, 8, 16, 32, 64)
 SCRATCH_BYTES = 768 * 1024  # threads have 2 MB of stack or more, unless the system's limit was lowered below that
 
-FLOAT_OPS = frozenset({"add", "sub", "mul", "div", "rem", "min", "max", "minimum", "maximum", "copysign"})
+FLOAT_OPS = frozenset({"add", "sub", "mul", "div", "rem", "min", "max", "minimum", "maximum", "copysign", "scale"})
 INT_OPS = frozenset(
     {"add", "sub", "mul", "div", "rem", "min", "max", "minimum", "maximum", "and", "or", "xor", "shl", "shr"}
 )
@@ -86,9 +87,10 @@ class Reg:
 class Builder:
     """Builds one kernel. Every method appends to the innermost open loop or branch."""
 
-    def __init__(self, name: str, scalar: bool = False) -> None:
+    def __init__(self, name: str, scalar: bool = False, weaves: bool = True) -> None:
         self.name = name
         self.scalar = scalar
+        self.weaves = weaves
         self.flops: Int | None = None
         self.bytes: Int | None = None
         self._buffers: list[Buffer] = []
@@ -190,6 +192,22 @@ class Builder:
         yield
         body = self._pop()
         self._append(While(tested, cond, body))
+
+    def abreast(self, bodies: Sequence[Callable[[], None]]) -> None:
+        """Builds pieces of code that do not depend on each other and, with self.weaves, a node of each in turn.
+
+        Long chains of operations then run side by side; one after the other, they need more instructions in flight than
+        a processor holds.
+        """
+        built: list[tuple[Node, ...]] = []
+        for body in bodies:
+            self._push()
+            body()
+            built.append(self._pop())
+        rows = zip_longest(*built) if self.weaves else built
+        for node in chain.from_iterable(rows):
+            if node is not None:
+                self._append(node)
 
     def reg(self, value: Operand, dtype: DType | None = None) -> Reg:
         """A mutable register with a first value (a number or Int needs a dtype)."""
@@ -370,6 +388,15 @@ class Builder:
     def copysign(self, a: Operand, b: Operand) -> Value:
         """abs(a) with b's sign bit."""
         return self._bin("copysign", a, b)
+
+    def scale(self, a: Operand, n: Operand) -> Value:
+        """a * 2^n rounded once, for an a near 1 and a whole n less than twice the exponent's bias either way.
+
+        f32 and f64.
+        """
+        made = self._bin("scale", a, n)
+        _need(made.dtype.bits >= 32, "k.scale takes f32 and f64")
+        return made
 
     def and_(self, a: Operand, b: Operand) -> Value:
         """Bitwise and, of integers or bools."""

@@ -331,6 +331,8 @@ def _float_binary(op: str, a: Array, b: Array) -> Array:
             return np.where(a > b, a, b)
         case "copysign":
             return np.copysign(a, b)
+        case "scale":
+            return np.ldexp(a, np.where(np.isnan(b), 0, b).astype(np.int32))
         case "minimum":
             picked = np.where((a < b) | ((a == b) & np.signbit(a)), a, b)
         case _:

@@ -79,7 +79,7 @@ class Un:
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """op: add sub mul div rem min max minimum maximum copysign and or xor shl shr."""
+    """op: add sub mul div rem min max minimum maximum copysign scale and or xor shl shr."""
 
     op: str
     out: Value

@@ -51,6 +51,12 @@ def compare(fn: Function, labels: Sequence[str], inputs: Sequence[np.ndarray], t
         assert_same_bits(got, want, f"{fn.name} {label}")
 
 
+def exponents(k: Builder, x: Value) -> Value:
+    """Whole numbers between what takes 1.2 to 0 and to infinity."""
+    lowest, highest = (-151.0, 128.0) if x.dtype == f32 else (-1076.0, 1024.0)
+    return k.rint(k.max(k.min(x, highest), lowest))
+
+
 def arithmetic(k: Builder, x: list[Value]) -> Made:
     a, b = x
     dtype = a.dtype
@@ -71,6 +77,7 @@ def arithmetic(k: Builder, x: list[Value]) -> Made:
     made += [("neg", k.neg(a)), ("abs", k.abs(a))]
     if dtype.is_float:
         made += [("copysign", k.copysign(a, b)), ("sqrt", k.sqrt(a)), ("floor", k.floor(a)), ("ceil", k.ceil(a))]
+        made += [("scale", k.scale(k.copysign(1.2345678806304932, a), exponents(k, b)))] if dtype.bits > 16 else []
         return [*made, ("trunc", k.trunc(a)), ("rint", k.rint(a))]
     made += [("and", k.and_(a, b)), ("or", k.or_(a, b)), ("xor", k.xor_(a, b)), ("not", k.not_(a))]
     made += [("shl", k.shl(a, b)), ("shr", k.shr(a, b)), ("shl3", k.shl(a, 3)), ("shr3", k.shr(a, 3))]

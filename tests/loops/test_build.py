@@ -171,3 +171,18 @@ kernel @show(x: f32[N, 8] r, y: f32[N] w exclusive, N: size >= 1) {
     y[i.0] = %17
 }
 """
+
+
+@pytest.mark.parametrize(("weaves", "order"), [(True, [1, 3, 2, 4]), (False, [1, 2, 3, 4])])
+def test_pieces_that_run_abreast_are_woven_a_node_of_each_in_turn(weaves: bool, order: list[int]) -> None:
+    k = Builder("woven", weaves=weaves)
+    y = k.buffer("y", i32, (5,), "w")
+    zero = k.const(0, i32)
+
+    def stores(*places: int) -> None:
+        for i in places:
+            k.store(y, (i,), zero)
+
+    k.abreast([lambda: stores(1, 2), lambda: stores(3, 4)])
+    lines = [line for line in text(k.build()).splitlines() if "y[" in line]
+    assert [int(line.split("[")[1][0]) for line in lines] == order

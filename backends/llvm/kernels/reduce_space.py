@@ -116,6 +116,15 @@ class Space:
             return kernel.widened(kernel.k.load(buffer, place))
         return kernel.widened(kernel.k.load(buffer, place, lanes, mask=mask))
 
+    def streamed(self, kernel: Kernel, index: Sequence[Int]) -> list[tuple[Buffer, list[Int]]]:
+        """The inputs in front of the anchor that have an element of their own at every place, and the place in them."""
+        found: list[tuple[Buffer, list[Int]]] = []
+        for (value, side), has in self.lines.items():
+            if side == 0 and isinstance(value.op, Input) and all(has):
+                dims = [kernel.dim(d) for d in self.dims]
+                found.append((kernel.input(self.region.body.inputs.index(value), dims), list(index)))
+        return found
+
     def _position(self, kernel: Kernel, value: Value, side: int, index: Sequence[Int], lanes: int) -> LoopValue:
         k, has, dtype = kernel.k, self.lines[value, side], value.tensor.dtype
         counted = [at for at, real in zip(index, has, strict=True) if real]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from chainrule.backends.llvm.kernels.grid import grid
 from chainrule.backends.llvm.kernels.reduce_folds import STEPS, Fold, State
@@ -130,8 +131,7 @@ def _fold_block(k: Builder, fold: Fold, at: At, start: Int, stop: Int, regs: Seq
     sides = [registers(k, fold.start(k, LANES)) for _ in range(SIDE if known is None or known >= tile else 1)]
     if known is None or known >= tile:
         with k.loop("round", start, stop - (tile - 1), tile) as i:
-            for u, side in enumerate(sides):
-                assign(side, fold.step(k, current(side), at(i + u * LANES, LANES, None), i + u * LANES))
+            k.abreast([partial(_step, k, fold, at, i + u * LANES, side) for u, side in enumerate(sides)])
     if known is None or known % tile >= LANES:
         with k.loop("single", stop // tile * tile, stop - (LANES - 1), LANES) as i:
             assign(sides[0], fold.step(k, current(sides[0]), at(i, LANES, None), i))
@@ -144,6 +144,10 @@ def _fold_block(k: Builder, fold: Fold, at: At, start: Int, stop: Int, regs: Seq
             assign(a, fold.merge(k, current(a), current(b)))
         sides = sides[: len(sides) // 2]
     assign(regs, fold.wide_merge(k, current(regs), fold.widen(k, current(sides[0]))))
+
+
+def _step(k: Builder, fold: Fold, at: At, place: Int, side: Sequence[Reg]) -> None:
+    assign(side, fold.step(k, current(side), at(place, LANES, None), place))
 
 
 def masked(k: Builder, x: V, count: Int | int, neutral: float | int | bool) -> V:

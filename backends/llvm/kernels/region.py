@@ -27,6 +27,7 @@ from chainrule.ops.shaping import Expand, Reshape, Slice, Transpose
 from chainrule.passes.fold import scalar_of
 
 LANES = 16  # the logical vector; the target's registers decide how many machine vectors that is
+WEAVING_BITS = 256  # of narrower registers a logical vector takes four or more: several at a time do not fit them
 Index = Sequence[Int | int]
 
 
@@ -111,7 +112,7 @@ class Kernel:
     _places: list[tuple[tuple[str, int] | Temp, Buffer]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.k = Builder(self.name, scalar=self.scalar)
+        self.k = Builder(self.name, scalar=self.scalar, weaves=self.target.vector_bits >= WEAVING_BITS)
 
     def dim(self, dim: Dim) -> Int:
         """A size of the graph as an index expression."""

@@ -1,7 +1,7 @@
 """Softmax and its logarithm along any axis: the largest, the sum of the powers, the map. The sweeps: reduce_lines.py.
 
-The powers of a softmax are kept where the result goes and scaled in place. The logarithm's sum is taken in float64:
-next to a largest element of 0, the result is log(1 + small), whose digits a float32 sum would drop.
+The logarithm's sum is taken in float64: next to a largest element of 0, the result is log(1 + small), whose digits a
+float32 sum would drop.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from chainrule.backends.llvm.kernels.reduce_folds import Fold, State, Total, low
 from chainrule.backends.llvm.kernels.reduce_lines import Phase, Recipe, map_lines
 from chainrule.backends.llvm.kernels.reduce_space import Axis, space_of
 from chainrule.backends.llvm.kernels.region import KernelCall, Region
+from chainrule.backends.llvm.kernels.vector_math.exp import exp_of_negative
 from chainrule.backends.llvm.target import Target
 from chainrule.backends.loops import Builder, Int
 from chainrule.backends.loops import Value as V
@@ -68,7 +69,7 @@ def _recipe(dtype: DType) -> Recipe:
     return Recipe(
         (
             Phase(Peak(dtype), lambda k, x, n: x, lambda k, peak: peak),
-            Phase(Total(dtype), lambda k, x, n: vm.exp(k, k.sub(x, n[0])),
+            Phase(Total(dtype), lambda k, x, n: exp_of_negative(k, k.sub(x, n[0])),
                   lambda k, total: _inverse(k, total, dtype), keeps=True),
         ),
         lambda k, power, n, read: k.mul(power, n[1]),
@@ -83,7 +84,7 @@ def _log_recipe(dtype: DType) -> Recipe:
     return Recipe(
         (
             Phase(Peak(dtype), lambda k, x, n: x, lambda k, peak: peak),
-            Phase(WideTotal(dtype), lambda k, x, n: vm.exp(k, k.sub(x, n[0])),
+            Phase(WideTotal(dtype), lambda k, x, n: exp_of_negative(k, k.sub(x, n[0])),
                   lambda k, total: k.cast(vm.log(k, total), dtype)),
         ),
         lambda k, x, n, read: k.sub(k.sub(x, n[0]), n[1]),

@@ -15,7 +15,6 @@ from chainrule.backends.llvm.kernels.vector_math.floats import (
     FORM_64,
     LOG2_E,
     form_of,
-    halves_of_power,
     head,
     polynomial,
     quotient_of_sums,
@@ -90,7 +89,7 @@ def erfc_of_large(k: Builder, a: Value, quality: Quality) -> Value:
     # a^2 = top^2 + rest: the head's square is exact.
     top = head(k, a)
     square, rest = k.mul(top, top), k.mul(k.sub(a, top), k.add(a, top))
-    n, exponent = rounded(k, square, 2 * FORM_64.bias, -LOG2_E)
+    n, _ = rounded(k, square, 0, -LOG2_E)
     r = k.sub(k.mul(n, -FORM_64.ln2_high), square)
     r, r_low = two_sum(k, r, k.neg(k.fma(n, FORM_64.ln2_low, rest)))
     p = k.add(expm1_reduced(k, r, quality.exp), r_low)
@@ -99,8 +98,7 @@ def erfc_of_large(k: Builder, a: Value, quality: Quality) -> Value:
     top = k.const(0.5, a.dtype, a.lanes), k.fma(k.add(q, 0.5), p, q)
     bottom = a, k.const(0.0, a.dtype, a.lanes)
     scaled = quotient_of_sums(k, top, bottom) if quality.careful else k.div(k.add(*top), a)
-    first, second = halves_of_power(k, exponent, FORM_64)
-    return k.mul(k.mul(scaled, first), second)
+    return k.scale(scaled, n)
 
 
 def scaled_erfc(k: Builder, a: Value, quality: Quality) -> Value:

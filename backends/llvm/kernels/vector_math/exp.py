@@ -1,7 +1,7 @@
 """Exponentials: exp, exp2, expm1. At most 2 ULP; results underflow gradually and overflow to infinity.
 
 x = n*ln(2) + r with |r| <= ln(2)/2, e^x = 2^n * e^r. The reduction subtracts n*ln(2) in two parts (Cody and Waite), the
-first of which is exact. 2^n is applied as two factors, so that 2^-150 and 2^128 need no branch.
+first of which is exact. Builder.scale applies 2^n, from 2^-150 to 2^128 without a branch.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from chainrule.backends.llvm.kernels.vector_math.floats import (
     clamp,
     fast_two_sum,
     form_of,
-    halves_of_power,
     keep_tiny,
     polynomial,
     rounded,
@@ -35,22 +34,29 @@ def expm1_reduced(k: Builder, r: Value, coefficients: tuple[float, ...]) -> Valu
 def exp(k: Builder, x: Value) -> Value:
     """e^x. 0 at -inf, inf at inf, NaN at NaN."""
     form = form_of(x)
-    x = clamp(k, x, form.smallest_exp, form.largest_exp)
-    n, bits = rounded(k, x, 2 * form.bias, LOG2_E)
+    return _exp_of_clamped(k, clamp(k, x, form.smallest_exp, form.largest_exp))
+
+
+def exp_of_negative(k: Builder, x: Value) -> Value:
+    """e^x for x <= 0 or NaN: exp without a bound above."""
+    return _exp_of_clamped(k, k.max(k.const(form_of(x).smallest_exp, x.dtype, x.lanes), x))
+
+
+def _exp_of_clamped(k: Builder, x: Value) -> Value:
+    form = form_of(x)
+    n, _ = rounded(k, x, 0, LOG2_E)
     r = k.fma(n, -form.ln2_low, k.fma(n, -form.ln2_high, x))
-    first, second = halves_of_power(k, bits, form)
-    return k.mul(k.fma(expm1_reduced(k, r, exp_tail(form)), first, first), second)
+    return k.scale(k.add(expm1_reduced(k, r, exp_tail(form)), 1.0), n)
 
 
 def exp2(k: Builder, x: Value) -> Value:
     """2^x. 0 at -inf, inf at inf, NaN at NaN; exact at integers."""
     form = form_of(x)
     x = clamp(k, x, -151.0 if form.fraction == 23 else -1076.0, form.bias + 2.0)
-    n, bits = rounded(k, x, 2 * form.bias)
+    n, _ = rounded(k, x)
     r = k.sub(x, n)
     coefficients = table.EXP2_32 if form.fraction == 23 else table.EXP2_64
-    first, second = halves_of_power(k, bits, form)
-    return k.mul(k.mul(k.fma(polynomial(k, r, coefficients), r, 1.0), first), second)
+    return k.scale(k.fma(polynomial(k, r, coefficients), r, 1.0), n)
 
 
 def expm1(k: Builder, x: Value) -> Value:

@@ -13,7 +13,6 @@ from chainrule.backends.llvm.kernels.vector_math.floats import (
     LOG2_E,
     NAN,
     form_of,
-    halves_of_power,
     polynomial,
     rounded,
     two_product,
@@ -56,11 +55,10 @@ def exp_halved(k: Builder, x: Value) -> Value:
     """e^x / 2 for x >= 0, without overflow before the result's own."""
     form = form_of(x)
     y = k.min(k.const(form.largest_exp + 2, x.dtype, x.lanes), x)
-    n, bits = rounded(k, y, 2 * form.bias, LOG2_E)
+    n, _ = rounded(k, y, 0, LOG2_E)
     r = k.fma(n, -form.ln2_low, k.fma(n, -form.ln2_high, y))
-    first, second = halves_of_power(k, bits, form)
     p = expm1_reduced(k, r, exp_tail(form))
-    return k.mul(k.mul(k.fma(p, 0.5, 0.5), first), second)
+    return k.scale(k.fma(p, 0.5, 0.5), n)
 
 
 def cosh(k: Builder, x: Value) -> Value:

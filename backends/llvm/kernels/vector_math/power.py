@@ -13,7 +13,6 @@ from chainrule.backends.llvm.kernels.vector_math.floats import (
     clamp,
     fast_two_sum,
     form_of,
-    halves_of_power,
     polynomial,
     rounded,
     two_product,
@@ -97,10 +96,9 @@ def product_of_sums(k: Builder, a: Value, a_low: Value, b: Value, b_low: Value) 
 def exp2_of_sum(k: Builder, high: Value, low: Value) -> Value:
     """2^(high + low) in float64."""
     high = clamp(k, high, -1076.0, FORM_64.bias + 2.0)
-    n, bits = rounded(k, high, 2 * FORM_64.bias)
+    n, _ = rounded(k, high)
     r = k.add(k.sub(high, n), low)
-    first, second = halves_of_power(k, bits, FORM_64)
-    return k.mul(k.mul(k.fma(polynomial(k, r, table.EXP2_64), r, 1.0), first), second)
+    return k.scale(k.fma(polynomial(k, r, table.EXP2_64), r, 1.0), n)
 
 
 def magnitude_64(k: Builder, a: Value, y: Value) -> Value:

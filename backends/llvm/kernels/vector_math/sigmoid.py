@@ -5,7 +5,7 @@ sigmoid: at most 2 ULP, subnormal results included. The others are class C: 4 UL
 
 from __future__ import annotations
 
-from chainrule.backends.llvm.kernels.vector_math.exp import exp, exp_tail, expm1_reduced
+from chainrule.backends.llvm.kernels.vector_math.exp import exp, exp_of_negative, exp_tail, expm1_reduced
 from chainrule.backends.llvm.kernels.vector_math.floats import (
     LOG2_E,
     clamp,
@@ -65,7 +65,7 @@ def log1p_of_part(k: Builder, e: Value) -> Value:
 def softplus(k: Builder, x: Value) -> Value:
     """ln(1 + e^x) = max(x, 0) + log1p(e^-|x|). 0 at -inf, inf at inf, NaN at NaN."""
     zero = k.const(0.0, x.dtype, x.lanes)
-    return k.add(k.max(zero, x), log1p_of_part(k, exp(k, k.neg(k.abs(x)))))
+    return k.add(k.max(zero, x), log1p_of_part(k, exp_of_negative(k, k.neg(k.abs(x)))))
 
 
 def log_sigmoid(k: Builder, x: Value) -> Value:
