@@ -23,7 +23,7 @@ from chainrule.ops.lowered_winograd import products_of
 from chainrule.ops.toom_cook import has_points
 
 Way = Literal["channels", "product", "panels", "winograd"]
-WINOGRAD = ("auto", "never", "2", "4")  # what the layout pass takes: chosen here, not at all, or tiles of one size
+WINOGRAD = ("auto", "never", "2", "3", "4", "5")  # what the layout pass takes: chosen here, not at all, or tiles of one size
 
 UNKNOWN_SIDE = 28
 UNKNOWN_BATCH = 16  # of a training step
@@ -32,6 +32,7 @@ VECTOR = 16  # channels that the kernels of weight gradients take at a time
 # with half the multipliers it is 5). Memory gives 25 to 40 GB/s. Between the machines, so that both choose alike.
 TRANSFORM = 6.0  # multiply-adds in the time in which a number of a transformed tile is made, or read back
 WEIGHT = 20.0  # multiply-adds in the time in which a number of a transformed weight is made, where that is per call
+MOVED = 12.0  # multiply-adds in the time in which a number of an image's phases is put in its place
 STEP = 8  # steps of depth that storing a register tile costs
 BYTE = 2.5  # multiply-adds in the time in which a byte comes from memory
 HIDDEN = 0.75  # the part of the memory's time that the products hide
@@ -50,7 +51,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class _Sizes:
-    """A convolution of stride 1 as numbers. fixed: its weight is, so that it is transformed once for all calls."""
+    """A convolution as numbers. fixed: its weight is, so that it is transformed once for all calls."""
 
     images: int
     sizes: tuple[int, ...]
@@ -83,9 +84,7 @@ def choose(node: Value, op: Conv | ConvTranspose, winograd: str = "auto", fixed:
     refusal = _refusal(node, op, kernel, winograd)
     if refusal:
         return Choice("panels", refusal)
-    assert isinstance(ins, int) and isinstance(outs, int)
-    sizes = tuple(_known(n, UNKNOWN_SIDE) for n in node.shape[2:])
-    return _cheapest(_Sizes(_known(node.shape[0], 1), sizes, kernel, ins, outs, fixed), winograd)
+    return _cheapest(_sizes(node, fixed), winograd)
 
 
 def _known(size: Dim, otherwise: int) -> int:
@@ -113,19 +112,42 @@ def _tiles(kernel: Sequence[int], winograd: str) -> Iterator[tuple[int, ...]]:
     """The tiles that there are kernels for: squares of the last two axes, a third axis tap by tap."""
     rank = len(kernel)
     square = kernel[-2:] if rank > 1 else kernel
-    if len(set(square)) > 1 or square[0] not in (3, 5):
+    if len(set(square)) > 1:
         return
-    for m in (2, 4):
+    for m in (2, 3, 4, 5):
         if winograd in ("auto", str(m)) and has_points(m, square[0]):
             yield (1,) * (rank - len(square)) + (m,) * len(square)
 
 
-def _cheapest(s: _Sizes, winograd: str) -> Choice:
-    """The cheapest tile, or direct sums where no tile gains enough."""
-    if winograd == "auto" and s.work < LEAST_WORK:
+def choose_phases(node: Value, phases: Value, winograd: str = "auto") -> Choice:
+    """How a strided convolution with a fixed weight is computed, and why; phases: it as one of stride 1 (polyphase)."""
+    op, (x, w) = phases.op, phases.inputs[:2]
+    assert isinstance(op, Conv)
+    refusal = _refusal(phases, op, kernel_of(w.tensor), winograd)
+    if refusal:
+        return Choice("panels", refusal)
+    moved = math.prod(_known(n, 1) for n in x.shape)
+    return _cheapest(_sizes(phases, True), winograd, _sizes(node, True), MOVED * moved)
+
+
+def _sizes(node: Value, fixed: bool) -> _Sizes:
+    """The numbers of a convolution whose channels are known."""
+    ins, outs = node.inputs[0].shape[1], node.shape[1]
+    assert isinstance(ins, int) and isinstance(outs, int)
+    sizes = tuple(_known(n, UNKNOWN_SIDE) for n in node.shape[2:])
+    return _Sizes(_known(node.shape[0], 1), sizes, kernel_of(node.inputs[1].tensor), ins, outs, fixed)
+
+
+def _cheapest(s: _Sizes, winograd: str, without: _Sizes | None = None, more: float = 0.0) -> Choice:
+    """The cheapest tile, or direct sums where no tile gains enough.
+
+    without: the convolution that direct sums would make, if it is another; more: what tiles cost besides.
+    """
+    without = without or s
+    if winograd == "auto" and without.work < LEAST_WORK:
         return Choice("panels", "too little work for tiles")
-    direct = _direct(s)
-    costs = {tile: _transformed(s, tile) for tile in _tiles(s.kernel, winograd)}
+    direct = _direct(without)
+    costs = {tile: _transformed(s, tile) + more for tile in _tiles(s.kernel, winograd)}
     tile, cost = min(costs.items(), key=lambda entry: entry[1])
     share = f"F({_by(tile)}, {_by(s.kernel)}) at {cost / direct:.2f} of direct sums"
     if winograd == "auto" and cost > GAIN * direct:

@@ -41,8 +41,9 @@ from chainrule.ops.reduce import AMax, AMin, Mean, Prod, Reduction, Sum
 from chainrule.ops.shape_rules import axes_of
 from chainrule.ops.shaping import Concat, Expand, Flip, Pad, Reshape, Slice, Transpose, flip, reshape, transpose
 from chainrule.passes.base import Notes, Pass
-from chainrule.passes.choose_conv import Choice, choose, choose_weight_gradient, require_winograd
+from chainrule.passes.choose_conv import Choice, choose, choose_phases, choose_weight_gradient, require_winograd
 from chainrule.passes.interleave import interleaved
+from chainrule.passes.polyphase import polyphase
 from chainrule.passes.pack import TILES, Tiles, even_width, whole_tiles, widest
 from chainrule.passes.rewrite import fixed_values
 
@@ -189,6 +190,12 @@ class _Walk:
                 self.notes.count(f"convolution: {apart.count} interleaved, winograd ({tiles.why})")
                 y = self._in_tiles(apart.conv, tiles.tile, (0,), False, apart.taken(self.last(x)))
                 return apart.put_back(y, node.shape[0])
+        phases = polyphase(node, op) if w in self.fixed else None
+        if phases is not None:
+            tiles = choose_phases(node, phases.conv, self.winograd)
+            if tiles.way == "winograd":
+                self.notes.count(f"convolution: phases, winograd ({tiles.why})")
+                return self._in_tiles(phases.conv, tiles.tile, (0,) * rank, False, phases.taken(self.last(x)))
         choice = self._choice(node, op)
         if choice.way == "channels":
             panels = build(PackKernel(channel_width(node.tensor)), weight)
