@@ -23,7 +23,8 @@ from chainrule.ops.lowered_winograd import products_of
 from chainrule.ops.toom_cook import has_points
 
 Way = Literal["channels", "product", "panels", "winograd"]
-WINOGRAD = ("auto", "never", "2", "3", "4", "5")  # what the layout pass takes: chosen here, not at all, or tiles of one size
+# What the layout pass takes: chosen here, not at all, or tiles of one size.
+WINOGRAD = ("auto", "never", "2", "3", "4", "5")
 
 UNKNOWN_SIDE = 28
 UNKNOWN_BATCH = 16  # of a training step
@@ -36,7 +37,7 @@ MOVED = 12.0  # multiply-adds in the time in which a number of an image's phases
 STEP = 8  # steps of depth that storing a register tile costs
 BYTE = 2.5  # multiply-adds in the time in which a byte comes from memory
 HIDDEN = 0.75  # the part of the memory's time that the products hide
-LEAST_WORK = 2**21  # multiply-adds: of less, tiles save no more than ten microseconds
+LEAST_WORK = 2**20  # multiply-adds: of less, tiles save no more than five microseconds
 GAIN = 0.85  # an estimate of at most this share of direct sums is worth the digits that tiles lose
 
 

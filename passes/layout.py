@@ -43,8 +43,8 @@ from chainrule.ops.shaping import Concat, Expand, Flip, Pad, Reshape, Slice, Tra
 from chainrule.passes.base import Notes, Pass
 from chainrule.passes.choose_conv import Choice, choose, choose_phases, choose_weight_gradient, require_winograd
 from chainrule.passes.interleave import interleaved
-from chainrule.passes.polyphase import polyphase
 from chainrule.passes.pack import TILES, Tiles, even_width, whole_tiles, widest
+from chainrule.passes.polyphase import polyphase
 from chainrule.passes.rewrite import fixed_values
 
 RAGGED = 0.03  # what a last panel of other vectors is taken to cost: it is a second body of the kernel

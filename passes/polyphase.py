@@ -1,8 +1,8 @@
 """A strided convolution as one of stride 1 over the image's phases, for which Winograd's tiles may pay.
 
-With stride s, output i sees inputs s*i, s*i + 1, ...: every s-th tap meets inputs of one phase, a position modulo s. With
-the phases laid side by side as channels, the kernel has ceil(k / s) taps and stride 1, and makes the same sums (and adds
-zeros, where s does not divide k). With channels last, laying them out is a copy of rows of s pixels.
+With stride s, output i sees inputs s*i, s*i + 1, ...: every s-th tap meets inputs of one phase, a position modulo s.
+With the phases laid side by side as channels, the kernel has ceil(k / s) taps and stride 1, and makes the same sums
+(and adds zeros, where s does not divide k). With channels last, laying them out is a copy of rows of s pixels.
 """
 
 from __future__ import annotations

@@ -41,6 +41,7 @@ from chainrule.backends.loops.nodes import (
     FailWhen,
     Fma,
     For,
+    Forget,
     FromIndex,
     Function,
     Gather,
@@ -215,6 +216,9 @@ def _rare_node(w: Writer, node: Node) -> None:
             place = w.pointer(buffer, index)
             name = w.intrinsic("llvm.prefetch.p0", "void (ptr, i32, i32, i32)")
             w.lines.append(f"  call void @{name}(ptr {place}, i32 {int(write)}, i32 3, i32 1)")
+        case Forget():
+            forgotten = ",".join(f"~{{{register}}}" for register in w.target.vector_names)
+            w.lines.append(f'  call void asm sideeffect "", "{forgotten}"()')
         case _:
             raise LoopError(f"node {type(node).__name__} has no LLVM form")
 

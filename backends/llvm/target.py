@@ -46,6 +46,11 @@ class Target:
         return feature in self.features
 
     @property
+    def vector_names(self) -> tuple[str, ...]:
+        """LLVM's names of the vector registers, at their common width."""
+        return tuple(f"{'xmm' if self.is_x86 else 'v'}{i}" for i in range(self.vector_registers))
+
+    @property
     def is_x86(self) -> bool:
         return self.triple.startswith("x86_64")
 

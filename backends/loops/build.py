@@ -28,6 +28,7 @@ from chainrule.backends.loops.nodes import (
     FailWhen,
     Fma,
     For,
+    Forget,
     FromIndex,
     Function,
     Gather,
@@ -276,6 +277,10 @@ class Builder:
     def prefetch(self, buf: Buffer, index: Sequence[IntLike], write: bool = False) -> None:
         """Asks for a cache line ahead of time; need not be in bounds."""
         self._append(Prefetch(buf, self._index(buf, index), write))
+
+    def forget(self) -> None:
+        """Frees the vector registers of constants that loops elsewhere use, before a loop that needs them all."""
+        self._append(Forget())
 
     def fail_when(self, cond: Value, code: int) -> None:
         """Sets the kernel's status to code (non-zero) when cond, or any lane of it, holds; execution goes on."""

@@ -27,6 +27,7 @@ from chainrule.backends.loops.nodes import (
     FailWhen,
     Fma,
     For,
+    Forget,
     FromIndex,
     Function,
     Gather,
@@ -176,7 +177,7 @@ def _run(m: _Machine, body: tuple[Node, ...], lo: int, hi: int) -> None:
             case FailWhen(cond, code):
                 if m.status == 0 and bool(m.values[cond.id].any()):
                     m.status = code
-            case Prefetch():
+            case Prefetch() | Forget():
                 pass
             case _:
                 m.values[node.out.id] = _value(m, node)

@@ -260,6 +260,14 @@ class Prefetch:
 
 
 @dataclass(frozen=True, slots=True)
+class Forget:
+    """Nothing is kept in a vector register across this point but what is used behind it and cannot be made again.
+
+    Constants of loops elsewhere in a kernel else take the registers that a tile of sums needs.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class Declare:
     register: Register
     value: Value
@@ -308,7 +316,8 @@ class While:
 
 Node = (
     Const | Un | Bin | Fma | Dot | Cmp | Select | Cast | Bitcast | Splat | Iota | Extract | Insert | Shuffle | Reduce
-    | Load | Store | Gather | FromIndex | ToIndex | FailWhen | Prefetch | Declare | Set | Get | For | If | While
+    | Load | Store | Gather | FromIndex | ToIndex | FailWhen | Prefetch | Forget | Declare | Set | Get | For | If
+    | While
 )  # fmt: skip
 
 

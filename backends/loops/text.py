@@ -20,6 +20,7 @@ from chainrule.backends.loops.nodes import (
     FailWhen,
     Fma,
     For,
+    Forget,
     FromIndex,
     Function,
     Gather,
@@ -99,6 +100,8 @@ def statement(node: Node) -> str:
             return f"fail {code} when {cond}"
         case Prefetch(buffer, index, write):
             return f"prefetch {_place(buffer, index)}{' for write' if write else ''}"
+        case Forget():
+            return "forget"
         case ToIndex(atom, value):
             return f"{atom.key} = index({value}, {index_text(atom.lo)} .. {index_text(atom.hi)})"
         case _:

@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from chainrule.backends.llvm.codegen import assembly_text
 from chainrule.backends.llvm.emit import emit_function
 from chainrule.backends.llvm.jit import runs_here
 from chainrule.backends.llvm.target import Target, named_target
-from chainrule.backends.loops import Builder, as_int, interpret, unproved, verify
+from chainrule.backends.loops import Builder, as_int, interpret, text, unproved, verify
 from chainrule.ir.types import ALL_DTYPES, DType, bf16, bool_, f16, f32, i8, i16, i32, i64
 from tests.guard_pages import run_kernel
 from tests.llvm.kernel_inputs import assert_same_bits, designed
@@ -210,3 +211,20 @@ def test_whole_lines_of_a_large_buffer_pass_the_caches_wherever_it_lies(
         x_data = designed(dtype, size, seed=4)
         y_data = agree(fn, [x_data, np.zeros(size, dtype.numpy)], [size] if symbolic else [], aim)[1]
         assert y_data.tobytes() == x_data.tobytes()
+
+
+@pytest.mark.parametrize("target", ["x86-64-v4", "x86-64-v3", "x86-64-v2", "aarch64"])
+def test_values_survive_where_registers_are_forgotten(target: str) -> None:
+    k = Builder("forgetful")
+    x, y = k.buffer("x", f32, (4, 16)), k.buffer("y", f32, (4, 16), "rw")
+    sums = k.reg(k.const(0.5, f32, 16))
+    with k.loop("i", 0, 4) as i:
+        k.forget()
+        sums.set(k.add(sums.get(), k.load(x, (i, 0), 16)))
+        k.store(y, (i, 0), k.mul(sums.get(), 3.25))
+    fn, aim = k.build(), named_target(target)
+    emitted = emit_function(fn, aim, "forgetful")
+    assert emitted.count("~{") == aim.vector_registers and assembly_text((emitted, False), aim)
+    assert "forget" in text(fn)
+    if runs_here(aim):
+        agree(fn, [np.arange(64, dtype=np.float32).reshape(4, 16), np.zeros((4, 16), np.float32)], [], target)

@@ -77,7 +77,8 @@ def test_three_taps_at_stride_2_stay_direct_where_phases_hold_mostly_zeros() -> 
     assert any(isinstance(n.op, PanelConv) for n in ChannelsLast().run(graph, Notes()).nodes)
 
 
-@pytest.mark.parametrize(("stride", "dilation", "groups"), [((1, 1), (1, 1), 1), ((2, 2), (2, 2), 1), ((2, 2), (1, 1), 2)])
+@pytest.mark.parametrize(("stride", "dilation", "groups"),
+                         [((1, 1), (1, 1), 1), ((2, 2), (2, 2), 1), ((2, 2), (1, 1), 2)])  # fmt: skip
 def test_what_has_no_phases_is_left_alone(stride: tuple[int, int], dilation: tuple[int, int], groups: int) -> None:
     x, w = new_input("x", tensor("f32", (1, 4, 30, 30))), new_input("w", tensor("f32", (4, 4 // groups, 3, 3)))
     op = Conv(stride, (0,) * 4, dilation, groups)

@@ -145,6 +145,7 @@ class _Part:
         multiplier = self.products.multiplier(rows)
         if t.kernel[0] * t.channels <= BLOCK:
             with k.loop("i", 0, count) as i:
+                k.forget()
                 sums = multiplier.zeros()
                 with self._taps() as (shift, tap):
                     self._accumulate(multiplier, sums, first + i * rows, ragged, shift, tap, (as_int(0), t.channels))
