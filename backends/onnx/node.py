@@ -19,6 +19,7 @@ from chainrule.ops.shaping import reshape, stack
 
 Vector = tuple[Dim, ...]
 Store = Callable[[str], Value]
+Arranged = Callable[[Sequence["Entry"]], list["Entry"]]
 Tell = Callable[[Value, str], Dim]
 
 
@@ -94,8 +95,12 @@ class Subgraph(Protocol):
         """Its outputs for these inputs, as nodes of the graph around it: a branch that is known, a loop unrolled."""
         ...
 
-    def body(self, inputs: Sequence[Value]) -> Body:
-        """The graph of its outputs, read with these inputs (made by new_input) for its own."""
+    def body(self, inputs: Sequence[Value | Entry], arranged: Arranged = list) -> Body:
+        """The graph of its outputs, read with these inputs (made by new_input) for its own.
+
+        An input that is an Entry is no input of the graph: it is known inside. arranged: makes the graph's outputs of
+        those of the attribute.
+        """
         ...
 
 

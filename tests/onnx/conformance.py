@@ -56,8 +56,8 @@ class Case:
 
 @cache
 def cases() -> tuple[Case, ...]:
-    """All cases on numeric tensors: no other domain, strings, sequences, optionals, images, types that numpy lacks,
-    nor what follows from numpy's random stream."""
+    """All cases on numeric tensors: no other domain, strings, images, types that numpy lacks, no sequences or
+    optionals as inputs or outputs, nor what follows from numpy's random stream."""
     with np.errstate(all="ignore"):  # onnx makes the data of its cases anew, with overflows that are meant
         found = [case for kind in KINDS for case in load_model_tests(kind=kind)]
     made = (_case(case) for case in found)
@@ -106,8 +106,7 @@ def _is_built(code: int) -> bool:
 
 def _is_elsewhere(node: NodeProto, model: onnx.ModelProto) -> bool:
     drops = node.op_type == "Dropout" and len(node.input) > 2 and "zero_ratio" not in model.graph.name
-    lists = node.op_type != "ReverseSequence" and ("Sequence" in node.op_type or "Optional" in node.op_type)
-    return node.op_type in IMAGES | RANDOM or lists or drops
+    return node.op_type in IMAGES | RANDOM or drops
 
 
 def _nodes(graph: GraphProto) -> Iterator[NodeProto]:

@@ -42,7 +42,7 @@ def plain_attributes(node: NodeProto, tensors: Tensors, arguments: Arguments | N
 
 
 def attribute(item: AttributeProto, tensors: Tensors) -> object:
-    """The value of one attribute: a number, a text, an array, or a tuple of numbers or texts."""
+    """The value of one attribute: a number, a text, an array, a type, or a tuple of numbers or texts."""
     match item.type:
         case AttributeProto.FLOAT:
             return item.f
@@ -60,5 +60,7 @@ def attribute(item: AttributeProto, tensors: Tensors) -> object:
             return tuple(item.ints)
         case AttributeProto.STRINGS:
             return tuple(s.decode("utf-8", "replace") for s in item.strings)
+        case AttributeProto.TYPE_PROTO:
+            return item.tp  # of an optional that holds nothing
         case _:
             raise NotSupported(f"the attribute {item.name} is of a kind not built")

@@ -22,11 +22,13 @@ from chainrule.backends.onnx.importing import (
     readers_reduce,
     readers_resize,
     readers_sampling,
+    readers_sequences,
     readers_signal,
     readers_told,
     readers_windows,
 )
 from chainrule.backends.onnx.importing.readers_images import Read, Reader
+from chainrule.backends.onnx.importing.sequences import Absent, Listed
 from chainrule.backends.onnx.node import Given
 from chainrule.errors import ModelError, NotSupported
 from chainrule.ir.dims import Dim, dim_product
@@ -50,7 +52,8 @@ from chainrule.ops.transcendental import pow, sigmoid
 
 def identity(given: Given) -> Read:
     """The input itself."""
-    return given.value(0)
+    found = given.entry(0)
+    return found if isinstance(found, Listed | Absent) else found.value()
 
 
 def dropout(given: Given) -> Read:
@@ -288,6 +291,7 @@ READERS: Mapping[str, Reader] = {
     **readers_reduce.READERS,
     **readers_resize.READERS,
     **readers_sampling.READERS,
+    **readers_sequences.READERS,
     **readers_signal.READERS,
     **readers_told.READERS,
     **readers_windows.READERS,

@@ -166,11 +166,19 @@ def _rounds(given: Given, body: Body, trips: Dim | None, init: Sequence[Entry]) 
     return found[0]
 
 
+def unrolled_loop(given: Given) -> Read:
+    """A loop round by round, whatever it carries."""
+    trips = 0 if _starts(given) is False else _trips(given)
+    return _unrolled(given, trips, [given.entry(i) for i in range(2, len(given.entries))])
+
+
 def _unrolled(given: Given, trips: Dim | None, init: Sequence[Entry]) -> Read:
     """A loop whose values change their types, round by round. Raises NotSupported where that cannot be."""
     graph = given.graph("body")
     if trips is None and given.has(0):
         raise undecided("Loop: how often it runs is not known when the model is loaded", given.value(0))
+    if trips and _starts(given) is None:
+        raise undecided("Loop: whether it runs at all is not known when the model is loaded", given.value(1))
     if not isinstance(trips, int) or trips > MOST_UNROLLED:
         raise NotSupported("Loop: what it does changes from round to round",
                            help=f"a loop of a known number of rounds, up to {MOST_UNROLLED}, is unrolled")  # fmt: skip
@@ -262,4 +270,4 @@ def _batched(given: Given) -> Read:
     return scan(step, [], [*init, *arrays], body.captured, arrays[0].shape[0])
 
 
-READERS: Mapping[str, Reader] = {"If": branch, "Loop": loop, "Scan": scanned}
+READERS: Mapping[str, Reader] = {"Scan": scanned}  # If and Loop: readers_sequences.py

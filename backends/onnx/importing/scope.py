@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from chainrule.backends.onnx.importing.sequences import Absent, Listed
 from chainrule.backends.onnx.node import Entry, Subgraph
 from chainrule.ir.graph import Input, Value, new_input
 
@@ -81,4 +82,8 @@ def _through(entry: Entry, crossed: list[Scope]) -> Entry:
 
 
 def _captured(entry: Entry, scope: Scope) -> Entry:
+    if isinstance(entry, Absent):
+        return entry
+    if isinstance(entry, Listed):
+        return entry.through(lambda e: _captured(e, scope), scope.inside)
     return Entry(None, entry.content, entry.dtype, lambda role: scope.inside(entry.value(role)))

@@ -20,7 +20,7 @@ from chainrule.backends.onnx.importing.functions import Functions
 from chainrule.backends.onnx.importing.readers_old import aligned
 from chainrule.backends.onnx.importing.refusal import MOST_NODES
 from chainrule.backends.onnx.importing.scope import MOST_NESTED, Arguments, Scope
-from chainrule.backends.onnx.node import Body, Entry, Given, Subgraph, Undecided
+from chainrule.backends.onnx.node import Arranged, Body, Entry, Given, Subgraph, Undecided
 from chainrule.errors import ChainruleError, ModelError, NotSupported, ShapeError
 from chainrule.ir.dims import Dim, DimExpr, symbol
 from chainrule.ir.graph import Graph, Value, results
@@ -220,12 +220,15 @@ class _Attached:
     def inlined(self, arguments: Sequence[Entry]) -> list[Entry]:
         return self._read(self._inner(captures=False), arguments)
 
-    def body(self, inputs: Sequence[Value]) -> Body:
+    def body(self, inputs: Sequence[Value | Entry], arranged: Arranged = list) -> Body:
         scope = self._inner(captures=True)
-        outputs = [e.value() for e in self._read(scope, [Entry(v, None, v.dtype) for v in inputs])]
-        whole = Graph(self.proto.name or "body", tuple(inputs), tuple(outputs), output_names=self.outputs)
+        found = self._read(scope, [Entry(v, None, v.dtype) if isinstance(v, Value) else v for v in inputs])
+        outputs = tuple(e.value() for e in arranged(found))
+        own_inputs = tuple(v for v in inputs if isinstance(v, Value))
+        names = self.outputs if len(outputs) == len(found) else ()
+        whole = Graph(self.proto.name or "body", own_inputs, outputs, output_names=names)
         read = [(out, own) for out, own in scope.captured.items() if own in whole.order]
-        return Body(whole.replace(inputs=(*inputs, *(own for _, own in read))), tuple(out for out, _ in read))
+        return Body(whole.replace(inputs=(*own_inputs, *(own for _, own in read))), tuple(out for out, _ in read))
 
     def _inner(self, captures: bool) -> Scope:
         depth = self.scope.depth + 1
