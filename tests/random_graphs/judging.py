@@ -41,6 +41,9 @@ RUNS = 12  # three of each kind: sums by value or each by its own, decisions mad
 FACTOR = 8.0
 # Zero is exact but for sums that cancel: what a bound leaves of it in the last subnormals is not meant for it.
 NOTHING = 8.0
+# What is no sum of its inputs' products: a share of one, a root, or weights of its own.
+FRACTIONS = frozenset({"mean", "avg_pool", "avg_pool_grad", "pool_last", "avg_pool_grad_last", "l2_norm", "rms_norm",
+                       "lp_normalize", "resize"})  # fmt: skip
 LARGEST = {f32: float(np.finfo(np.float32).max), f64: float(np.finfo(np.float64).max), f16: 65504.0, bf16: 2.0**128}
 
 
@@ -154,7 +157,7 @@ def _moved(op: Op, inputs: Sequence[Array], index: int, y: Array, dtype: DType, 
     parts = None
     if op.tolerance in "RD" and not isinstance(op, Scaled):
         parts = scale(op, inputs, index, wide)
-        exact |= _fits(parts, wide, inputs, dtype)
+        exact |= parts == 0 if op.name in FRACTIONS else _fits(parts, wide, inputs, dtype)
     moves = turn.rng.uniform(-1, 1, y.shape) if turn.apart and op.tolerance in "RDW" else _hashed(wide, turn.rng)
     rounded = np.asarray(wide + np.where(exact, 0.0, turn.reach * room) * moves).astype(dtype.numpy).astype(np.float64)
     if op.tolerance == "T":  # a function of one number keeps its sign: an error may carry it to 0, not past it

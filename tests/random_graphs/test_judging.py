@@ -25,6 +25,17 @@ graph @count(%x_0: f32[9]) -> f32[9] {
     assert not want.moved[0].any()
 
 
+def test_a_mean_of_equal_numbers_is_not_exact() -> None:
+    """Seed 600172: their sum is rounded, in onnxruntime too, and their deviation is not 0."""
+    want = judged("""
+graph @mean(%x_0: f32[6]) -> f32[] {
+  %0 = mean(%x_0) axes=(0,) : f32[]
+  return %0
+}
+""", np.full(6, 0.1, np.float32))  # fmt: skip
+    assert want.moved[0] > 1e-9
+
+
 def test_a_sum_that_cancels_is_not_exact() -> None:
     want = judged("""
 graph @cancels(%x_0: f32[3]) -> f32[] {
