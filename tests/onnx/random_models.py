@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, helper, numpy_helper
 
 import chainrule as cr
 from chainrule.backends.onnx.executable import run_session, session_of
@@ -27,28 +27,30 @@ from tests.onnx.witness import onnxruntime_bound
 from tests.random_graphs.judging import Bound, Expected, complaint, expected
 
 FOUND = Path(__file__).with_name("found")  # models that were wrong once
-OPSET = 22
+OPSETS = (13, 19, 22, 23, 25, 28)  # one of them for each model: a case is of the last one that changed its op
 NODES = (2, 6)  # cases that a model is made of
 LARGEST = 4096  # elements of a case's arrays
-CHAINED = 0.75  # how often a float input comes from a node before
-# Left out. An extremum's place, or an order, follows from rounding; what is drawn at random differs by its nature.
-DECIDED = frozenset({"ArgMax", "ArgMin", "TopK", "Hardmax", "NonZero", "Unique", "Compress", "NonMaxSuppression",
-                     "Dropout", "RandomNormal", "QuantizeLinear", "DynamicQuantizeLinear", "Det"})  # fmt: skip
+CHAINED = 0.75  # how often an input comes from a node before
+TYPES = (np.float32, np.float64, np.bool_, np.int32, np.int64, np.uint8, np.int8)  # of what is chained
+# Left out. An extremum's place, an order, or bits follow from rounding; what is drawn at random differs by its nature.
+DECIDED = frozenset({"ArgMax", "ArgMin", "TopK", "Hardmax", "NonZero", "Unique", "Compress", "NonMaxSuppression", "Det",
+                     "Dropout", "RandomNormal", "QuantizeLinear", "DynamicQuantizeLinear", "BitCast"})  # fmt: skip
 # onnxruntime takes a variance as a difference of squares: of equal numbers it may be below 0, and its root NaN.
 LOOSE = frozenset({"MeanVarianceNormalization"})
 # Ops whose float inputs decide the size of the result: they keep the case's own numbers, but for the data itself.
-SIZED = {"Resize": 1, "Upsample": 1, "MelWeightMatrix": 0, "Range": 0}
+SIZED = {"OneHot": 1, "Resize": 1, "Upsample": 1, "MelWeightMatrix": 0, "Range": 0}
 
 
 @dataclass
 class Making:
-    """A model that grows. pool: names of f32 results so far, with their shapes; arrays: of the inputs, by name."""
+    """A model that grows. pool: names of results so far, like arrays of theirs; arrays: of the inputs, by name."""
 
     rng: np.random.Generator
+    opset: int
     nodes: list[NodeProto] = field(default_factory=list)
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     weights: dict[str, np.ndarray] = field(default_factory=dict)
-    pool: list[tuple[str, tuple[int, ...]]] = field(default_factory=list)
+    pool: list[tuple[str, np.ndarray]] = field(default_factory=list)
     results: list[str] = field(default_factory=list)
 
     def constant(self, array: np.ndarray) -> str:
@@ -65,10 +67,10 @@ class Making:
 
     def given(self, array: np.ndarray) -> str:
         """An input of a case: a result from before in its shape and range, or its own numbers as input or weight."""
-        fits = array.dtype == np.float32 and array.size and np.isfinite(array).all()
-        if fits and self.pool and self.rng.random() < CHAINED:
-            return self.fitted(*self.pool[int(self.rng.integers(len(self.pool)))], array)
-        if array.dtype != np.float32 or self.rng.random() < 0.5:
+        alike = [(name, like.shape) for name, like in self.pool if like.dtype == array.dtype]
+        if alike and _is_data(array) and self.rng.random() < CHAINED:
+            return self.fitted(*alike[int(self.rng.integers(len(alike)))], array)
+        if not _is_data(array) or self.rng.random() < 0.5:
             return self.constant(array)
         name = f"x{len(self.arrays)}"
         self.arrays[name] = array
@@ -87,6 +89,8 @@ class Making:
                 ends = (self.constant(np.int64([n])) for n in (size - wanted, size))
                 flat = self.node("Slice", [flat, *ends])
             name = self.node("Reshape", [flat, self.constant(np.int64(like.shape))])
+        if like.dtype == np.bool_:
+            return name
         return self.node("Clip", [name, self.constant(like.min()), self.constant(like.max())])
 
     def add(self, case: Case) -> None:
@@ -110,16 +114,17 @@ class Making:
         self.nodes.append(made)
         for name, array in zip([n for n in names if n], wanted, strict=False):
             self.results.append(name)
-            if array.dtype == np.float32 and array.size:
-                self.pool.append((name, array.shape))
+            if array.dtype in TYPES and array.size:
+                self.pool.append((name, array))
 
     def model(self) -> onnx.ModelProto:
         """All that was made; every case's results are outputs."""
-        inputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, a.shape) for n, a in self.arrays.items()]
+        inputs = [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
+                  for n, a in self.arrays.items()]  # fmt: skip
         outputs = [onnx.ValueInfoProto(name=name) for name in self.results]
         stored = [numpy_helper.from_array(np.asarray(a), n) for n, a in self.weights.items()]
         graph = helper.make_graph(self.nodes, "random", inputs, outputs, stored)
-        made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
+        made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=10)
         return _with_types(made)
 
 
@@ -132,24 +137,30 @@ def _with_types(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
+def _is_data(array: np.ndarray) -> bool:
+    """Floats and bools are; integers with two axes and more are: what has fewer may be sizes, an axis, or places."""
+    told = array.dtype.kind in "fb" or array.ndim > 1
+    return array.dtype in TYPES and array.size > 0 and told and bool(np.isfinite(array).all())
+
+
 @cache
-def templates() -> tuple[Case, ...]:
-    """The cases that models are made of: one node without a body, in the form that OPSET has, on small arrays."""
-    return tuple(case for case in cases() if _is_template(case))
+def templates(opset: int) -> tuple[Case, ...]:
+    """The cases that models are made of: one node without a body, in the form that the opset has, on small arrays."""
+    return tuple(case for case in cases() if _is_template(case, opset))
 
 
-def _is_template(case: Case) -> bool:
+def _is_template(case: Case, opset: int) -> bool:
     nodes = case.model.graph.node
     if len(nodes) != 1 or nodes[0].op_type in DECIDED or nodes[0].domain not in ("", "ai.onnx"):
         return False
     kind = nodes[0].op_type
     stated = {o.domain: o.version for o in case.model.opset_import}.get("", 1)
-    versions = [onnx.defs.get_schema(kind, max_inclusive_version=v).since_version for v in (stated, OPSET)
+    versions = [onnx.defs.get_schema(kind, max_inclusive_version=v).since_version for v in (stated, opset)
                 if onnx.defs.has(kind, max_inclusive_version=v)]  # fmt: skip
     arrays = [*case.data[0][0], *case.data[0][1]]
     return (len(versions) == 2 and versions[0] == versions[1]
             and not any(a.HasField("g") or a.graphs for a in nodes[0].attribute)
-            and all(a.size <= LARGEST for a in arrays) and any(a.dtype == np.float32 for a in arrays))  # fmt: skip
+            and all(a.size <= LARGEST for a in arrays) and any(a.dtype in TYPES for a in arrays))  # fmt: skip
 
 
 @cache
@@ -175,8 +186,9 @@ class Made:
 def made(seed: int) -> Made:
     """The model of a seed."""
     rng = np.random.default_rng(seed)
-    making = Making(rng)
-    chosen = [templates()[int(i)] for i in rng.integers(len(templates()), size=rng.integers(*NODES, endpoint=True))]
+    making = Making(rng, int(rng.choice(OPSETS)))
+    offered = templates(making.opset)
+    chosen = [offered[int(i)] for i in rng.integers(len(offered), size=rng.integers(*NODES, endpoint=True))]
     for case in chosen:
         making.add(case)
     return Made(making.model(), making.arrays, all(onnxruntime_passes(case) for case in chosen))

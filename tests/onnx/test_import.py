@@ -127,10 +127,32 @@ def test_arithmetic_of_shapes_is_done_on_symbols() -> None:
     assert_same(proto, seeded(2, 3, 4, 5))
 
 
+@pytest.mark.parametrize(("kind", "dtype", "a", "b"), [
+    ("Add", "uint8", [200, 3], [100, 4]), ("Sub", "uint8", [3, 100], [4, 1]),
+    ("Mul", "int32", [1 << 20, -3], [4096, 3]),
+    ("Mod", "int64", [-4, 7, 5, 8], [3, -3, 8, 5]), ("Mod", "int32", [-4, 7, 5, 8], [3, -3, 8, 5]),
+])  # fmt: skip
+@pytest.mark.parametrize("sign", [0, 1])
+def test_arithmetic_of_known_integers_is_that_of_their_type(kind: str, dtype: str, a: list[int], b: list[int],
+                                                            sign: int) -> None:  # fmt: skip
+    """Sums past the end of the type wrap, and a remainder has the sign that its node asks for."""
+    attributes = {"fmod": sign} if kind == "Mod" else {}
+    nodes = [node(kind, ["a", "b"], ["y"], **attributes), node("Div", ["y", "two"], ["half"]),
+             node("Relu", ["x"], ["z"])]  # fmt: skip
+    weights = {"a": np.array(a, dtype), "b": np.array(b, dtype), "two": np.array([2], dtype)}
+    assert_same(model(nodes, {"x": [1]}, ["y", "half", "z"], weights, 14), seeded(1))
+
+
 def test_sizes_as_data_are_told_at_run_time() -> None:
     proto = model([node("Shape", ["x"], ["s"]), node("Cast", ["s"], ["y"], to=onnx.TensorProto.FLOAT)],
                   {"x": ["N", 3]}, ["y"])  # fmt: skip
     assert_same(proto, seeded(7, 3))
+
+
+def test_what_lies_around_a_padded_array_may_be_computed() -> None:
+    proto = model([node("ReduceMin", ["x"], ["least"], keepdims=0), node("Pad", ["x", "amounts", "least"], ["y"])],
+                  {"x": ["N", 3]}, ["y"], {"amounts": np.int64([1, -1, 0, 2])})  # fmt: skip
+    assert_same(proto, seeded(2, 3))
 
 
 def test_everything_that_is_not_built_is_named_in_one_message() -> None:

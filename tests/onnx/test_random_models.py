@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.onnx.random_models import FOUND, Made, fault, keep, made, shrunk, templates
+from tests.onnx.random_models import FOUND, OPSETS, Made, fault, keep, made, shrunk, templates
 
 EACH_RUN, EACH_NIGHT = 200, 2000
 
@@ -42,7 +42,7 @@ def test_models_that_were_wrong_once_are_right(path: Path) -> None:
 
 
 def test_models_are_varied_and_onnxruntime_is_a_witness_for_most() -> None:
-    assert len({case.op for case in templates()}) > 100
+    assert len({case.op for opset in OPSETS for case in templates(opset)}) > 140
     drawn = [made(seed) for seed in range(40)]
     assert sum(d.witness for d in drawn) > 20
     assert sum(len(d.model.graph.node) > 3 for d in drawn) > 20

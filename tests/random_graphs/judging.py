@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.backends.reference.interpreter import bind_sizes, evaluate, run_traced
+from chainrule.ir.body import Control
 from chainrule.ir.graph import Get, Graph, Input, Value
 from chainrule.ir.op import Op, bind_dims
 from chainrule.ir.types import DType, TensorType, TupleType, bf16, f16, f32, f64
@@ -120,29 +121,37 @@ def _same(y: Array, exact: Array) -> Array:
     return np.asarray((y == exact) | ((y != y) & (exact != exact)))
 
 
-def _moved_run(graph: Graph, arrays: Sequence[Array], turn: Turn) -> list[Array]:
-    """The results with every node's floats moved within their bounds, and rounded."""
-    env = bind_sizes(graph, arrays)
+def _moved_run(graph: Graph, arrays: Sequence[Array], turn: Turn,
+               sizes: Mapping[str, int] | None = None) -> list[Array]:  # fmt: skip
+    """The results with every node's floats moved within their bounds, and rounded; in bodies as well.
+
+    sizes: the values of symbols that are known already.
+    """
+    env = bind_sizes(graph, arrays, sizes)
     values: dict[Value, tuple[Array, ...]] = {v: (np.asarray(a),) for v, a in zip(graph.inputs, arrays, strict=True)}
     for node in graph.nodes:
         if isinstance(node.op, Input):
             continue
         if isinstance(node.op, Get):
             values[node] = (values[node.inputs[0]][node.op.index],)
-            continue
-        if node in turn.held:
+        elif node in turn.held:
             values[node] = turn.held[node]
-            continue
-        inputs = [values[v][0] for v in node.inputs]
-        with np.errstate(all="ignore"):
-            found = evaluate(node, inputs, env, precise=True)
-            types = node.type.items if isinstance(node.type, TupleType) else (node.type,)
-            op = bind_dims(node.op, env)
-            values[node] = tuple(
-                _moved(op, inputs, i, np.asarray(y), turn.type_of(t), turn)
-                for i, (y, t) in enumerate(zip(found, types, strict=True))
-            )
+        else:
+            with np.errstate(all="ignore"):
+                values[node] = _moved_node(node, [values[v][0] for v in node.inputs], turn, env)
     return [values[v][0] for v in graph.results]
+
+
+def _moved_node(node: Value, inputs: Sequence[Array], turn: Turn, env: Mapping[str, int]) -> tuple[Array, ...]:
+    op = bind_dims(node.op, env)
+    if isinstance(op, Control):
+        return op.executed(inputs, lambda body, arrays: _moved_run(body, arrays, turn, env), env)
+    found = evaluate(node, inputs, env, precise=True)
+    types = node.type.items if isinstance(node.type, TupleType) else (node.type,)
+    return tuple(
+        _moved(op, inputs, i, np.asarray(y), turn.type_of(t), turn)
+        for i, (y, t) in enumerate(zip(found, types, strict=True))
+    )
 
 
 def _moved(op: Op, inputs: Sequence[Array], index: int, y: Array, dtype: DType, turn: Turn) -> Array:

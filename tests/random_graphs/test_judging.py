@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from chainrule.ir.graph import Graph, new_input
 from chainrule.ir.parse import parse
+from chainrule.ir.types import f32, tensor
 from chainrule.ops import OP_BY_NAME
+from chainrule.ops.basic import full
+from chainrule.ops.control import scan
+from chainrule.ops.elementwise import mul
+from chainrule.ops.tolerance import UNIT
 from tests.onnx.witness import onnxruntime_bound
 from tests.random_graphs.judging import Expected, complaint, expected
 
@@ -34,6 +40,15 @@ graph @mean(%x_0: f32[6]) -> f32[] {
 }
 """, np.full(6, 0.1, np.float32))  # fmt: skip
     assert want.moved[0] > 1e-9
+
+
+def test_what_a_loop_computes_is_rounded_in_every_step() -> None:
+    """Seed 900093 of the random models: a loop's results were taken as rounded once."""
+    before, x = new_input("before", tensor("f32", ())), new_input("x", tensor("f32", ()))
+    xs = new_input("x_0", tensor("f32", (200,)))
+    (product,) = scan(Graph("step", (before, x), (mul(before, x),)), [full(1.0, ())], [xs], [], 200)
+    want = expected(Graph("product", (xs,), (product,)), [np.random.default_rng(0).uniform(0.9, 1.1, 200).astype("f4")])
+    assert want.moved[0] > 2 * UNIT[f32] * abs(want.exact[0])
 
 
 def test_a_sum_that_cancels_is_not_exact() -> None:

@@ -9,11 +9,12 @@ from chainrule.backends.onnx.forms.form import Attr, Call, Fixed, Form, Given, N
 from chainrule.errors import ModelError, NotSupported
 from chainrule.ir.dims import Dim, DimExpr
 from chainrule.ir.graph import Value, build
-from chainrule.ir.types import as_dtype, i64
+from chainrule.ir.types import as_dtype, bool_, i64
 from chainrule.ops import indexing as ix
 from chainrule.ops import shaping as sh
 from chainrule.ops.basic import Full, full
 from chainrule.ops.declared import SizedAs
+from chainrule.ops.elementwise import where
 from chainrule.ops.indexing_nd import GatherND, ScatterND, gather_nd
 from chainrule.ops.indexing_reduce import ScatterReduce
 from chainrule.ops.ranges import Iota, Trilu, arange
@@ -162,9 +163,9 @@ def _read_pad(given: Given) -> Value:
     x = given.value(0)
     mode = given.word("mode", "constant")
     if given.opset < 11:
-        amounts, value = given.vector("pads") or (), given.fraction("value", 0.0)
+        amounts, fill = given.vector("pads") or (), given.fraction("value", 0.0)
     else:
-        amounts, value = told.sizes(given, 1), given.number(2) if given.has(2) else 0.0
+        amounts, fill = told.sizes(given, 1), _fill(given) if mode == "constant" else 0.0
     axes = given.ints(3) if given.has(3) else tuple(range(x.rank))
     before: list[Dim] = [0] * x.rank
     after: list[Dim] = [0] * x.rank
@@ -172,7 +173,17 @@ def _read_pad(given: Given) -> Value:
         raise ModelError(f"Pad: {len(amounts)} amounts for {len(axes)} axes")
     for i, axis in enumerate(axes):
         before[axis], after[axis] = amounts[i], amounts[i + len(axes)]
-    return pad(x, before, after, mode, float(value))
+    if fill is not None:
+        return pad(x, before, after, mode, float(fill))
+    inside = pad(full(1, x.shape, bool_), before, after, mode, 0.0)
+    return where(inside, pad(x, before, after, mode, 0.0), sh.reshape(given.value(2), ()))
+
+
+def _fill(given: Given) -> float | None:
+    """What a padded array has around it; None where the graph computes it."""
+    if not given.has(2):
+        return 0.0
+    return None if given.known(2) is None else float(given.number(2))
 
 
 def _write_top_k(node: Value, opset: int) -> Call:

@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from chainrule.backends.onnx.dtypes import dtype_of
 from chainrule.backends.onnx.node import Given as Node
 from chainrule.errors import ChainruleError
 from chainrule.ir.dims import Dim, dim_max, dim_min, dim_product, floordiv, lower_bound, mod
 from chainrule.ir.op import Array
+from chainrule.ir.types import DType, as_dtype, bool_, i64
 
 LARGEST = 4096  # elements: shapes and axes are short
 
@@ -29,12 +31,29 @@ def fold(node: Node) -> Array | None:
         found = rule(node)
     except (IndexError, ValueError, TypeError, ZeroDivisionError, OverflowError, ChainruleError):
         return None  # the node itself, when it is built, says what is wrong with it
-    return None if found is None or found.size > LARGEST or not _is_i64(found) else found
+    return None if found is None or found.size > LARGEST or not _fits(found, type_of_content(node)) else found
 
 
-def _is_i64(found: Array) -> bool:
-    """True when every whole number fits into 64 bits."""
-    return all(not isinstance(n, int) or -(1 << 63) <= n < 1 << 63 for n in found.reshape(-1).tolist())
+def _fits(found: Array, dtype: DType) -> bool:
+    """True when the type holds every whole number: what does not fit wraps, and is left to the node itself."""
+    if dtype == bool_:
+        return True
+    least, largest = np.iinfo(dtype.numpy).min, np.iinfo(dtype.numpy).max
+    return all(not isinstance(n, int) or least <= n <= largest for n in found.reshape(-1).tolist())
+
+
+def type_of_content(node: Node) -> DType:
+    """The element type of a node's first output, whose content is known."""
+    if node.op_type in BOOLEAN:
+        return bool_
+    if node.op_type in ("Shape", "Size"):
+        return i64
+    if node.op_type == "Cast":
+        return dtype_of(node.whole("to"))
+    if node.op_type == "ConstantOfShape":
+        value = node.attribute("value")
+        return as_dtype(value.dtype) if isinstance(value, np.ndarray) else i64
+    return node.entry(1 if node.op_type == "Where" else 0).dtype
 
 
 def as_dims(values: Sequence[Dim]) -> Array:
@@ -109,8 +128,18 @@ def _quotient(a: Dim, b: Dim) -> Dim | None:
     return floordiv(dim_max(a, 0), b) if isinstance(b, int) and low > -b else None  # between -b and 0 it is 0
 
 
-def _remainder(a: Dim, b: Dim) -> Dim | None:
+def _remainder(node: Node) -> Array | None:
+    return _each(_rest if node.attribute("fmod", 0) else _modulus)(node)
+
+
+def _modulus(a: Dim, b: Dim) -> Dim | None:
     return None if isinstance(b, int) and b == 0 else mod(a, b)
+
+
+def _rest(a: Dim, b: Dim) -> Dim | None:
+    """What a / b without its fraction leaves: it has the sign of a."""
+    whole = _quotient(a, b)
+    return None if whole is None else a - whole * b
 
 
 def _equal(a: Dim, b: Dim) -> bool | None:
@@ -269,7 +298,7 @@ RULES: Mapping[str, Rule] = {
     "Squeeze": _squeeze, "Cast": _cast, "Identity": _same, "Neg": _neg, "Range": _range, "Expand": _expand,
     "ConstantOfShape": _constant_of_shape, "Reshape": _reshape, "Where": _where, "ReduceProd": _reduce_prod,
     "Add": _each(lambda a, b: a + b), "Sub": _each(lambda a, b: a - b), "Mul": _each(lambda a, b: a * b),
-    "Div": _each(_quotient), "Mod": _each(_remainder), "Min": _each(dim_min), "Max": _each(dim_max),
+    "Div": _each(_quotient), "Mod": _remainder, "Min": _each(dim_min), "Max": _each(dim_max),
     "Equal": _each(_equal), "Less": _each(_less), "Greater": _each(lambda a, b: _less(b, a)), "Not": _not,
     "And": _each(lambda a, b: a and b), "Or": _each(lambda a, b: a or b), "Xor": _each(lambda a, b: a != b),
 }  # fmt: skip

@@ -9,10 +9,9 @@ import numpy as np
 from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto
 
 from chainrule import loc as locations
-from chainrule.backends.onnx.dtypes import dtype_of
 from chainrule.backends.onnx.forms import FORMS_NAMED
 from chainrule.backends.onnx.importing.attributes import attribute, plain_attributes
-from chainrule.backends.onnx.importing.contents import BOOLEAN, LARGEST, fold
+from chainrule.backends.onnx.importing.contents import LARGEST, fold, type_of_content
 from chainrule.backends.onnx.importing.domains import OWN, READERS, domain_of
 from chainrule.backends.onnx.importing.files import MOST_AXES, Tensors
 from chainrule.backends.onnx.importing.fitting import MOST_CLAIMS, fitted
@@ -25,7 +24,7 @@ from chainrule.errors import ChainruleError, ModelError, NotSupported, ShapeErro
 from chainrule.ir.dims import Dim, DimExpr, symbol
 from chainrule.ir.graph import Graph, Value, results
 from chainrule.ir.op import Array, Op
-from chainrule.ir.types import DType, TensorType, as_dtype, bool_, i64
+from chainrule.ir.types import TensorType, as_dtype
 from chainrule.loc import Loc
 from chainrule.ops.basic import Constant, constant
 
@@ -272,7 +271,7 @@ def _results(given: Given) -> Sequence[Entry | None]:
     content = fold(given) if given.domain == OWN else None
     if content is not None:
         made = (lambda role: _value(given)) if given.op_type in FILLING else None
-        return [Entry(None, content, _type_of_content(given), made)]
+        return [Entry(None, content, type_of_content(given), made)]
     made = _built(given)
     parts = made if isinstance(made, tuple) else (made,) if isinstance(made, Entry) else results(made)
     for part in parts:
@@ -296,19 +295,6 @@ def _built(given: Given) -> Value | Entry | tuple[Value | Entry | None, ...]:
     if reader is None:
         raise NotSupported(f"{given.op_type}: this form of it is not built in opset {given.opset}")
     return reader(given)
-
-
-def _type_of_content(given: Given) -> DType:
-    if given.op_type in BOOLEAN:
-        return bool_
-    if given.op_type in ("Shape", "Size"):
-        return i64
-    if given.op_type == "Cast":
-        return dtype_of(given.whole("to"))
-    if given.op_type == "ConstantOfShape":
-        value = given.attribute("value")
-        return as_dtype(value.dtype) if isinstance(value, np.ndarray) else i64
-    return given.entry(1 if given.op_type == "Where" else 0).dtype
 
 
 def known_numbers(value: Value) -> Array | None:
