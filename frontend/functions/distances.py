@@ -9,6 +9,7 @@ from chainrule.errors import ArgumentError, ShapeError
 from chainrule.frontend.functions import elementwise
 from chainrule.frontend.functions.losses import check_reduction, reduced
 from chainrule.frontend.functions.reduce import norm
+from chainrule.frontend.functions.shape import broadcast_to
 from chainrule.frontend.places import error
 from chainrule.frontend.tensor import Operand, Tensor, as_tensor
 
@@ -21,8 +22,10 @@ def cosine_similarity(x1: Operand, x2: Operand, axis: int = 1, eps: float = 1e-8
     Source: torch.nn.functional.cosine_similarity.
     """
     a, b = as_tensor(x1, "cosine_similarity"), as_tensor(x2, "cosine_similarity")
-    lengths = [elementwise.sqrt(elementwise.maximum((x * x).sum(axis=axis), eps * eps)) for x in (a, b)]
-    return (a * b).sum(axis=axis) / (lengths[0] * lengths[1])
+    products = a * b
+    squares = [broadcast_to(x * x, products.shape).sum(axis=axis) for x in (a, b)]
+    lengths = [elementwise.sqrt(elementwise.maximum(total, eps * eps)) for total in squares]
+    return products.sum(axis=axis) / (lengths[0] * lengths[1])
 
 
 def pairwise_distance(x1: Operand, x2: Operand, p: float = 2.0, eps: float = 1e-6, keepdims: bool = False) -> Tensor:

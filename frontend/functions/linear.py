@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from chainrule.frontend.places import located
+from collections.abc import Sequence
+
+from chainrule.errors import ArgumentError
+from chainrule.frontend.places import error, located
 from chainrule.frontend.tensor import Operand, Tensor, values_of, wrap
 from chainrule.ops import einsum as sums
 from chainrule.ops import elementwise, reduce, shaping
 from chainrule.ops import matmul as products
+from chainrule.ops.shape_rules import axes_in_order
 
 
 def matmul(x: Operand, y: Operand) -> Tensor:
@@ -58,11 +62,19 @@ def einsum(equation: str, *operands: Operand) -> Tensor:
         return wrap(sums.einsum(equation, *values_of("einsum", *operands)))
 
 
-def tensordot(x: Operand, y: Operand, axes: int = 2) -> Tensor:
-    """The product of x and y summed over the last `axes` axes of x and the first of y."""
+def tensordot(x: Operand, y: Operand, axes: int | tuple[int | Sequence[int], int | Sequence[int]] = 2) -> Tensor:
+    """The product of x and y summed over axes: the last `axes` of x and the first of y, or these of x and y."""
     with located():
         a, b = values_of("tensordot", x, y)
-        names = [chr(ord("a") + i) for i in range(a.rank + b.rank - axes)]
-        left, right = names[: a.rank], names[a.rank - axes :]
-        kept = left[: a.rank - axes] + right[axes:]
+        if isinstance(axes, int):
+            axes = (range(a.rank - axes, a.rank), range(axes))
+        over_a, over_b = axes_in_order(axes[0], a.rank), axes_in_order(axes[1], b.rank)
+        if len(over_a) != len(over_b):
+            raise error(ArgumentError, f"tensordot: {len(over_a)} axes of x and {len(over_b)} of y",
+                        help="give as many of one as of the other")  # fmt: skip
+        names = [chr(ord("a") + i) for i in range(a.rank + b.rank)]
+        left, right = names[: a.rank], names[a.rank :]
+        for i, j in zip(over_a, over_b, strict=True):
+            right[j] = left[i]
+        kept = [name for name in left if name not in right] + [name for name in right if name not in left]
         return wrap(sums.einsum(f"{''.join(left)},{''.join(right)}->{''.join(kept)}", a, b))

@@ -15,7 +15,7 @@ from chainrule.ir.dims import Dim, dim_product
 from chainrule.ir.graph import Value
 from chainrule.ir.types import as_dtype
 from chainrule.ops import elementwise, repeating, shaping
-from chainrule.ops.shape_rules import axis_of
+from chainrule.ops.shape_rules import axes_in_order, axis_of
 
 
 def asarray(x: Any, dtype: object = None) -> Tensor:
@@ -53,12 +53,17 @@ def swapaxes(x: Operand, axis1: int, axis2: int) -> Tensor:
         return wrap(shaping.transpose(value, order))
 
 
-def moveaxis(x: Operand, source: int, destination: int) -> Tensor:
-    """x with one axis moved to another place."""
+def moveaxis(x: Operand, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
+    """x with one axis, or several, moved to other places."""
     with located():
         value = value_of(x, "moveaxis")
-        order = [axis for axis in range(value.rank) if axis != axis_of(source, value.rank)]
-        order.insert(axis_of(destination, value.rank), axis_of(source, value.rank))
+        moved, places = (axes_in_order(a, value.rank) for a in (source, destination))
+        if len(moved) != len(places):
+            raise error(ArgumentError, f"moveaxis: {len(moved)} axes for {len(places)} places",
+                        notes=[f"x: {value.type}"], help="give each axis one place")  # fmt: skip
+        order = [axis for axis in range(value.rank) if axis not in moved]
+        for place, axis in sorted(zip(places, moved, strict=True)):
+            order.insert(place, axis)
         return wrap(shaping.transpose(value, order))
 
 
@@ -137,10 +142,14 @@ def flip(x: Operand, axis: Axes = None) -> Tensor:
         return wrap(shaping.flip(value_of(x, "flip"), axis))
 
 
-def roll(x: Operand, shift: int | Sequence[int], axis: int | Sequence[int]) -> Tensor:
-    """x with its elements moved along axes; those that fall off come in at the other end."""
+def roll(x: Operand, shift: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Tensor:
+    """x with its elements moved along axes; those that fall off come in at the other end. axis None: as if flat."""
     with located():
-        return wrap(repeating.roll(value_of(x, "roll"), shift, axis))
+        value = value_of(x, "roll")
+        if axis is not None:
+            return wrap(repeating.roll(value, shift, axis))
+        flat = repeating.roll(shaping.reshape(value, (-1,)), shift, 0)
+        return wrap(shaping.reshape(flat, value.shape))
 
 
 def tile(x: Operand, reps: int | Sequence[Dim]) -> Tensor:

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import inspect
-import sys
 import types
-import unittest
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 
 from chainrule import nn
-
-# The table's module imports it for tests of its own, and nothing here needs it.
-_unneeded: Any = types.ModuleType("expecttest")
-_unneeded.TestCase = unittest.TestCase
-sys.modules.setdefault("expecttest", _unneeded)
-common_modules: Any = pytest.importorskip("torch.testing._internal.common_modules")
+from tests.agreement.torch_tables import MODULES
 
 NOT_COMPARED: Mapping[str, str] = {
     "CTCLoss": "PyTorch's gradient is that by scores before log_softmax, whatever it is given: compared as a function",
@@ -102,7 +94,7 @@ def x(*shape: int, seed: int = 0) -> Any:
     return torch.tensor(np.random.default_rng(seed).standard_normal(shape))
 
 
-INFOS: dict[str, Any] = {info.module_cls.__name__: info for info in common_modules.module_db
+INFOS: dict[str, Any] = {info.module_cls.__name__: info for info in MODULES
                          if info.module_cls.__module__.startswith("torch.nn.modules")}  # fmt: skip
 
 def labels(*rows: Any) -> Any:

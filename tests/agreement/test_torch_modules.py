@@ -4,28 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 
 torch: Any = pytest.importorskip("torch")
 
-import chainrule as cr  # noqa: E402
 from chainrule import nn  # noqa: E402
-from chainrule.frontend import eager  # noqa: E402
-from chainrule.frontend.trace import trace  # noqa: E402
-from chainrule.ir.graph import Value, input_name, new_input  # noqa: E402
-from chainrule.ops.basic import zeros_like  # noqa: E402
-from chainrule.ops.tolerance import GRADIENT_ATOL, GRADIENT_RTOL  # noqa: E402
-from chainrule.passes.autodiff import gradients  # noqa: E402
+from tests.agreement.comparison import compare  # noqa: E402
 from tests.agreement.modules import CONSTANT_TARGETS, INFOS, NOT_COMPARED, OWN, Case, cases, in_both  # noqa: E402
 
 COMPARED = sorted(set(in_both()) - set(NOT_COMPARED))
-
-
-def leaves(value: Any) -> list[Any]:
-    if isinstance(value, tuple | list):
-        return [leaf for part in value for leaf in leaves(part)]
-    return [] if value is None else [value]
 
 
 def arrays_of(value: Any) -> Any:
@@ -33,13 +20,6 @@ def arrays_of(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         return value.numpy(force=True)
     return type(value)(map(arrays_of, value)) if isinstance(value, tuple | list) else value
-
-
-def near(got: Any, wanted: Any, what: str) -> None:
-    got, wanted = np.asarray(got), np.asarray(wanted)
-    assert got.shape == wanted.shape, f"{what}: {got.shape} instead of {wanted.shape}"
-    scale = float(np.max(np.abs(wanted[np.isfinite(wanted)]), initial=0.0))
-    np.testing.assert_allclose(got, wanted, rtol=GRADIENT_RTOL, atol=GRADIENT_ATOL * (1 + scale), err_msg=what)
 
 
 class Arguments:
@@ -77,35 +57,14 @@ def modules(case: Case, training: bool) -> tuple[Any, Any]:
     return theirs, ours
 
 
-def compare(case: Case, training: bool) -> None:
+def compare_modules(case: Case, training: bool) -> None:
     """One module in one call, theirs and ours."""
     theirs, ours = modules(case, training)
     arguments = Arguments(case)
-    wanted = leaves(arguments.call(theirs, arguments.values))
-    arrays = [t.numpy(force=True) for t in arguments.tensors]
-    traced = trace(lambda *given: arguments.call_ours(ours, *given),
-                   tuple(cr.spec(*a.shape, dtype=a.dtype.name) for a in arrays), training=training)  # fmt: skip
-    graph = traced.graph
-    seeds = [np.random.default_rng(i).standard_normal(tuple(y.shape)) for i, y in enumerate(wanted)]
-    slots = [new_input(f"seed{i}", y.tensor) for i, y in enumerate(graph.outputs)]
-    given: dict[Value, Any] = dict(zip(graph.by_role("input"), arrays, strict=True))
-    given |= {value: stored.data for value, stored in traced.sources} | dict(zip(slots, seeds, strict=True))
-    floats = [v for v in graph.inputs if v.dtype.is_float]
-    slopes = [zeros_like(v) if g is None else g for v, g in zip(floats, gradients(graph.outputs, floats, slots))]
-    assert [tuple(y.shape) for y in graph.outputs] == [tuple(y.shape) for y in wanted]
-    found = eager.run([*graph.outputs, *slopes], given)
-    for y, other in zip(found, wanted):
-        near(y, other.detach(), "output")
-    parameters, paths = dict(theirs.named_parameters()), {id(s): path for path, s in ours.named_parameters()}
-    leaf = dict(zip(graph.by_role("input"), arguments.tensors, strict=True))
-    leaf |= {value: parameters[paths[id(stored)]] for value, stored in traced.sources if id(stored) in paths}
-    total = sum((y * torch.tensor(s)).sum() for y, s in zip(wanted, seeds, strict=True))
-    if isinstance(total, torch.Tensor) and total.requires_grad:
-        total.backward()
-    for value, slope in zip(floats, found[len(graph.outputs) :], strict=True):
-        if value in leaf and leaf[value].requires_grad:
-            grad = leaf[value].grad
-            near(slope, np.zeros(slope.shape) if grad is None else grad, f"gradient by {input_name(value)}")
+    parameters = dict(theirs.named_parameters())
+    held = {id(stored): parameters[path] for path, stored in ours.named_parameters()}
+    compare(lambda *_: arguments.call(theirs, arguments.values), lambda *given: arguments.call_ours(ours, *given),
+            arguments.tensors, held, training)  # fmt: skip
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -115,7 +74,7 @@ def test_a_module_is_torchs(name: str, training: bool) -> None:
     table = cases(name, training)
     assert table
     for case in table:
-        compare(case, training)
+        compare_modules(case, training)
 
 
 def test_every_module_that_both_have_is_in_the_table() -> None:

@@ -59,6 +59,13 @@ def axes_of(axes: Sequence[int] | None, rank: int) -> tuple[int, ...]:
     return found
 
 
+def axes_in_order(axes: int | Sequence[int], rank: int) -> list[int]:
+    """The axes counted from the front, as they were named. Raises ArgumentError for a repeated one."""
+    named = [axes] if isinstance(axes, int) else list(axes)
+    axes_of(named, rank)
+    return [axis_of(a, rank) for a in named]
+
+
 def reduced_shape(shape: Sequence[Dim], axes: Sequence[int], keepdims: bool) -> tuple[Dim, ...]:
     """The shape with some axes gone, or kept as 1."""
     if keepdims:
