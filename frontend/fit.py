@@ -43,7 +43,7 @@ class TrainingStep(Protocol):
 
 @runtime_checkable
 class Remembers(Protocol):
-    """A callback with state of its own, which a checkpoint keeps."""
+    """A callback, or data, with state of its own, which a checkpoint keeps."""
 
     def state(self) -> dict[str, Any]: ...
 
@@ -183,11 +183,29 @@ def fit(
 
 
 def evaluate(step: TrainingStep, data: Iterable[tuple[Any, ...]]) -> Row:
-    """Loss and metrics of a step over data, as means over examples; nothing is trained."""
+    """Loss and metrics of a step over data, as means over examples; nothing is trained.
+
+    Data that has a state is walked from its start and is then where it was: its batches are the same each time, and
+    those of the training stay what they are when it is the same data. Raises ArgumentError when there are none.
+    """
     sums = Means()
-    for batch in data:
-        sums.add(step.eval(*batch), _size(batch))
-    return sums.row()
+    with _from_the_start(data):
+        for batch in data:
+            sums.add(step.eval(*batch), _size(batch))
+    return sums.checked("the validation data").row()
+
+
+@contextmanager
+def _from_the_start(data: object) -> Iterator[None]:
+    before = data.state() if isinstance(data, Remembers) else {}
+    if not (isinstance(data, Remembers) and {"epoch", "position"} <= before.keys()):
+        yield
+        return
+    data.load_state(before | {"epoch": 0, "position": 0})
+    try:
+        yield
+    finally:
+        data.load_state(before)
 
 
 class Means:
@@ -202,6 +220,13 @@ class Means:
         self.count += size
         for key, value in {"loss": float(loss), **getattr(loss, "metrics", {})}.items():
             self.sums[key] = self.sums.get(key, 0.0) + float(value) * size
+
+    def checked(self, what: str) -> Means:
+        """These means. Raises ArgumentError when they are of nothing."""
+        if not self.count:
+            raise error(ArgumentError, f"fit: {what} gave no batches",
+                        help="a generator can be walked once: give a list, or cr.StreamData(make_one)")  # fmt: skip
+        return self
 
     def row(self) -> Row:
         """The means by name."""
@@ -256,7 +281,8 @@ class Loop:
                 return None
             if self.places is not None and self.places.every_steps and served % self.places.every_steps == 0:
                 self.save()
-        row: Row = {"epoch": self.epoch + 1, **self.means.row(), "seconds": self.seconds}
+        means = self.means.checked(f"the data of epoch {self.epoch + 1}")
+        row: Row = {"epoch": self.epoch + 1, **means.row(), "seconds": self.seconds}
         self.means, self.seconds = Means(), 0.0
         return row
 

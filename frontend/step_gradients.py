@@ -9,7 +9,7 @@ import numpy as np
 
 from chainrule.errors import ArgumentError
 from chainrule.frontend.functions import elementwise
-from chainrule.frontend.optim.base import Optimizer
+from chainrule.frontend.optim.base import Grouped, Optimizer
 from chainrule.frontend.places import error
 from chainrule.frontend.scope import Scope
 from chainrule.frontend.state_source import States, source
@@ -54,6 +54,8 @@ def differentiated(scope: Scope, losses: Mapping[str, Tensor], optimizers: Mappi
 
 def _of_loss(scope: Scope, name: str, loss: Tensor, optimizer: Optimizer, scale: Tensor | float) -> list[Trained]:
     """The parameters that one loss trains."""
+    if isinstance(optimizer, Grouped):
+        optimizer.require_fitting([input_name(v) for v, stored in scope.bound() if isinstance(stored, Parameter)])
     wanted = [(value, stored, part) for value, stored in scope.bound()
               if isinstance(stored, Parameter) and stored.requires_grad
               and (part := optimizer.of(input_name(value))) is not None]  # fmt: skip

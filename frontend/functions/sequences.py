@@ -85,7 +85,7 @@ def _log_likelihood(emissions: Operand, tags: Operand, transitions: Operand, sta
                     lengths: Operand | None) -> Tensor:  # fmt: skip
     scores, goal = _checked("crf_log_likelihood", emissions, tags)
     moves, first, last = (as_tensor(x, "crf_log_likelihood") for x in (transitions, start, end))
-    counts = None if lengths is None else as_tensor(lengths, "crf_log_likelihood").astype("i64")
+    counts = _counts("crf_log_likelihood", scores, lengths)
     score = _score(scores, goal.astype("i64"), moves, first, last, counts)
 
     def step(alpha: Tensor, emission: Tensor) -> tuple[Tensor, None]:
@@ -127,7 +127,8 @@ def _viterbi(
 ) -> tuple[Tensor, Tensor]:
     scores, _ = _checked("viterbi_decode", emissions, None)
     moves, first, last = (as_tensor(x, "viterbi_decode") for x in (transitions, start, end))
-    counts = None if lengths is None else as_tensor(lengths, "viterbi_decode").astype("i64") - 1
+    whole = _counts("viterbi_decode", scores, lengths)
+    counts = None if whole is None else whole - 1
 
     def ahead(alpha: Tensor, emission: Tensor) -> tuple[Tensor, Tensor]:
         options = shape.expand_dims(alpha, 2) + moves
@@ -152,3 +153,14 @@ def _checked(what: str, emissions: Operand, tags: Operand | None) -> tuple[Tenso
         raise error(ShapeError, f"{what}: emissions are {scores.value.type}, tags are {goal.value.type}",
                     help="emissions are [T, N, C], tags [T, N]")  # fmt: skip
     return scores, goal
+
+
+def _counts(what: str, scores: Tensor, lengths: Operand | None) -> Tensor | None:
+    """The lengths of the rows, i64. Raises ShapeError unless there is one whole number for each."""
+    if lengths is None:
+        return None
+    counts = as_tensor(lengths, what)
+    if counts.shape != scores.shape[1:2] or not counts.dtype.is_int:
+        raise error(ShapeError, f"{what}: lengths are {counts.value.type}, emissions {scores.value.type}",
+                    help="lengths are integers [N], one for each row; a mask's are mask.sum(axis=0)")  # fmt: skip
+    return counts.astype("i64")

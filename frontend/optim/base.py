@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -70,12 +71,17 @@ class Single:
         return self  # type: ignore[return-value]
 
 
+def fits(match: Match, name: str) -> bool:
+    """True when a rule is for the parameter of this name."""
+    return fnmatch.fnmatchcase(name, match) if isinstance(match, str) else match(name)
+
+
 @dataclass(frozen=True)
 class Grouped:
     """Parameter groups: the first rule whose pattern fits a parameter's name gives its optimiser, else `default`.
 
     rules: pairs of a pattern and an optimiser, None to leave the parameters as they are. A pattern is a shell pattern
-    ("*.bias", "encoder.*") or a function from a name to a bool.
+    ("*.bias", "encoder.*") or a function from a name to a bool. A pattern that fits no parameter is refused.
 
         optim.Grouped([("*.bias", optim.AdamW(1e-3, weight_decay=0.0))], optim.AdamW(1e-3))
     """
@@ -89,9 +95,18 @@ class Grouped:
     def of(self, name: str) -> Optimizer | None:
         """The optimiser of the parameter of this name."""
         for match, optimizer in self.rules:
-            if fnmatch.fnmatchcase(name, match) if isinstance(match, str) else match(name):
+            if fits(match, name):
                 return optimizer.of(name) if optimizer is not None else None
         return self.default.of(name) if self.default is not None else None
+
+    def require_fitting(self, names: Sequence[str]) -> None:
+        """Raises ArgumentError for a pattern that fits none of these parameters: it would leave them to the default."""
+        for match, _ in self.rules:
+            if isinstance(match, str) and names and not any(fits(match, name) for name in names):
+                close = get_close_matches(match.replace("*", ""), names, 1, 0.0)
+                raise error(ArgumentError, f"Grouped: {match!r} fits no parameter",
+                            notes=[f"parameters: {', '.join(names[:8])}" + ", ..." * (len(names) > 8)],
+                            help=f"patterns are of whole names, as {close[0]!r} or '*.bias'")  # fmt: skip
 
     @property
     def lr(self) -> Rate:
@@ -140,5 +155,8 @@ def check_rate(name: str, lr: Rate) -> None:
     if callable(lr):
         return
     if not isinstance(lr, int | float) or not 0 <= lr < float("inf"):
-        raise error(ArgumentError, f"{name}: lr={lr!r} is not a learning rate",
-                    help="give a number such as 1e-3, or one of optim.schedules")  # fmt: skip
+        usual = "give a number such as 1e-3, or one of optim.schedules"
+        if isinstance(lr, Iterable) and not isinstance(lr, str):
+            raise error(ArgumentError, f"{name}: the first argument is the learning rate, not the parameters",
+                        help=f"{usual}; a training step knows the parameters of its model")  # fmt: skip
+        raise error(ArgumentError, f"{name}: lr={lr!r} is not a learning rate", help=usual)

@@ -71,6 +71,42 @@ def test_two_runs_are_equal_to_the_last_bit() -> None:
     assert comparable(first) == comparable(second)
 
 
+def test_validation_sees_the_same_batches_each_time_and_leaves_the_data_where_it_was() -> None:
+    data, seen = make_data(), []
+
+    class Fake:
+        @property
+        def state(self) -> dict[str, Any]:
+            return {}
+
+        def __call__(self, *batch: Any) -> float:
+            seen.append(np.concatenate([part.ravel() for part in batch]))
+            return 1.0
+
+        eval = __call__
+
+    next(iter(data))
+    before = data.state()
+    evaluate(Fake(), data)
+    assert data.state() == before and len(seen) == len(data)
+    evaluate(Fake(), data)
+    np.testing.assert_array_equal(np.concatenate(seen[: len(data)]), np.concatenate(seen[len(data) :]))
+
+
+def test_a_resumed_run_has_the_validation_losses_of_the_unbroken_one(tmp_path: Path) -> None:
+    whole = fit(make_step(), make_data(), 4, validation=make_data())
+    fit(make_step(), make_data(), 2, validation=make_data(), checkpoint=tmp_path / "run.safetensors")
+    resumed = fit(make_step(), make_data(), 4, validation=make_data(), checkpoint=tmp_path / "run.safetensors")
+    assert comparable(resumed) == comparable(whole)
+
+
+def test_data_without_batches_are_refused() -> None:
+    with pytest.raises(ArgumentError, match="fit: the data of epoch 2 gave no batches"):
+        fit(make_step(), iter(list(make_data())), 2)
+    with pytest.raises(ArgumentError, match="fit: the validation data gave no batches"):
+        fit(make_step(), make_data(), 1, validation=[])
+
+
 class StopAt:
     """Data that sends this process Ctrl-C when a batch of an epoch is about to be served."""
 

@@ -278,7 +278,15 @@ def test_groups_choose_by_name_and_leave_parts_alone() -> None:
     assert slots == ["slots.exp_avg.1.weight", "slots.exp_avg_sq.1.weight"]
 
 
+def test_a_pattern_that_fits_no_parameter_is_refused() -> None:
+    rule = optim.Grouped([("*.weigth", optim.SGD(0.1))], optim.Adam())  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="fits no parameter") as caught:
+        build_step(nn.Sequential(nn.Linear(3, 2)), nn.MSELoss(), rule, (spec(6, 3), spec(6, 2)))
+    assert "parameters: 0.weight, 0.bias" in str(caught.value)
+
+
 REFUSED: list[tuple[Callable[[], Any], str]] = [
+    (lambda: optim.Adam([1.0], 1e-3), "Adam: the first argument is the learning rate, not the parameters"),  # type: ignore[arg-type]
     (lambda: optim.SGD(-1), "SGD: lr=-1 is not a learning rate"),
     (lambda: optim.SGD("fast"), "SGD: lr='fast' is not a learning rate"),  # type: ignore[arg-type]
     (lambda: optim.SGD(0.1, momentum=-1), "SGD: momentum=-1 is out of range"),

@@ -106,6 +106,14 @@ def test_a_random_field_weighs_all_paths_and_finds_the_best(lengths: list[int] |
         assert not best[length:, n].any()
 
 
+def test_a_mask_is_not_taken_for_the_lengths_of_a_random_field() -> None:
+    crf, mask = nn.CRF(3), np.ones((4, 2), bool)
+    with pytest.raises(ShapeError, match=r"lengths are bool\[4,2\]"):
+        crf(normal(4, 2, 3), np.zeros((4, 2), np.int64), mask)
+    with pytest.raises(ShapeError, match=r"lengths are i64\[3\]"):
+        crf.decode(normal(4, 2, 3), np.array([1, 2, 3]))
+
+
 class Tagger(nn.Module):
     """Scores as they are given, and a random field over them."""
 
