@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from chainrule.errors import ArgumentError, ChainruleError, DTypeError, NotSupported, ShapeError
+from chainrule.errors import ArgumentError, ChainruleError, DTypeError, ShapeError
 from chainrule.frontend import scope as scopes
 from chainrule.frontend.anywhere import anywhere
 from chainrule.frontend.bodies import Body, Leaves, called, hand_on, opened, traced_branch
@@ -18,15 +18,15 @@ from chainrule.frontend.functions.recompute import checkpoint
 from chainrule.frontend.places import error
 from chainrule.frontend.scope import Scope, Stored
 from chainrule.frontend.structure import flatten
-from chainrule.frontend.tensor import Operand, value_of, wrap
+from chainrule.frontend.tensor import Operand, Tensor, value_of, wrap
 from chainrule.frontend.trace import name_of
 from chainrule.ir.dims import Dim, as_dim, floordiv
 from chainrule.ir.graph import Value, new_input, reachable
 from chainrule.ir.types import TensorType, bool_, i64
 from chainrule.ops import control
-from chainrule.ops.basic import constant, zeros_like
+from chainrule.ops.basic import constant, size_of, zeros_like
 from chainrule.ops.compare import lt
-from chainrule.ops.elementwise import add, cast, where
+from chainrule.ops.elementwise import add, cast, mul, where
 from chainrule.ops.ranges import iota
 from chainrule.ops.shaping import concat, narrow, reshape
 
@@ -51,10 +51,7 @@ def scan(f: Function, init: Any, xs: Any = None, length: Dim | str | None = None
     if not isinstance(checkpoint_every, int) or checkpoint_every < 1:
         raise error(ArgumentError, f"scan: checkpoint_every={checkpoint_every!r} is no number of steps",
                     help="give an int of 1 or more")  # fmt: skip
-    if lengths is not None:
-        raise error(NotSupported, "scan: checkpoint_every with lengths is not built",
-                    help="mask in f: cr.where(step < lengths, new, old)")  # fmt: skip
-    return anywhere(lambda *args: _chunked(f, args, length, reverse, checkpoint_every), (init, xs))
+    return anywhere(lambda *args: _chunked(f, args, length, reverse, checkpoint_every), (init, xs, lengths))
 
 
 def map(f: Function, xs: Any) -> Any:
@@ -86,9 +83,7 @@ def _scan(f: Function, args: Sequence[Any], length: Dim | str | None, reverse: b
     init, xs, lengths = args
     carry, stacked = Leaves.of(init, "scan"), Leaves.of(xs, "scan")
     steps = _steps(stacked, None if length is None else as_dim(length))
-    limits = None if lengths is None else value_of(lengths, "scan")
-    if limits is not None and (limits.rank != 1 or not limits.dtype.is_int):
-        raise error(ShapeError, f"scan: lengths is {limits.type}", help="give one whole number for each row: i64[N]")
+    limits = None if lengths is None else _limits(lengths)
     stored: dict[int, Stored] = {}
     while True:
         body = _traced_step(f, carry, stacked, stored, limits)
@@ -109,6 +104,14 @@ def _scan(f: Function, args: Sequence[Any], length: Dim | str | None, reverse: b
     hand_on(stored, found[held : held + len(stored)])
     results = body.form.build([wrap(v) for v in found[held + len(stored) :]])
     return carry.form.build([wrap(v) for v in found[:held]]), results
+
+
+def _limits(lengths: Operand) -> Value:
+    """The rows' lengths. Raises ShapeError unless there is one whole number for each."""
+    limits = value_of(lengths, "scan")
+    if limits.rank != 1 or not limits.dtype.is_int:
+        raise error(ShapeError, f"scan: lengths is {limits.type}", help="give one whole number for each row: i64[N]")
+    return limits
 
 
 def _traced_step(f: Function, carry: Leaves, stacked: Leaves, stored: Mapping[int, Stored],
@@ -142,7 +145,7 @@ def _traced_step(f: Function, carry: Leaves, stacked: Leaves, stored: Mapping[in
 def _chunked(f: Function, args: Sequence[Any], length: Dim | str | None, reverse: bool,
              every: int) -> tuple[Any, Any]:  # fmt: skip
     """A scan over chunks of `every` steps, each a scan under a checkpoint, and a scan of the steps left over."""
-    init, xs = args
+    init, xs, lengths = args
     stacked = Leaves.of(xs, "scan")
     steps = _steps(stacked, None if length is None else as_dim(length))
     count = floordiv(steps, every)
@@ -153,16 +156,24 @@ def _chunked(f: Function, args: Sequence[Any], length: Dim | str | None, reverse
         return stacked.form.build([wrap(reshape(v, (*shape, *v.shape[1:]))) for v in parts])
 
     def chunk(carry: Any, part: Any) -> tuple[Any, Any]:
-        return scan(f, carry, part, every, reverse)
+        chosen, begin = part
+        return scan(f, carry, chosen, every, reverse, lengths=_left(lengths, begin))
 
-    whole, left = cut(0, count * every, (count, every)), cut(count * every, rest, (rest,))
+    begins = wrap(mul(iota((count,)), constant(every, i64)))
+    whole, left = (cut(0, count * every, (count, every)), begins), cut(count * every, rest, (rest,))
+    last = _left(lengths, wrap(size_of(count * every)))
     if reverse:
-        carry, tail = (init, None) if rest == 0 else scan(f, init, left, rest, True)
+        carry, tail = (init, None) if rest == 0 else scan(f, init, left, rest, True, lengths=last)
         carry, made = scan(checkpoint(chunk), carry, whole, count, True)
     else:
         carry, made = scan(checkpoint(chunk), init, whole, count)
-        carry, tail = (carry, None) if rest == 0 else scan(f, carry, left, rest)
+        carry, tail = (carry, None) if rest == 0 else scan(f, carry, left, rest, lengths=last)
     return carry, _joined(made, tail, count * every)
+
+
+def _left(lengths: Operand | None, begin: Tensor) -> Tensor | None:
+    """What a chunk that begins here has of the lengths; none is left below 1."""
+    return None if lengths is None else wrap(cast(_limits(lengths), i64)) - begin
 
 
 def _joined(made: Any, tail: Any, steps: Dim) -> Any:

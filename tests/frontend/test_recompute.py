@@ -9,7 +9,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn, optim
-from chainrule.errors import ArgumentError, NotSupported, ShapeError
+from chainrule.errors import ArgumentError, ShapeError
 from chainrule.frontend.trace import trace
 from chainrule.ops.control import Checkpoint, Scan
 from tests.ops.sample import normal
@@ -120,8 +120,31 @@ def test_every_so_many_steps_keep_the_carries_between_them_alone() -> None:
 def test_a_wrong_number_of_steps_is_refused() -> None:
     with pytest.raises(ArgumentError, match="checkpoint_every=0"):
         cr.scan(lambda c, v: (c, v), 0.0, normal(3), checkpoint_every=0)
-    with pytest.raises(NotSupported, match="checkpoint_every with lengths"):
-        cr.scan(lambda c, v: (c, v), normal(2), normal(3, 2), lengths=np.array([1, 2]), checkpoint_every=2)
+    with pytest.raises(ShapeError, match=r"lengths is f64\[2\]"):
+        cr.scan(lambda c, v: (c, v), normal(2), normal(3, 2), lengths=np.array([1.0, 2.0]), checkpoint_every=2)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("backend", ["reference", "llvm"])
+def test_rows_of_a_ragged_batch_end_where_they_end_in_any_chunk(reverse: bool, backend: str) -> None:
+    w, x, lengths = normal(3, 3, dtype="float64"), normal(7, 4, 3, seed=1, dtype="float64"), np.array([7, 2, 3, 0])
+
+    def step(h: Any, v: Any, w: Any) -> Any:
+        h = cr.tanh(h @ w + v)
+        return h, h.sum(axis=-1)
+
+    def loss(w: Any, x: Any, lengths: Any, every: int | None) -> Any:
+        last, made = cr.scan(lambda h, v: step(h, v, w), x[0] * 0.5, x, reverse=reverse, lengths=lengths,
+                             checkpoint_every=every)  # fmt: skip
+        return (last * last).sum() + (made * made).sum(), made
+
+    given = cr.spec(3, 3, dtype="f64"), cr.spec("T", 4, 3, dtype="f64"), cr.spec(4, dtype="i64")
+    plain, *others = (
+        cr.compile(lambda w, x, n, k=k: cr.value_and_grad(lambda w, x: loss(w, x, n, k), (0, 1), has_aux=True)(w, x),
+                   *given, backend=backend).run([w, x, lengths]) for k in (None, 1, 3, 9))  # fmt: skip
+    for other in others:
+        for got, want in zip(other, plain, strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-12)
 
 
 clipped = cr.custom_vjp(lambda x, n: {"y": x * n}, lambda x, n: ({"y": x * n}, (x, n)),
