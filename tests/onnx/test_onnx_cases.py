@@ -24,7 +24,6 @@ DIFFERS: Mapping[str, str] = {
 
 # Ops that are not built yet; a pattern goes when its cases pass.
 NOT_BUILT: Mapping[str, str] = {
-    "test_unique_sorted_with_*axis*": "the different slices along an axis",
     "test_affine_grid_*_expanded": "a size that data tells must be one that is known",
 }
 

@@ -57,6 +57,14 @@ def test_compress_along_an_axis() -> None:
     agree(model(nodes, {"x": ["N", 3]}, ["y"], {"one": np.asarray(np.float32(1.5))}, 13), (X,), (X[1:],), (X * 0,))
 
 
+@pytest.mark.parametrize("ordered", [0, 1])
+@pytest.mark.parametrize(("shape", "axis"), [((5, 3), 0), ((2, 7), 1), ((2, 6, 2), -2), ((4,), 0), ((3, 1), 0)])
+def test_the_distinct_slices_along_an_axis(shape: tuple[int, ...], axis: int, ordered: int) -> None:
+    nodes = [node("Unique", ["x"], ["v", "first", "inverse", "counts"], sorted=ordered, axis=axis)]
+    proto = model(nodes, {"x": [f"D{i}" for i in range(len(shape))]}, ["v", "first", "inverse", "counts"])
+    agree(proto, (np.random.default_rng(1).integers(-1, 2, shape).astype(np.float32),))
+
+
 def test_unique_with_all_its_results() -> None:
     for ordered in (0, 1):
         nodes = [node("Unique", ["x"], ["v", "first", "inverse", "counts"], sorted=ordered)]

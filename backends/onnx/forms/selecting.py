@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from chainrule.backends.onnx.forms.form import Attr, Call, Form, Given, Numbers
-from chainrule.errors import ModelError, NotSupported
+from chainrule.backends.onnx.forms.form import Attr, Call, Form, Given, Numbers, Plain
+from chainrule.errors import ModelError
 from chainrule.ir.graph import Value, build, results
 from chainrule.ops import selecting as ops
 from chainrule.ops.suppression import NonMaxSuppression, with_count
@@ -18,8 +18,6 @@ def _read_nonzero(given: Given) -> Value:
 
 def _read_unique(given: Given) -> Value:
     x = given.value(0)
-    if given.attribute("axis") is not None and not (x.rank == 1 and given.whole("axis") in (0, -1)):
-        raise NotSupported("Unique: along an axis is not built", help="of all elements it is")
     flat = ops.flattened(x)
     count = given.told(ops.unique_count(flat), "unique")
     return build(ops.Unique(count, bool(given.whole("sorted", 1))), flat)
@@ -47,6 +45,7 @@ def _read_suppression(given: Given) -> Value:
 
 FORMS: tuple[Form, ...] = (
     Form(ops.NonZero, "NonZero", since=9, write=lambda node, opset: Call(node.inputs, {}), read=_read_nonzero),
-    Form(ops.Unique, "Unique", (Attr("sorted", "sorted", 1),), since=11, read=_read_unique, results=4),
+    Form(ops.Unique, "Unique", (Attr("sorted", "sorted", 1), Plain("axis", None)), since=11, read=_read_unique,
+         results=4),
     Form(NonMaxSuppression, "NonMaxSuppression", since=10, write=_write_suppression, read=_read_suppression),
 )  # fmt: skip

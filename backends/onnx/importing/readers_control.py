@@ -230,17 +230,17 @@ def _scan(given: Given) -> Read:
     out_turned = _listed(given, "scan_output_directions", results)
     out_axes = _listed(given, "scan_output_axes", results)
     reverse = all(turned) and all(out_turned)
-    stacked = [_moved(x, axis, 0) for x, axis in zip(arrays, axes)]
+    stacked = [moved(x, axis, 0) for x, axis in zip(arrays, axes)]
     stacked = [flip(x, 0) if back and not reverse else x for x, back in zip(stacked, turned)]
     holders = [v.tensor for v in init] + [x.tensor.with_shape(x.shape[1:]) for x in stacked]
     body = given.graph("body").body([new_input(f"x{i}", t) for i, t in enumerate(holders)])
     found = scan(body.graph, init, stacked, body.captured, stacked[0].shape[0], reverse)
     made = found[len(init) :]
     made = [flip(y, 0) if back and not reverse else y for y, back in zip(made, out_turned)]
-    return (*found[: len(init)], *(_moved(y, 0, axis) for y, axis in zip(made, out_axes)))
+    return (*found[: len(init)], *(moved(y, 0, axis) for y, axis in zip(made, out_axes)))
 
 
-def _moved(x: Value, source: int, target: int) -> Value:
+def moved(x: Value, source: int, target: int) -> Value:
     """The value with one axis moved to another place."""
     if not -x.rank <= min(source, target) <= max(source, target) < x.rank:
         raise ModelError(f"Scan: {x.type} has no axis {source if target == 0 else target}")

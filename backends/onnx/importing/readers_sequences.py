@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from chainrule.backends.onnx.dtypes import dtype_of
-from chainrule.backends.onnx.importing.readers_control import branch, loop, unrolled_loop
+from chainrule.backends.onnx.importing.readers_control import branch, loop, moved, unrolled_loop
 from chainrule.backends.onnx.importing.readers_images import Read, Reader
 from chainrule.backends.onnx.importing.sequences import Absent, Listed, Part
 from chainrule.backends.onnx.node import Arranged, Body, Entry, Given, Subgraph
@@ -96,14 +96,8 @@ def _sizes(given: Given, dim: Dim) -> tuple[Dim, ...]:
 
 def _slices(x: Value, axis: int, keeps: bool) -> Value:
     """The slices along an axis as rows."""
-    rows = _moved(x, axis, 0)
+    rows = moved(x, axis, 0)
     return sh.unsqueeze(rows, axis + 1) if keeps else rows
-
-
-def _moved(x: Value, source: int, target: int) -> Value:
-    order = [i for i in range(x.rank) if i != source]
-    order.insert(target, source)
-    return sh.transpose(x, order)
 
 
 def concatenated(given: Given) -> Read:
@@ -113,7 +107,7 @@ def concatenated(given: Given) -> Read:
         raise ModelError("ConcatFromSequence: the sequence has no elements")
     if given.whole("new_axis", 0):
         rows = found.rows()
-        return _moved(rows, 0, axis_of(given.whole("axis"), rows.rank))
+        return moved(rows, 0, axis_of(given.whole("axis"), rows.rank))
     pieces = [_joined(part, given.whole("axis")) for part in found.parts]
     return pieces[0] if len(pieces) == 1 else sh.concat(pieces, axis_of(given.whole("axis"), pieces[0].rank))
 
@@ -124,8 +118,8 @@ def _joined(part: Part, axis: int) -> Value:
     if not part.many:
         return value
     at = axis_of(axis, value.rank - 1)
-    moved, shape = _moved(value, 0, at), value.shape[1:]
-    return sh.reshape(moved, (*shape[:at], value.shape[0] * shape[at], *shape[at + 1 :]))
+    beside, shape = moved(value, 0, at), value.shape[1:]
+    return sh.reshape(beside, (*shape[:at], value.shape[0] * shape[at], *shape[at + 1 :]))
 
 
 def mapped(given: Given) -> Read:
