@@ -94,7 +94,7 @@ def bind(program: Program, dims: Mapping[str, int]) -> Bound:
     for step, around in zip(program.items, program.trips(), strict=True):
         if not isinstance(step, Step):
             continue
-        sizes = tuple(dims[name] for name in step.dims)
+        sizes = tuple(dim_value(d, dims) for d in step.dims)
         runs = _count([GUESSED_TRIPS if trips is None else dim_value(trips, dims) for trips in around])
         extent, flops = dim_value(step.code.extent, dims), dim_value(step.code.flops, dims)
         every = sum(nbytes[i] for i in dict.fromkeys(step.storages))

@@ -63,7 +63,7 @@ class Step:
     code: Code
     storages: tuple[int, ...]
     operands: tuple[int, ...]
-    dims: tuple[str, ...]
+    dims: tuple[Dim, ...]
     node: Value
     why: str
 

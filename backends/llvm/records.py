@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,7 +24,7 @@ from chainrule.backends.loops import Int
 from chainrule.backends.loops.ints import Atom, Pair, Size
 from chainrule.backends.loops.nodes import may_fail
 from chainrule.errors import ChainruleError
-from chainrule.ir.dims import Dim, dim_max, dim_min, floordiv, mod, parse_dim, symbol
+from chainrule.ir.dims import Dim, dim_max, dim_min, floordiv, mod, parse_dim
 from chainrule.ir.text import text
 from chainrule.ir.types import BY_NAME, TensorType
 
@@ -56,7 +56,7 @@ class Call:
 
     code: Code
     buffers: tuple[Place, ...]
-    dims: tuple[str, ...]
+    dims: tuple[Dim, ...]
     why: str = ""
 
 
@@ -90,10 +90,10 @@ class Lowering:
         function = call.function
         symbol, module = jit.function_module(function, self.target)
         self.modules[symbol] = module
-        names = dict(zip(function.sizes, call.dims, strict=True))
-        extent = 1 if function.extent is None else in_names(function.extent, names)
-        flops = 0 if function.flops is None else in_names(function.flops, names)
-        moved = None if function.bytes is None else in_names(function.bytes, names)
+        sizes = dict(zip(function.sizes, call.dims, strict=True))
+        extent = 1 if function.extent is None else in_sizes(function.extent, sizes)
+        flops = 0 if function.flops is None else in_sizes(function.flops, sizes)
+        moved = None if function.bytes is None else in_sizes(function.bytes, sizes)
         modes = tuple(buffer.mode for buffer in function.buffers)
         code = Code(function.name, symbol, module.key(self.target), extent, flops, modes, may_fail(function), moved)
         return Call(code, call.buffers, call.dims, call.why)
@@ -135,22 +135,22 @@ def _sources() -> str:
     return digest.hexdigest()
 
 
-def in_names(value: Int, names: dict[Size, str]) -> Dim:
-    """An index expression over a kernel's sizes as a dim over their names."""
+def in_sizes(value: Int, sizes: Mapping[Size, Dim]) -> Dim:
+    """An index expression over a kernel's sizes as a dim of the graph."""
     total: Dim = value.const
     for monomial, coefficient in value.terms.items():
         product: Dim = coefficient
         for atom in monomial:
-            product = product * _atom(atom, names)
+            product = product * _atom(atom, sizes)
         total = total + product
     return total
 
 
-def _atom(atom: Atom, names: dict[Size, str]) -> Dim:
+def _atom(atom: Atom, sizes: Mapping[Size, Dim]) -> Dim:
     if isinstance(atom, Size):
-        return symbol(names[atom])
+        return sizes[atom]
     assert isinstance(atom, Pair), f"an extent depends on {atom}"
-    a, b = in_names(atom.a, names), in_names(atom.b, names)
+    a, b = in_sizes(atom.a, sizes), in_sizes(atom.b, sizes)
     return {"//": floordiv, "%": mod, "min": dim_min, "max": dim_max}[atom.kind](a, b)
 
 
@@ -167,8 +167,8 @@ def _written(calls: Sequence[Call]) -> bytes:
         {
             "name": c.code.name, "symbol": c.code.symbol, "key": c.code.key, "extent": str(c.code.extent),
             "flops": str(c.code.flops), "moved": None if c.code.moved is None else str(c.code.moved),
-            "modes": c.code.modes, "buffers": [place(b) for b in c.buffers], "dims": c.dims, "why": c.why,
-            "fails": c.code.fails,
+            "modes": c.code.modes, "buffers": [place(b) for b in c.buffers], "dims": [str(d) for d in c.dims],
+            "why": c.why, "fails": c.code.fails,
         }
         for c in calls
     ]  # fmt: skip
@@ -194,7 +194,7 @@ def _read(data: bytes | None) -> list[Call] | None:
                 Code(row["name"], row["symbol"], row["key"], parse_dim(row["extent"]), parse_dim(row["flops"]),
                      tuple(row["modes"]), bool(row["fails"]),
                      None if row["moved"] is None else parse_dim(row["moved"])),
-                tuple(place(b) for b in row["buffers"]), tuple(row["dims"]), row["why"],
+                tuple(place(b) for b in row["buffers"]), tuple(parse_dim(d) for d in row["dims"]), row["why"],
             )
             for row in json.loads(data)
         ]  # fmt: skip

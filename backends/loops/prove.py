@@ -68,9 +68,10 @@ def _eliminate(atom: Atom, c: Int, rest: Int, sign: int, facts: tuple[Int, ...],
         case Index():
             return proved(atom.lo if sign > 0 else atom.hi - 1)
         case Pair(kind="min") | Pair(kind="max"):
+            simple, other = sorted((atom.a, atom.b), key=lambda side: len(side.terms))  # the search is bounded
             if (atom.kind == "min") == (sign > 0):
-                return proved(atom.a) and proved(atom.b)
-            return proved(atom.a) or proved(atom.b)
+                return proved(simple) and proved(other)
+            return proved(simple) or proved(other)
         case Pair(kind="%"):
             if sign > 0:
                 return proved(as_int(0)) or _from_facts(atom, c, rest, facts, effort)
@@ -121,18 +122,19 @@ def _eliminate_division(atom: Pair, c: Int, rest: Int, sign: int, facts: tuple[I
 
 
 def _not_zero(size: Int, facts: tuple[Int, ...]) -> bool:
-    """True for a bare size that a fact excludes from being 0: a loop over N * M does not run where M is 0."""
+    """True for sizes that facts exclude from being 0: a loop over N * M does not run where M is 0."""
     if size.const or len(size.terms) != 1:
         return False
     ((mono, coefficient),) = size.terms.items()
-    if coefficient != 1 or len(mono) != 1 or not isinstance(mono[0], Size):
+    return coefficient >= 1 and all(any(_excludes_zero(fact, atom) for fact in facts) for atom in mono)
+
+
+def _excludes_zero(fact: Int, atom: Atom) -> bool:
+    """True when a fact could not hold if the atom, which is never negative, were 0."""
+    if atom.low is None or atom.low < 0 or not any(atom in mono for mono in fact.terms):
         return False
-    for fact in facts:
-        if not any(isinstance(atom, Pair) for term in fact.terms for atom in term):
-            high = bounds(Int({term: c for term, c in fact.terms.items() if mono[0] not in term}, fact.const))[1]
-            if high is not None and high < 0:
-                return True
-    return False
+    high = bounds(Int({term: c for term, c in fact.terms.items() if atom not in term}, fact.const))[1]
+    return high is not None and high < 0
 
 
 def _from_facts(atom: Atom, c: Int, rest: Int, facts: tuple[Int, ...], effort: list[int]) -> bool:

@@ -175,19 +175,24 @@ def test_one_program_serves_every_batch_and_image_size(tile: int) -> None:
         assert got.shape == expected.shape and models_agree(got, expected), (n, h, wide)
 
 
-def test_named_batches_run_in_three_steps_where_weights_are_large() -> None:
-    w = normal(256, 256, 3, 3, seed=1) * np.float32(0.05)
-    x, p = new_input("x", tensor("f32", ("N", 256, 14, 14))), new_input("w", tensor("f32", w.shape), "param")
+SIZES = ((1, 14, 14), (1, 75, 76), (2, 3, 5), (0, 9, 9), (1, 1, 1), (2, 75, 31), (7, 28, 28), (1, 29, 27))
+
+
+def test_a_call_chooses_between_blocks_and_three_steps_where_that_depends_on_named_sizes() -> None:
+    w = normal(160, 160, 3, 3, seed=1) * np.float32(0.05)
+    x, p = new_input("x", tensor("f32", ("N", 160, "H", "W"))), new_input("w", tensor("f32", w.shape))
     graph = Graph("g", (x, p), (conv(x, p, pad=1),))
-    made = compiled(graph, 4, [w])
-    names = [fn.name for fn in made.main.program.functions if fn.name.startswith("winograd")]
-    assert [name.split("_")[1] for name in names] == ["in", "mul", "out"]
-    for fn in made.main.program.functions:
-        verify(fn)
-    for n in (1, 2, 0):
-        image = normal(n, 256, 14, 14)
-        (got,), (expected,) = made.run([image]), run(graph, [image, w], precise=True)
-        assert models_agree(got, expected)
+    made = compiled(graph, 4)
+    calls = [i for i, step in enumerate(made.steps) if isinstance(step.node.op, WinogradConv)]
+    assert [made.steps[i].code.name.split("_")[1] for i in calls] == ["winograd", "in", "mul", "out"]
+    taken: set[tuple[bool, ...]] = set()
+    for n, h, wide in SIZES:
+        image = normal(n, 160, h, wide)
+        got, (expected,) = guarded_run(made, [image, w])[0], run(graph, [image, w], precise=True)
+        assert got.shape == expected.shape and models_agree(got, expected), (n, h, wide)
+        steps = made.bound({"N": n, "H": h, "W": wide}).steps
+        taken.add(tuple(steps[i].flops > 0 for i in calls))
+    assert taken == {(False, False, False, False), (True, False, False, False), (False, True, True, True)}
 
 
 @pytest.mark.parametrize("tile", [2, 4])

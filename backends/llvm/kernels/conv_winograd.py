@@ -9,7 +9,9 @@
 Where the weights are small, one parallel iteration runs all three on a block of tiles whose matrices fit the
 second-level cache (on the stack). Where they are large they must be read once, not once per block: then the matrices of
 all tiles are temporaries and the steps are kernels of their own, split by rows of tiles, by matrices and panels, and by
-rows of tiles again. An axis that is not transformed (the depth of C3D's kernels) is summed tap by tap in the products.
+rows of tiles again. Where sizes are named and it depends on them, a program has the kernels of both
+ways, and a call gives all images to one of them. An axis that is not transformed (the depth of C3D's kernels) is summed
+tap by tap in the products.
 
 Measured on one Zen 5 core of 272 GFLOP/s, 4x4 tiles, multiply-adds of direct sums per time over that peak: 64@56 3.0,
 128@28 3.1, 256@14 2.7, 64@224 2.1. The products run at 80 to 93 % of the peak; they are four fifths of the time at
@@ -25,16 +27,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from chainrule.backends.llvm.kernels.conv import combined, pool_behind
+from chainrule.backends.llvm.kernels.conv_winograd_inputs import Area, Inputs, area_of, loop
 from chainrule.backends.llvm.kernels.conv_winograd_product import Place, Products
-from chainrule.backends.llvm.kernels.conv_winograd_shape import Plan, Tiling, plan, reach, tiling
+from chainrule.backends.llvm.kernels.conv_winograd_shape import Plan, Tiling, parts, plans, tiling
 from chainrule.backends.llvm.kernels.pack import spread_loop
 from chainrule.backends.llvm.kernels.region import Kernel, KernelCall, Region, Temp, refuse
-from chainrule.backends.llvm.kernels.winograd_lines import from_inputs, to_outputs
+from chainrule.backends.llvm.kernels.winograd_lines import to_outputs
 from chainrule.backends.llvm.target import Target
-from chainrule.backends.loops import Buffer, Builder, Int, as_int, ceil_div, imax, imin
+from chainrule.backends.loops import Buffer, Builder, Int, as_int, imax
 from chainrule.backends.loops import Value as LoopValue
-from chainrule.ir.dims import Dim, as_dim, dim_product, floordiv
-from chainrule.ir.graph import Input, Value
+from chainrule.ir.dims import Dim, dim_product, floordiv
+from chainrule.ir.graph import Value
 from chainrule.ir.types import TensorType
 from chainrule.ops.lowered import PoolLast
 from chainrule.ops.lowered_winograd import WinogradConv
@@ -48,14 +51,43 @@ def winograd_conv(region: Region, target: Target) -> list[KernelCall]:
     shape = (*(1,) * (3 - len(anchor.op.kernel)), *anchor.op.tile)
     if shape[0] > 1 or (shape[1] == 1 and len(shape) - len(anchor.op.tile) < 2) or shape[2] == 1:
         raise refuse(region, f"tiles of {anchor.op.tile} outputs have no kernel")
-    kernel = _kernel(region, target, anchor, "winograd")
+    images = anchor.inputs[0].shape[0]
+    ways = plans(tiling(_kernel(region, target, "winograd"), anchor), images)
+    return [call for cut in ways for call in _way(region, target, anchor, cut)]
+
+
+def _way(region: Region, target: Target, anchor: Value, cut: Plan) -> list[KernelCall]:
+    """The kernels of one way."""
+    if cut.whole:
+        return _in_steps(region, target, anchor, cut)
+    kernel = _kernel(region, target, "winograd")
+    t = _taken(kernel, anchor, cut)
+    _blocks(kernel, anchor, t, cut, target)
+    return [kernel.built(_why(t, cut))]
+
+
+def _taken(kernel: Kernel, anchor: Value, cut: Plan) -> Tiling:
+    """The geometry of one way. Where a call may take another, this one sees as many images as it is to make: none."""
     t = tiling(kernel, anchor)
-    cut = plan(t)
-    why = f"F({_by(t.tile)}, {_by(t.kernel)}), blocks of {cut.rows}x{cut.columns} tiles"
-    if not cut.whole:
-        _blocks(kernel, anchor, t, cut, target)
-        return [kernel.built(why)]
-    return _in_steps(region, target, anchor, cut, why)
+    if cut.taken == 1:
+        return t
+    body, (batch, *_) = kernel.region.body, anchor.inputs[0].shape
+    images = kernel.size(_images(anchor, cut), "images")
+    for i, value in enumerate(body.inputs):
+        if value.rank == anchor.rank and value.shape[0] == batch:
+            kernel.input(i, (images, *value.shape[1:]))
+    for i, value in enumerate(body.outputs):
+        kernel.output(i, (images, *value.shape[1:]), mode="rw")  # what another way wrote stays
+    return replace(t, batch=images)
+
+
+def _images(anchor: Value, cut: Plan) -> Dim:
+    """Images that a call makes this way."""
+    return anchor.inputs[0].shape[0] * cut.taken
+
+
+def _why(t: Tiling, cut: Plan) -> str:
+    return f"F({_by(t.tile)}, {_by(t.kernel)}), blocks of {cut.rows}x{cut.columns} tiles"
 
 
 def takes_pool_in_tiles(conv: Value, pool: Value) -> bool:
@@ -75,7 +107,7 @@ def _by(numbers: Sequence[int]) -> str:
     return "x".join(str(n) for n in numbers)
 
 
-def _kernel(region: Region, target: Target, anchor: Value, name: str) -> Kernel:
+def _kernel(region: Region, target: Target, name: str) -> Kernel:
     """A kernel of the region, in which every input is seen in its own shape."""
     return Kernel(region, target, f"{name}_{region.name}"[:80])
 
@@ -85,198 +117,76 @@ def _blocks(kernel: Kernel, anchor: Value, t: Tiling, cut: Plan, target: Target)
     k, tiles = kernel.k, cut.rows * cut.columns
     left = k.scratch("v", t.dtype, (t.matrices, tiles | 1, t.row))
     right = k.scratch("m", t.dtype, (t.matrices, tiles | 1, t.out_row(1)))
-    inputs, outputs = _Inputs(kernel, anchor, t, cut, left), _Outputs(kernel, anchor, t, cut, right)
+    inputs, outputs = Inputs(kernel, anchor, t, cut, left), _Outputs(kernel, anchor, t, cut, right)
     products = Products(kernel, anchor, t, target, left, right, tiles)
     k.flops = math.prod(t.sizes, start=2 * t.batch * t.channels * t.outs) * math.prod(t.kernel)
 
-    def panel_by_panel(area: _Area, panel: Int, columns: int) -> None:
+    def panel_by_panel(area: Area, panel: Int, columns: int) -> None:
         """The products of all matrices with a panel, and its outputs: only these wait at a time."""
+        count = as_int(tiles) if all(n.is_const for n in t.counts) else imax(0, area.rows) * area.pitch
         with k.loop("t", 0, t.matrices) as matrix:
-            products.write(matrix, panel, as_int(0), Place(as_int(0), as_int(0)), as_int(tiles))
+            products.write(matrix, panel, as_int(0), Place(as_int(0), as_int(0)), count)
         outputs.write(area, panel * t.width, columns)
 
-    with spread_loop(k, (t.batch, *_grid(t, cut))) as (batch, plane, block, segment):
-        area = _area(t, cut, (batch, plane, block, segment), as_int(0))
+    with spread_loop(k, (t.batch, *_grid(kernel, t, cut))) as (batch, plane, block, segment):
+        area = area_of(t, cut, (batch, plane, block, segment), as_int(0))
         inputs.write(area, as_int(0), as_int(t.vectors))
         whole = t.outs // t.width
-        with _loop(k, "p", as_int(whole)) as panel:
+        with loop(k, "p", as_int(whole)) as panel:
             panel_by_panel(area, panel, t.width)
         if t.outs % t.width:
             panel_by_panel(area, as_int(whole), t.outs % t.width)
 
 
-def _in_steps(region: Region, target: Target, anchor: Value, cut: Plan, why: str) -> list[KernelCall]:
+def _in_steps(region: Region, target: Target, anchor: Value, cut: Plan) -> list[KernelCall]:
     """A kernel for each step, on temporaries that hold the matrices of all tiles."""
     op, x = anchor.op, anchor.inputs[0]
     assert isinstance(op, WinogradConv)
-    first, second, third = (_kernel(region, target, anchor, f"winograd_{n}") for n in ("in", "mul", "out"))
-    t = tiling(first, anchor)
-    across = [floordiv(as_dim(n) + m - 1, m) for n, m in zip(op.sizes[-2:], op.tile[-2:], strict=True)]
+    first, second, third = (_kernel(region, target, f"winograd_{n}") for n in ("in", "mul", "out"))
+    images = _images(anchor, cut)
+    t = _taken(first, anchor, cut)
+    why = _why(t, cut)
     depth: Sequence[Dim] = x.shape[1:-3] if t.rank == 3 else ()
-    places = dim_product((x.shape[0], *depth, *across))
-    made = dim_product((x.shape[0], *(op.sizes[:-2] if t.rank == 3 else ()), *across))
+    places, made = dim_product((images, *depth, *t.tiles[1:])), dim_product((images, *t.tiles))
     before = Temp(TensorType(t.dtype, (t.matrices, _odd(places), t.row)))
     after = Temp(TensorType(t.dtype, (t.matrices, _odd(made), t.out_row(t.panels))))
     flops = math.prod(t.sizes, start=2 * t.batch * t.channels * t.outs) * math.prod(t.kernel)
 
-    seen = replace(t, sizes=(t.image[0], *t.sizes[1:]), pad=(0, *t.pad[1:]), kernel=(1, *t.kernel[1:]))
-    inputs = _Inputs(first, anchor, seen, cut, first.temp(before, mode="w"))
-    first.k.flops = t.batch * math.prod(seen.counts) * (t.matrices * 8 * t.channels)
-    with spread_loop(first.k, (t.batch, *_grid(seen, cut), as_int(t.vectors))) as (*place, vector):
-        inputs.write(_area(seen, cut, place, None), vector, as_int(1))
+    def matrices(kernel: Kernel, t: Tiling, temp: Temp, mode: str) -> Buffer:
+        """A temporary of a matrix for each product, [matrices, tiles, row], in the kernel's own sizes."""
+        planes = t.image[0] if temp is before else t.counts[0]
+        places = t.batch * planes * t.counts[1] * t.counts[2]
+        return kernel.temp(temp, mode, (t.matrices, places // 2 * 2 + 1, temp.type.shape[2]))
 
-    t = tiling(second, anchor)
-    products = Products(second, anchor, t, target, second.temp(before, mode="r"), second.temp(after, mode="w"))
+    seen = replace(t, sizes=(t.image[0], *t.sizes[1:]), counts=(t.image[0], *t.counts[1:]), pad=(0, *t.pad[1:]),
+                   tiles=(*depth, *t.tiles)[-3:], kernel=(1, *t.kernel[1:]))  # fmt: skip
+    inputs = Inputs(first, anchor, seen, cut, matrices(first, t, before, "w"))
+    first.k.flops = t.batch * math.prod(seen.counts) * (t.matrices * 8 * t.channels)
+    with spread_loop(first.k, (t.batch, *_grid(first, seen, cut), as_int(t.vectors))) as (*place, vector):
+        inputs.write(area_of(seen, cut, place, None), vector, as_int(1))
+
+    t = _taken(second, anchor, cut)
+    products = Products(second, anchor, t, target, matrices(second, t, before, "r"), matrices(second, t, after, "w"))
     second.k.flops = flops
     products.all_tiles()
 
-    t = tiling(third, anchor)
-    outputs = _Outputs(third, anchor, t, cut, third.temp(after, mode="r"))
+    t = _taken(third, anchor, cut)
+    outputs = _Outputs(third, anchor, t, cut, matrices(third, t, after, "r"))
     third.k.flops = t.batch * math.prod(t.counts) * (t.matrices * 8 * t.outs)
-    with spread_loop(third.k, (t.batch, *_grid(t, cut))) as place:
-        outputs.write(_area(t, cut, place, None), as_int(0), t.outs)
+    with spread_loop(third.k, (t.batch, *_grid(third, t, cut))) as place:
+        outputs.write(area_of(t, cut, place, None), as_int(0), t.outs)
     return [first.built(why), second.built(products.text), third.built(why)]
 
 
 def _odd(count: Dim) -> Dim:
     """The next odd number."""
-    return floordiv(as_dim(count), 2) * 2 + 1
+    return floordiv(count, 2) * 2 + 1
 
 
-def _grid(t: Tiling, cut: Plan) -> tuple[Int, Int, Int]:
+def _grid(kernel: Kernel, t: Tiling, cut: Plan) -> tuple[Int, Int, Int]:
     """Planes, and blocks of tiles along the other axes."""
-    planes, high, wide = t.counts
-    return planes, ceil_div(high, cut.rows), ceil_div(wide, cut.columns)
-
-
-@dataclass(frozen=True)
-class _Area:
-    """A block of tiles of a plane of an image. rows, columns: how many there are; start: the matrices' row of the
-    first, pitch: rows from one row of tiles to the next."""
-
-    batch: Int
-    plane: Int
-    top: Int
-    side: Int
-    rows: Int
-    columns: Int
-    start: Int
-    pitch: Int
-
-
-def _area(t: Tiling, cut: Plan, place: Sequence[Int], start: Int | None) -> _Area:
-    """The block at a place of the grid. start: of its rows in the matrices; None where these hold all tiles."""
-    batch, plane, block, segment = place
-    planes, high, wide = t.counts
-    top, side = block * cut.rows, segment * cut.columns
-    rows, columns = _left(high, top, cut.rows), _left(wide, side, cut.columns)
-    if start is not None:
-        return _Area(batch, plane, top, side, rows, columns, start, as_int(cut.columns))
-    return _Area(batch, plane, top, side, rows, columns, ((batch * planes + plane) * high + top) * wide + side, wide)
-
-
-def _left(count: Int, first: Int, most: int) -> Int:
-    if count.is_const and count.const % most == 0:
-        return as_int(most)
-    return imin(most, count - first)
-
-
-@dataclass
-class _Inputs:
-    """The transform of pixels. matrices: [products, tiles, row], where it goes."""
-
-    kernel: Kernel
-    anchor: Value
-    t: Tiling
-    cut: Plan
-    matrices: Buffer
-    strip: Buffer = field(init=False)
-    patch: Buffer = field(init=False)
-
-    def __post_init__(self) -> None:
-        t, k = self.t, self.kernel.k
-        rows, columns = reach(t, self.cut.rows, self.cut.columns)
-        self.strip = k.scratch("strip", t.dtype, (rows, columns * t.lanes))
-        self.patch = k.scratch("patch", t.dtype, (t.products[1], t.products[2] * t.lanes))
-
-    def write(self, area: _Area, first: Int, count: Int) -> None:
-        """The tiles of a block, `count` vectors of channels from `first` on."""
-        k = self.kernel.k
-        with _loop(k, "c", count) as c:
-            vector = first + c
-            self._fill(area, vector)
-            with _loop(k, "ty", area.rows) as y, _loop(k, "tx", area.columns) as x:
-                self._tile(y, x, area.start + y * area.pitch + x, vector * self.t.lanes)
-
-    def _fill(self, area: _Area, vector: Int) -> None:
-        """Copies the pixels under a block to the strip, with zeros around the image."""
-        t, k = self.t, self.kernel.k
-        top, side = area.top * t.tile[1] - t.pad[1], area.side * t.tile[2] - t.pad[2]
-        used, room = area.rows * t.tile[1] + t.kernel[1] - 1, self.strip.shape[1] // t.lanes
-        left = imin(imax(0, 0 - side), room)
-        start = imax(0, side)
-        count = imax(0, imin(t.image[2] - start, room - left))
-        with k.loop("sy", 0, used) as y:
-            source = top + y
-            with k.when(k.and_(k.cmp("ge", source, 0), k.cmp("lt", source, t.image[1]))):
-                self._zeros(y, as_int(0), left)
-                with k.loop("px", 0, count) as x:
-                    pixel = (area.batch, *t.outer((area.plane, source, start + x)))
-                    self._ask_below(pixel, vector)
-                    k.store(self.strip, (y, (left + x) * t.lanes), self._read(pixel, vector))
-                self._zeros(y, left + count, room)
-            with k.otherwise():
-                self._zeros(y, as_int(0), room)
-
-    def _ask_below(self, pixel: Sequence[Int], vector: Int) -> None:
-        """Asks for the pixel that the block of tiles below reads here: vectors of channels lie too far apart for the
-        processor to see the pattern. Measured: 64@224 9646 -> 8260 us, 128@112 5492 -> 5145, 64@56 310 -> 303."""
-        x = self.anchor.inputs[0]
-        if self.t.rank > 1 and isinstance(x.op, Input):
-            buffer = self.kernel.input(self.kernel.region.body.inputs.index(x))
-            *before, row, column = pixel
-            below = row + self.cut.rows * self.t.tile[1]
-            self.kernel.k.prefetch(buffer, (*before, below, column, vector * self.t.lanes))
-
-    def _zeros(self, y: Int, start: Int, stop: Int) -> None:
-        k, t = self.kernel.k, self.t
-        if start.is_const and stop.is_const and start.const >= stop.const:
-            return
-        with k.loop("z", start, stop) as x:
-            k.store(self.strip, (y, x * t.lanes), k.const(0, t.dtype, t.lanes))
-
-    def _read(self, pixel: Sequence[Int], vector: Int) -> LoopValue:
-        """A vector of a pixel's channels, zeros behind the last."""
-        t, kernel, k = self.t, self.kernel, self.kernel.k
-        x = self.anchor.inputs[0]
-        mask = None if t.channels % t.lanes == 0 else t.channels - vector * t.lanes
-        found = kernel.read(x, (*pixel, vector * t.lanes), t.lanes, mask) if isinstance(x.op, Input) else (
-            kernel.number(x))  # fmt: skip
-        # One number for all channels: what it adds behind the last meets weights of zero, or is not read.
-        return k.cast(kernel.fit(found, t.lanes), t.dtype)
-
-    def _tile(self, y: Int, x: Int, row: Int, column: Int) -> None:
-        """Transforms one tile along its rows, then along its columns."""
-        t, k, lanes = self.t, self.kernel.k, self.t.lanes
-        high, wide = t.products[1:]
-        across = short_convolution(t.tile[2], t.kernel[2]).inputs
-
-        def line(source: Int) -> list[LoopValue]:
-            pixels = [k.load(self.strip, (source, (x * t.tile[2] + j) * lanes), lanes) for j in range(wide)]
-            return from_inputs(k, across, pixels)
-
-        if high == 1:
-            for j, value in enumerate(line(y)):
-                k.store(self.matrices, (j, row, column), value)
-            return
-        with k.loop("r", 0, high) as r:
-            for j, value in enumerate(line(y * t.tile[1] + r)):
-                k.store(self.patch, (r, j * lanes), value)
-        down = short_convolution(t.tile[1], t.kernel[1]).inputs
-        with k.loop("j", 0, wide) as j:
-            values = [k.load(self.patch, (i, j * lanes), lanes) for i in range(high)]
-            for i, value in enumerate(from_inputs(k, down, values)):
-                k.store(self.matrices, (j + i * wide, row, column), value)
+    _, high, wide = t.tiles
+    return t.counts[0], kernel.size(parts(high, cut.rows), "blocks"), kernel.size(parts(wide, cut.columns), "segments")
 
 
 @dataclass(frozen=True)
@@ -313,18 +223,18 @@ class _Outputs:
         assert isinstance(self.pool.op, PoolLast)
         return (1, *self.pool.op.window)[-2], self.pool.op.window[-1]
 
-    def write(self, area: _Area, first: Int, count: int) -> None:
+    def write(self, area: Area, first: Int, count: int) -> None:
         """The outputs of a block, `count` channels from `first` on, which lie at the begin of the matrices' rows."""
         k, lanes = self.kernel.k, self.t.lanes
         whole, rest = divmod(count, lanes)
 
         def tiles(column: Int, mask: int | None) -> None:
-            with _loop(k, "ty", area.rows) as y, _loop(k, "tx", area.columns) as x:
+            with loop(k, "ty", area.rows) as y, loop(k, "tx", area.columns) as x:
                 place = (area.batch, area.plane, area.top + y, area.side + x)
                 self._tile(place, area.start + y * area.pitch + x, _Channels(column, first + column, mask))
 
         if whole:
-            with _loop(k, "o", as_int(whole)) as o:
+            with loop(k, "o", as_int(whole)) as o:
                 tiles(o * lanes, None)
         if rest:
             tiles(as_int(whole * lanes), rest)
@@ -344,7 +254,7 @@ class _Outputs:
             for i, value in enumerate(to_outputs(k, down, values)):
                 k.store(self.patch, (i, j * lanes), value)
         step = self.window[0]
-        with _loop(k, "i", as_int(t.tile[1] // step)) as i:
+        with loop(k, "i", as_int(t.tile[1] // step)) as i:
             lines = [[k.load(self.patch, (i * step + r, j * lanes), lanes) for j in range(wide)] for r in range(step)]
             self._store(place, i, [to_outputs(k, across, line) for line in lines], c)
 
@@ -357,12 +267,22 @@ class _Outputs:
         y = ty * (t.tile[1] // high) + i
         rows, columns = t.sizes[1] // high, t.sizes[2] // wide
 
-        with _where(k, y, rows, _even(t.sizes[1], t.tile[1])):
-            for j in range(t.tile[2] // wide):
-                x = tx * (t.tile[2] // wide) + j
-                with _where(k, x, columns, (j == 0 and wide == 1) or _even(t.sizes[2], t.tile[2])):
+        across = t.tile[2] // wide
+        even = _even(t.sizes[2], t.tile[2])
+
+        def pixels(inside: bool) -> None:
+            for j in range(across):
+                x = tx * across + j
+                with _where(k, x, columns, inside):
                     window = [line[j * wide : (j + 1) * wide] for line in lines]
                     self._pixel((batch, plane, y, x), window, c)
+
+        with _where(k, y, rows, _even(t.sizes[1], t.tile[1])):
+            with _where(k, tx * across + (across - 1), columns, even):
+                pixels(True)
+            if not even:
+                with k.otherwise():
+                    pixels(False)
 
     def _pixel(self, at: tuple[Int, Int, Int, Int], window: Sequence[Sequence[LoopValue]], c: _Channels) -> None:
         """One output, or the pool of a window of them. at: image, plane, row and column."""
@@ -403,13 +323,3 @@ def _where(k: Builder, at: Int, end: Int, always: bool) -> Iterator[None]:
         return
     with k.when(k.cmp("lt", at, end)):
         yield
-
-
-@contextmanager
-def _loop(k: Builder, name: str, count: Int) -> Iterator[Int]:
-    """A loop, or just its body where it runs once."""
-    if count.is_const and count.const == 1:
-        yield as_int(0)
-        return
-    with k.loop(name, 0, count) as i:
-        yield i

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chainrule.backends.llvm.kernels.matmul_tile import vector_lanes
 from chainrule.backends.llvm.kernels.region import Kernel
-from chainrule.backends.loops import Int, as_int, ceil_div
+from chainrule.backends.loops import Int, as_int
 from chainrule.backends.loops.build import SCRATCH_BYTES
-from chainrule.ir.dims import Dim
+from chainrule.ir.dims import Dim, dim_max, dim_min, dim_product, floordiv
 from chainrule.ir.graph import Value
 from chainrule.ir.types import DType
 from chainrule.ops.lowered import accumulated
@@ -28,17 +28,21 @@ MOST_TILES = 28  # in a block: more gain nothing
 WEIGHTS_NEAR = 1024 * 1024  # bytes of weights that stay in the second-level cache from block to block
 WEIGHTS_FAR = 10 * 1024 * 1024  # bytes of weights that are not read once per block
 MATRICES_NEAR = 16 * 1024 * 1024  # bytes of the matrices of all tiles that stay in the third-level cache
-UNKNOWN_IMAGES, UNKNOWN_TILES = 4, 64  # what named sizes count as: images of a batch, tiles of an image
-SPAN = 4  # tiles of a block each way where the image's size is not known
+SPAN = (4, 7)  # rows and columns of tiles in a block where the image's size is not known
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """Sizes as three axes; channels and outs are known. products: along each axis. dtype: of the sums."""
+    """Sizes as three axes; channels and outs are known. products: along each axis. dtype: of the sums.
+
+    tiles, counts: along each axis, as sizes of the graph and of the kernel.
+    """
 
     batch: Int
     image: tuple[Int, ...]
     sizes: tuple[Int, ...]
+    tiles: tuple[Dim, ...]
+    counts: tuple[Int, ...]
     kernel: tuple[int, ...]
     tile: tuple[int, ...]
     pad: tuple[int, ...]
@@ -55,11 +59,6 @@ class Tiling:
     @property
     def matrices(self) -> int:
         return math.prod(self.products)
-
-    @property
-    def counts(self) -> tuple[Int, ...]:
-        """Tiles along each axis."""
-        return tuple(ceil_div(n, m) for n, m in zip(self.sizes, self.tile, strict=True))
 
     @property
     def lanes(self) -> int:
@@ -104,53 +103,74 @@ def tiling(kernel: Kernel, anchor: Value) -> Tiling:
     def sizes(shape: Sequence[Dim]) -> tuple[Int, ...]:
         return (as_int(1),) * (3 - rank) + kernel.dims(shape)
 
-    return Tiling(kernel.dim(x.shape[0]), sizes(x.shape[1:-1]), sizes(op.sizes), three(op.kernel, 1),
+    tiles = (*(1,) * (3 - rank), *(parts(n, m) for n, m in zip(op.sizes, op.tile, strict=True)))
+    counts = tuple(kernel.size(n, f"tiles{i}") for i, n in enumerate(tiles))
+    return Tiling(kernel.dim(x.shape[0]), sizes(x.shape[1:-1]), sizes(op.sizes), tiles, counts, three(op.kernel, 1),
                   three(op.tile, 1), three(op.pad, 0), int(x.shape[-1]), int(op.channels),  # type: ignore[arg-type]
                   int(anchor.inputs[1].shape[-1]), rank, accumulated(anchor.dtype))  # type: ignore[arg-type]
+
+
+def parts(size: Dim, part: int) -> Dim:
+    """How many parts cover a size."""
+    return floordiv(size + part - 1, part)
 
 
 @dataclass(frozen=True)
 class Plan:
     """How the tiles are cut up. whole: all tiles are transformed before any product; else block by block.
 
-    rows, columns: tiles of a block.
+    rows, columns: tiles of a block. taken: 1 where the call goes this way and else 0.
     """
 
     whole: bool
     rows: int
     columns: int
+    taken: Dim = 1
+
+    @property
+    def tiles(self) -> int:
+        """The most tiles of a block."""
+        return self.rows * self.columns
 
 
-def plan(t: Tiling) -> Plan:
+def plans(t: Tiling, images: Dim) -> list[Plan]:
     """Blocks of so many tiles that their matrices stay in the second-level cache, or all tiles before any product.
 
     Blocks where the weights stay there, too, or where the matrices of all tiles would have to go to memory and back.
     What is one block is not cut up either: the threads would have nothing to share.
     Measured, us for blocks and for all at once: 64@56 349, 413; 128@28 311, 277; 128-256@56 3821, 3517; 128@112 7329,
     9234; 256@28 1796, 1473.
+
+    images: of the batch. Where it depends on sizes that are not known, there are both ways, of which each call takes
+    one.
     """
+    tiles = dim_product(t.tiles)
     per_tile = t.matrices * (t.row + t.out_row(1)) * t.dtype.itemsize
     most = BLOCK_BYTES // per_tile
-    high, wide = (n.const if n.is_const else None for n in t.counts[1:])
-    images = t.batch.const if t.batch.is_const else UNKNOWN_IMAGES
-    tiles = UNKNOWN_TILES if high is None or wide is None else high * wide
-    matrices = images * tiles * t.matrices * (t.row + t.out_row(t.panels)) * t.dtype.itemsize
-    near = t.weight_bytes <= WEIGHTS_NEAR or (matrices > MATRICES_NEAR and t.weight_bytes <= WEIGHTS_FAR)
-    rows, columns = _block(t, high, wide, max(1, min(most, MOST_TILES)))
-    alone = t.batch.is_const and images * -(-tiles // (rows * columns)) == 1
-    if t.kernel[0] > 1 or not near or most < min(LEAST_TILES, max(1, tiles)) or alone:
-        return Plan(True, *_block(t, high, wide, 1 << 30))
-    return Plan(False, rows, columns)
+    few = min(LEAST_TILES, max(1, tiles)) if isinstance(tiles, int) else LEAST_TILES
+    whole = Plan(True, *_block(t, 1 << 30))
+    blocks = Plan(False, *_block(t, max(1, min(most, MOST_TILES))))
+    alone = isinstance(images, int) and isinstance(tiles, int) and images * -(-tiles // blocks.tiles) == 1
+    if t.kernel[0] > 1 or most < few or t.weight_bytes > WEIGHTS_FAR or alone:
+        return [whole]
+    if t.weight_bytes <= WEIGHTS_NEAR:
+        return [blocks]
+    near = MATRICES_NEAR // (t.matrices * (t.row + t.out_row(t.panels)) * t.dtype.itemsize)  # tiles
+    near_all = dim_max(0, dim_min(1, near + 1 - images * tiles))
+    far_all = dim_max(0, dim_min(1, images * tiles - near))
+    return [replace(way, taken=taken) for way, taken in ((blocks, far_all), (whole, near_all)) if taken != 0]
 
 
-def _block(t: Tiling, high: int | None, wide: int | None, most: int) -> tuple[int, int]:
+def _block(t: Tiling, most: int) -> tuple[int, int]:
     """Rows and columns of a block of at most so many tiles, in even parts, whose strip is small."""
-    columns = min(SPAN if wide is None else max(1, wide), most)
+    high, wide = (n.const if n.is_const else None for n in t.counts[1:])
+    span = SPAN if t.products[1] > 1 else (1, math.prod(SPAN))
+    columns = min(span[1] if wide is None else max(1, wide), most)
     while columns > 1 and _strip(t, 1, columns) > STRIP_BYTES:
         columns -= 1
     if wide:
         columns = -(-wide // -(-wide // columns))
-    rows = min(SPAN if high is None else max(1, high), max(1, most // columns))
+    rows = min(span[0] if high is None else max(1, high), max(1, most // columns))
     while rows > 1 and _strip(t, rows, columns) > STRIP_BYTES:
         rows -= 1
     if high:

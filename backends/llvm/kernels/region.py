@@ -90,12 +90,12 @@ class KernelCall:
     """One native call: which kernel on which buffers.
 
     buffers: an input of the node ("input", i), a result ("output", i) or a Temp, one per buffer of the function.
-    dims: the symbols whose values are the function's sizes, in order. work: estimated flops + bytes, None = unknown.
+    dims: the sizes of the graph that are the function's sizes, in order. work: estimated flops + bytes, None = unknown.
     """
 
     function: Function
     buffers: tuple[tuple[str, int] | Temp, ...]
-    dims: tuple[str, ...]
+    dims: tuple[Dim, ...]
     why: str = ""
 
 
@@ -108,7 +108,7 @@ class Kernel:
     name: str
     scalar: bool = False
     k: Builder = field(init=False)
-    _sizes: dict[str, Int] = field(default_factory=dict)
+    _sizes: dict[Dim, Int] = field(default_factory=dict)
     _places: list[tuple[tuple[str, int] | Temp, Buffer]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -128,10 +128,7 @@ class Kernel:
 
     def _atom(self, atom: Atom) -> Int:
         if atom.op == "sym":
-            name = str(atom.args[0])
-            if name not in self._sizes:
-                self._sizes[name] = self.k.size(name)
-            return self._sizes[name]
+            return self.size(DimExpr({(atom,): 1}), str(atom.args[0]))
         a, b = (self.dim(x) for x in atom.args)  # type: ignore[arg-type]
         match atom.op:
             case "//":
@@ -140,6 +137,15 @@ class Kernel:
                 return imin(a, b)
             case _:
                 return imax(a, b)
+
+    def size(self, dim: Dim, name: str) -> Int:
+        """A size of the graph as one number that the call brings along: of a long expression, when its form is of no
+        use in proofs."""
+        if not isinstance(dim, DimExpr):
+            return as_int(dim)
+        if dim not in self._sizes:
+            self._sizes[dim] = self.k.size(name)
+        return self._sizes[dim]
 
     def dims(self, shape: Sequence[Dim]) -> tuple[Int, ...]:
         return tuple(self.dim(d) for d in shape)
