@@ -252,9 +252,7 @@ def _elementwise_reads(node: Value, operands: set[int], shape: Sequence[object])
     places = [body.inputs[i] for i in sorted(operands)]
     if not all(inner.tensor.shape == shape == body.outputs[0].tensor.shape for inner in places):
         return False
-    if anchor is None:
-        return all(isinstance(n.op, Elementwise | Input) or not n.inputs for n in body.nodes)
-    if not isinstance(anchor.op, WRITES_ONCE) or set(places) & set(reachable((anchor,))):
+    if anchor is not None and (not isinstance(anchor.op, WRITES_ONCE) or set(places) & set(reachable((anchor,)))):
         return False
     behind = [n for inner in places for n in region.epilogue_of(inner)]
     return all(isinstance(n.op, Elementwise) and n.tensor.shape == shape for n in behind)

@@ -46,14 +46,20 @@ def columns(w: Tensor, x: Tensor, g: Tensor) -> Tensor:
     return w - 0.1 * g.sum(axis=1)
 
 
+def filled(w: Tensor, x: Tensor, g: Tensor) -> Tensor:
+    """Beside the state the kernel reads one number for all, as the gradient of a sum is."""
+    return w - 0.1 * cr.broadcast_to(x[0, 0], w.shape) * w
+
+
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("f", [product, rows, columns])
+@pytest.mark.parametrize("f", [product, rows, columns, filled])
 @pytest.mark.parametrize("size", SIZES)
 def test_the_bits_are_those_of_a_result_of_its_own(f: Callable[..., Tensor], size: tuple[int, int, int], threads: int):
     depth, m, n = size
     rng = np.random.default_rng(0)
     x, g = rng.standard_normal((depth, m), np.float32), rng.standard_normal((depth, n), np.float32)
-    w = rng.standard_normal({"product": (m, n), "rows": (n,), "columns": (depth,)}[f.__name__], np.float32)
+    shapes = {"product": (m, n), "rows": (n,), "columns": (depth,), "filled": (m, n)}
+    w = rng.standard_normal(shapes[f.__name__], np.float32)
     apart = cr.compile(f, cr.spec(*w.shape), cr.spec(*x.shape), cr.spec(*g.shape), threads=threads)(w, x, g)
     held = Held(f, w)
     net = cr.compile(held, cr.spec(*x.shape), cr.spec(*g.shape), threads=threads)
@@ -62,7 +68,16 @@ def test_the_bits_are_those_of_a_result_of_its_own(f: Callable[..., Tensor], siz
     np.testing.assert_array_equal(held.w.data, apart)
 
 
-@pytest.mark.parametrize("f", [lambda w, x, g: w @ x, lambda w, x, g: x @ g - w.T, lambda w, x, g: w - x @ (g * w)])
+OF_OTHER_ELEMENTS: tuple[Callable[..., Tensor], ...] = (
+    lambda w, x, g: w @ x,
+    lambda w, x, g: x @ g - w.T,
+    lambda w, x, g: w - x @ (g * w),
+    lambda w, x, g: w - 0.5 * cr.broadcast_to(w[:1], (4, 4)),
+    lambda w, x, g: w - w[::-1],
+)
+
+
+@pytest.mark.parametrize("f", OF_OTHER_ELEMENTS)
 def test_what_reads_other_elements_than_it_writes_is_right(f: Callable[..., Tensor]):
     w = np.arange(16, dtype=np.float32).reshape(4, 4)
     held = Held(f, w)

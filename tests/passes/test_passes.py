@@ -241,9 +241,9 @@ def test_three_transposes_in_a_row_are_one() -> None:
     assert made.shape == y.shape
 
 
-@pytest.mark.parametrize(("depth", "turned"), [(300, True), (100, False)])
-def test_a_deep_product_with_a_transposed_left_operand_turns_it_first(depth, turned):
-    a, b = value(depth, 70, name="a"), value(depth, 80, name="b")
+@pytest.mark.parametrize(("depth", "columns", "turned"), [(300, 400, True), (300, 80, False), (100, 400, False)])
+def test_a_deep_and_wide_product_with_a_transposed_left_operand_turns_it_first(depth, columns, turned):
+    a, b = value(depth, 70, name="a"), value(depth, columns, name="b")
     graph = Graph("g", (a, b), (matmul(a, b, transpose_a=True),))
     made = PackWeights().run(graph, Notes())
     assert (made.outputs[0].inputs[0].op.name == "transpose") is turned
