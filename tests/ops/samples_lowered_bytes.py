@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from chainrule.errors import DTypeError, ShapeError
+from chainrule.errors import ArgumentError, DTypeError, ShapeError
 from chainrule.ir.types import tensor
-from chainrule.ops.lowered_bytes import ByteMatMul
+from chainrule.ops.lowered_bytes import GROUP, ByteConv, ByteMatMul, runs_of
 from tests.ops.sample import BadSample, Sample
 from tests.ops.samples_integer_products import full, i8, u8
 
@@ -15,7 +15,35 @@ def lowest(*shape: int) -> np.ndarray:
     return np.full(shape, -128, np.int8)
 
 
+def conv(kernel: tuple[int, ...], outs: int, sizes: tuple[int, ...], stride: int = 1, pad: int = 0, dilation: int = 1,
+         groups: int = 1, fill: int = 0) -> ByteConv:  # fmt: skip
+    rank = len(kernel)
+    return ByteConv(kernel, (stride,) * rank, (pad,) * rank, (dilation,) * rank, groups, outs, sizes, fill)
+
+
+def convolved(op: ByteConv, x: np.ndarray, width: int, label: str) -> Sample:
+    """A sample with a packed weight, 0 beyond the end of every run."""
+    ins = x.shape[-1] // op.groups
+    count, length = runs_of(op.kernel, ins, op.groups, op.dilation)
+    steps = -(-length // GROUP)
+    panels = i8(op.groups, -(-op.channels // op.groups // width), count, steps, width, GROUP)
+    rows = np.moveaxis(panels, -1, -2).reshape(*panels.shape[:3], steps * GROUP, width)
+    rows[:, :, :, length:] = 0
+    panels = np.moveaxis(rows.reshape(*panels.shape[:4], GROUP, width), -1, -2)
+    return Sample(op, (x, panels.reshape(*panels.shape[:2], count * steps, width * GROUP)), label)
+
+
 SAMPLES = [
+    convolved(conv((3, 3), 5, (5, 6), pad=1), u8(2, 5, 6, 3), 8, "three channels"),
+    convolved(conv((3, 3), 70, (3, 4), 2, 1, fill=255), u8(1, 5, 7, 4), 64, "stride, filled with 255"),
+    convolved(conv((1, 1), 9, (4, 3), 2), full(1, 7, 5, 8), 16, "in place, the lowest"),
+    convolved(conv((1, 1), 9, (7, 5)), u8(2, 7, 5, 7), 16, "seven channels alone"),
+    convolved(conv((3,), 6, (9,), 1, 2, 2, fill=7), u8(2, 9, 5), 8, "one axis, dilation"),
+    convolved(conv((3, 2), 6, (4, 5), 1, 1, 1, 2, fill=3), u8(1, 4, 4, 6), 8, "groups of three channels"),
+    convolved(conv((2, 2, 3), 4, (2, 3, 4), fill=1), u8(1, 3, 4, 6, 1), 8, "three axes, one channel"),
+    convolved(conv((3, 3), 8, (3, 3), pad=1, fill=200), u8(1, 3, 3, 300), 8, "two blocks of depth"),
+    convolved(conv((3, 3), 8, (4, 40), pad=1), u8(0, 4, 40, 4), 8, "no images"),
+    convolved(conv((3, 3), 33, (9, 40), pad=-1, fill=9), u8(1, 13, 44, 4), 40, "cut at the border"),
     Sample(ByteMatMul(6), (u8(3, 8), i8(1, 2, 32))),
     Sample(ByteMatMul(8), (full(1, 4), lowest(1, 1, 32)), "one row, one step, the lowest"),
     Sample(ByteMatMul(70), (u8(13, 32), i8(2, 8, 256)), "two panels, ragged both ways"),
@@ -26,6 +54,12 @@ SAMPLES = [
 ]
 
 BAD = [
+    BadSample(conv((3, 3), 5, (5, 6), pad=1), (tensor("i8", (2, 5, 6, 3)), tensor("i8", (1, 1, 9, 32))), DTypeError,
+              "x is i8"),
+    BadSample(conv((3, 3), 5, (5, 6), pad=1), (tensor("u8", (2, 5, 6, 3)), tensor("i8", (1, 1, 7, 32))), ShapeError,
+              "does not hold 5 channels"),
+    BadSample(conv((1, 1), 5, (5, 6), fill=-1), (tensor("u8", (2, 5, 6, 4)), tensor("i8", (1, 1, 1, 32))),
+              ArgumentError, "fill -1 is no u8"),
     BadSample(ByteMatMul(6), (tensor("i8", (3, 8)), tensor("i8", (1, 2, 32))), DTypeError, "a is i8"),
     BadSample(ByteMatMul(6), (tensor("u8", (8,)), tensor("i8", (1, 2, 32))), ShapeError, "is not a matrix"),
     BadSample(ByteMatMul(6), (tensor("u8", (3, 7)), tensor("i8", (1, 2, 32))), ShapeError, "a has 7 columns"),

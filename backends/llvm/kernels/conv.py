@@ -31,6 +31,7 @@ from chainrule.ir.dims import as_dim
 from chainrule.ir.graph import Input, Value
 from chainrule.ir.types import DType, TensorType
 from chainrule.ops.lowered import PanelConv, PoolLast, accumulated
+from chainrule.ops.lowered_bytes import ByteConv
 
 UNROLLED_STEPS = 12  # steps of a kernel row that are written out
 
@@ -38,7 +39,7 @@ UNROLLED_STEPS = 12  # steps of a kernel row that are written out
 def panel_conv(region: Region, target: Target) -> list[KernelCall]:
     """One kernel for each phase, after one that copies x into a padded temporary where no strip would do."""
     anchor = region.anchor
-    assert anchor is not None and isinstance(anchor.op, PanelConv)
+    assert anchor is not None and isinstance(anchor.op, PanelConv | ByteConv)
     return [call for phase in phases(anchor.op) for call in _phase(region, target, anchor, phase)]
 
 
@@ -56,15 +57,17 @@ def _phase(region: Region, target: Target, anchor: Value, phase: Phase) -> list[
     x = anchor.inputs[0]
     g = geometry(kernel, op, kernel.dims(x.tensor.shape), kernel.dims(op.sizes), window)
     dtype = accumulated(anchor.tensor.dtype)
-    width = int(anchor.inputs[1].tensor.shape[-1])  # type: ignore[arg-type]
+    width = int(anchor.inputs[1].tensor.shape[-1]) // g.group  # type: ignore[arg-type]
     outs = kernel.dim(op.channels) // g.groups
-    cut = plan(g, target, dtype, width, outs, anchor.tensor.dtype != dtype or not isinstance(x.op, Input))
+    stored = accumulated(x.dtype)
+    cut = plan(g, target, dtype, width, outs, x.dtype != stored or not isinstance(x.op, Input))
     calls: list[KernelCall] = []
     source: Buffer | None = None
     if cut.reading == "copy":
         room = [(as_dim(n) - 1) * s + d * (k - 1) + 1
                 for n, s, d, k in zip(op.sizes, op.stride, op.dilation, op.kernel, strict=True)]  # fmt: skip
-        temp = Temp(TensorType(dtype, (x.shape[0], *room, x.shape[-1])))
+        room[-1] += g.slack
+        temp = Temp(TensorType(stored, (x.shape[0], *room, x.shape[-1])))
         pad = Kernel(region, target, "pad_image")
         calls.append(padded_copy(pad, x, geometry(pad, op, pad.dims(x.tensor.shape), pad.dims(op.sizes), window), temp))
         source = kernel.temp(temp, mode="r", shape=rooms(g))
@@ -224,7 +227,8 @@ class _Conv:
         g, k = self.g, self.k
         planes, rows, columns = self.cut.strip(g)
         if self.strip is None:
-            self.strip = k.scratch("strip", self.dtype, (planes, rows, g.channels * columns))
+            stored = accumulated(self.anchor.inputs[0].dtype)
+            self.strip = k.scratch("strip", stored, (planes, rows, g.channels * columns))
         low = area.first * (g.window[1] * g.stride[1])
         used = (area.count * g.window[1] - 1) * g.stride[1] + g.reach[1]
         left = area.tile * (self.cut.across * g.window[2] * g.stride[2])
@@ -285,8 +289,8 @@ class _Conv:
     def _depth(self) -> Iterator[_Depth]:
         """The loops over the kernel down to a run of steps over neighbouring scalars."""
         g, k = self.g, self.k
-        runs = g.runs() and self.phase.step[-1] == 1
-        length = g.inner * (g.kernel[2] if runs else 1)
+        runs = self._runs()
+        length = ceil_div(g.inner * (g.kernel[2] if runs else 1), g.group)
         chunks, size = as_int(1), length
         if not (length.is_const and length.const <= BLOCK):
             chunks = ceil_div(length, BLOCK)
@@ -299,14 +303,21 @@ class _Conv:
             )  # fmt: skip
             yield _Depth((z, y, x), self._panel_row(z, y, x), chunk * size, imin(chunk * size + size, length))
 
+    def _runs(self) -> bool:
+        """True when a step goes on from one tap of a kernel row to the next."""
+        return self.g.runs() and self.phase.step[-1] == 1
+
     def _panel_row(self, z: Int, y: Int, x: Int) -> Int:
         """The row of a tap's first channel in the panels, which hold the taps of all phases."""
-        assert isinstance(self.anchor.op, PanelConv)
-        row = as_int(0)
-        taps = self.g.outer((z, y, x))
-        for tap, count, first, step in zip(taps, self.anchor.op.kernel, self.phase.first, self.phase.step, strict=True):
+        assert isinstance(self.anchor.op, PanelConv | ByteConv)
+        row, inner = as_int(0), self.g.inner
+        taps = list(zip(self.g.outer((z, y, x)), self.anchor.op.kernel, self.phase.first, self.phase.step, strict=True))
+        if self.g.group > 1:
+            inner = ceil_div(self.g.run, self.g.group)
+            taps = taps[:-1] if self._runs() else taps
+        for tap, count, first, step in taps:
             row = row * count + first + tap * step
-        return row * self.g.inner
+        return row * inner
 
     def _accumulate(self, multiplier: Multiplier, sums: Sequence[Sequence[Reg]], area: _Area, at: _At, spot: _Spot,
                     depth: _Depth, turn: Int) -> None:  # fmt: skip
@@ -318,19 +329,19 @@ class _Conv:
         def left(r: int, step: Int) -> LoopValue:
             (px, (dz, dy, dx)) = pixels[r]
             column = (px * g.window[2] + dx) * g.stride[2] * g.channels
-            column = column + depth.tap[2] * (g.dilation[2] * g.channels) + at.group * g.inner + step
+            column = column + depth.tap[2] * (g.dilation[2] * g.channels) + at.group * g.inner + step * g.group
             z = dz * g.stride[0] + depth.tap[0] * g.dilation[0]
             y = dy * g.stride[1] + depth.tap[1] * g.dilation[1]
             if self.source is None:
                 assert self.strip is not None
-                return k.load(self.strip, (z, spot.y * (g.window[1] * g.stride[1]) + y, column))
+                return k.load(self.strip, (z, spot.y * (g.window[1] * g.stride[1]) + y, column), g.group)
             place = (area.batch, area.plane * (g.window[0] * g.stride[0]) + z,
                      spot.row * (g.window[1] * g.stride[1]) + y, column)  # fmt: skip
-            return self.kernel.widened(k.load(self.source, place))
+            return self.kernel.widened(k.load(self.source, place, g.group))
 
         def right(step: Int, start: int, lanes: int) -> LoopValue:
-            index = (at.group, at.panel, depth.row + step, start)
-            return self.kernel.fit(self.kernel.read(panels, index, lanes), lanes)
+            index = (at.group, at.panel, depth.row + step, start * g.group)
+            return self.kernel.fit(self.kernel.read(panels, index, lanes * g.group), lanes * g.group)
 
         ask = self._ask(at, depth, turn)
         few = depth.high.is_const and depth.low.is_const and depth.high.const - depth.low.const <= UNROLLED_STEPS

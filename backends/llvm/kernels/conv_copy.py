@@ -56,7 +56,7 @@ def copy_row(kernel: Kernel, x: Value, g: Geometry, corner: tuple[Int, Int, Int,
     with k.when(inside):
         _copy_inside(kernel, x, g, (batch, *at), (column, columns), to, place)
     with k.otherwise():
-        _fill(k, to, place, as_int(0), to.shape[-1])
+        _fill(k, g, to, place, as_int(0), to.shape[-1])
 
 
 def _copy_inside(kernel: Kernel, x: Value, g: Geometry, at: Sequence[Int], stretch: tuple[Int, Int], to: Buffer,
@@ -69,11 +69,11 @@ def _copy_inside(kernel: Kernel, x: Value, g: Geometry, at: Sequence[Int], stret
     if step == 1:
         first, left = imax(0, shift), imin(imax(0, 0 - shift), room)
         count = imax(0, imin(size - first, room - left))
-        _fill(k, to, place, as_int(0), left * c)
+        _fill(k, g, to, place, as_int(0), left * c)
         _move(kernel, x, g, at, first, to, place, left, count)
-        _fill(k, to, place, (left + count) * c, to.shape[-1])
+        _fill(k, g, to, place, (left + count) * c, to.shape[-1])
         return
-    _fill(k, to, place, as_int(0), to.shape[-1])
+    _fill(k, g, to, place, as_int(0), to.shape[-1])
     low = imax(0, ceil_div(shift, step))
     high = imin(size, (room - 1 + shift) // step + 1)
     with k.loop("px", low, high) as px:
@@ -99,11 +99,11 @@ def _move(kernel: Kernel, x: Value, g: Geometry, at: Sequence[Int], first: Int, 
         to, (*place, target * c + offset), k.cast(part(offset, lanes, mask), to.dtype), mask=mask))  # fmt: skip
 
 
-def _fill(k: Builder, to: Buffer, place: Sequence[Int], start: Int, stop: Int) -> None:
-    def zero(offset: Int, lanes: int, mask: Int | None) -> None:
-        k.store(to, (*place, start + offset), k.const(0, to.dtype, lanes), mask=mask)
+def _fill(k: Builder, g: Geometry, to: Buffer, place: Sequence[Int], start: Int, stop: Int) -> None:
+    def outside(offset: Int, lanes: int, mask: Int | None) -> None:
+        k.store(to, (*place, start + offset), k.const(g.fill, to.dtype, lanes), mask=mask)
 
-    _sweep(k, stop - start, to.dtype, zero)
+    _sweep(k, stop - start, to.dtype, outside)
 
 
 def _sweep(k: Builder, count: Int, dtype: DType, body: Callable[[Int, int, Int | None], None]) -> None:

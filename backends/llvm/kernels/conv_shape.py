@@ -16,17 +16,19 @@ from chainrule.backends.llvm.kernels.matmul_tile import (
     BLOCK,
     TOTALS_BYTES,
     balanced_rows,
+    most_byte_rows,
     most_rows,
     rows_apart,
     split_lanes,
 )
 from chainrule.backends.llvm.kernels.region import Kernel
 from chainrule.backends.llvm.target import Target
-from chainrule.backends.loops import Int, as_int
+from chainrule.backends.loops import Int, as_int, ceil_div
 from chainrule.backends.loops.ints import bounds
 from chainrule.ir.dims import floordiv
 from chainrule.ir.types import DType
 from chainrule.ops.lowered import ChannelConv, PanelConv, WeightGradLast, accumulated
+from chainrule.ops.lowered_bytes import GROUP, ByteConv
 
 STRIP_BYTES = 96 * 1024  # of a padded strip on the stack: it stays in the second-level cache next to a panel
 FAR_WEIGHTS = 1024 * 1024  # bytes of a weight that is fetched anew each time an iteration goes through it
@@ -40,7 +42,10 @@ Reading = Literal["in place", "strip", "copy"]
 
 @dataclass(frozen=True)
 class Geometry:
-    """Sizes as three axes. image: of x, sizes: of the result before pooling, window: of the fused pool (1, 1, 1)."""
+    """Sizes as three axes. image: of x, sizes: of the result before pooling, window: of the fused pool (1, 1, 1).
+
+    fill: what lies outside of x. group: numbers of a pixel that one step of the depth takes.
+    """
 
     batch: Int
     image: tuple[Int, ...]
@@ -54,6 +59,8 @@ class Geometry:
     groups: int
     window: tuple[int, ...]
     rank: int
+    fill: int = 0
+    group: int = 1
 
     @property
     def reach(self) -> tuple[int, ...]:
@@ -70,9 +77,27 @@ class Geometry:
         return tuple(n // w for n, w in zip(self.sizes, self.window, strict=True))
 
     @property
+    def run(self) -> Int:
+        """Numbers of a run of memory that a window reads: of a row of the kernel, or of a tap."""
+        return self.inner * (self.kernel[2] if self.runs() else 1)
+
+    @property
+    def depth(self) -> Int:
+        """Steps of the depth."""
+        return ceil_div(self.run, self.group) * (math.prod(self.kernel) // (self.kernel[2] if self.runs() else 1))
+
+    @property
+    def slack(self) -> int:
+        """Pixels beyond a window's end that its last step may read, where runs are no whole steps."""
+        if self.group == 1 or self.run.const % self.group == 0:
+            return 0
+        return -(-(self.group - 1) // self.channels.const)
+
+    @property
     def room(self) -> tuple[Int, ...]:
         """Sizes of the padded image that all windows reach."""
-        return tuple((n - 1) * s + r for n, s, r in zip(self.sizes, self.stride, self.reach, strict=True))
+        z, y, x = ((n - 1) * s + r for n, s, r in zip(self.sizes, self.stride, self.reach, strict=True))
+        return z, y, x + self.slack
 
     @property
     def is_static(self) -> bool:
@@ -95,7 +120,7 @@ class Geometry:
         return tuple(index[3 - self.rank :])
 
 
-def geometry(kernel: Kernel, op: PanelConv | ChannelConv | WeightGradLast, x_shape: Sequence[Int],
+def geometry(kernel: Kernel, op: PanelConv | ByteConv | ChannelConv | WeightGradLast, x_shape: Sequence[Int],
              sizes: Sequence[Int], window: Sequence[int] = ()) -> Geometry:  # fmt: skip
     """The geometry of an op on an image [N, *S, C]. sizes: of what it slides over it; window: of the pool behind it."""
     rank = len(op.kernel)
@@ -107,8 +132,8 @@ def geometry(kernel: Kernel, op: PanelConv | ChannelConv | WeightGradLast, x_sha
     spread = () if isinstance(op, WeightGradLast) else op.spread
     return Geometry(x_shape[0], (*ones, *x_shape[1:-1]), x_shape[-1], (*ones, *sizes), three(op.kernel, 1),
                     three(op.stride, 1), three(op.pad, 0), three(op.dilation, 1), three(spread or (1,) * rank, 1),
-                    1 if isinstance(op, ChannelConv) else op.groups, three(window or (1,) * rank, 1),
-                    rank)  # fmt: skip
+                    1 if isinstance(op, ChannelConv) else op.groups, three(window or (1,) * rank, 1), rank,
+                    op.fill if isinstance(op, ByteConv) else 0, GROUP if isinstance(op, ByteConv) else 1)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -120,18 +145,18 @@ class Phase:
     panels; offset: of the pixels (step apart, too).
     """
 
-    op: PanelConv
+    op: PanelConv | ByteConv
     first: tuple[int, ...]
     step: tuple[int, ...]
     offset: tuple[int, ...]
 
 
-def phases(op: PanelConv) -> list[Phase]:
+def phases(op: PanelConv | ByteConv) -> list[Phase]:
     """All phases: one for an image that is not spread, or so that phases do not help (dilation, too few taps)."""
     rank = len(op.kernel)
     ones, zeros = (1,) * rank, (0,) * rank
     whole = [Phase(op, zeros, ones, zeros)]
-    if op.spread == ones or op.dilation != ones or op.stride != ones or any(
+    if isinstance(op, ByteConv) or op.spread == ones or op.dilation != ones or op.stride != ones or any(
             k < s for k, s in zip(op.kernel, op.spread, strict=True)):  # fmt: skip
         return whole
     found: list[Phase] = []
@@ -178,7 +203,7 @@ def strip_rows(g: Geometry, rows: int) -> tuple[int, int]:
 
 def strip_columns(g: Geometry, columns: int) -> int:
     """Columns of the padded image that so many pooled columns read."""
-    return (columns * g.window[2] - 1) * g.stride[2] + g.reach[2]
+    return (columns * g.window[2] - 1) * g.stride[2] + g.reach[2] + g.slack
 
 
 def plan(g: Geometry, target: Target, dtype: DType, width: int, outs: Int, wide_sums: bool) -> Plan:
@@ -187,15 +212,17 @@ def plan(g: Geometry, target: Target, dtype: DType, width: int, outs: Int, wide_
     outs: output channels of a group. wide_sums: x is of another type than the sums, so it is copied for conversion.
     """
     size, per_tile = accumulated(dtype).itemsize, math.prod(g.window)
-    apart = rows_apart(g.channels * (g.stride[2] * size)) if g.is_static else 8
-    most = most_rows(target, split_lanes(width, dtype), dtype, limit=apart)
+    stored = size // g.group  # a step takes as many bytes of a pixel as a sum has
+    apart = rows_apart(g.channels * (g.stride[2] * stored)) if g.is_static else 8
+    lanes = split_lanes(width, dtype)
+    most = most_rows(target, lanes, dtype, apart) if g.group == 1 else most_byte_rows(target, lanes, apart)
     most = max(1, most // per_tile)
     across = balanced_rows(g.pooled[2].const, most) if g.pooled[2].is_const else most
-    depth = g.inner * math.prod(g.kernel)
+    depth = g.depth
     blocked = not (depth.is_const and depth.const <= BLOCK)
     far = depth.is_const and outs.is_const and depth.const * outs.const * size * g.groups >= FAR_WEIGHTS
     reading: Reading = ("copy" if far else "strip") if g.touches_border or wide_sums else "in place"
-    pixel = g.channels.const * size if g.channels.is_const else 2 * STRIP_BYTES
+    pixel = g.channels.const * stored if g.channels.is_const else 2 * STRIP_BYTES
 
     def fits(rows: int, span: int) -> bool:
         """True when the strip and the waiting sums of an iteration are small enough."""
@@ -228,6 +255,6 @@ def _wanted_iterations(g: Geometry, outs: Int) -> int:
     """How many parallel iterations one image is worth."""
     if not g.is_static:
         return MOST_ITERATIONS
-    flops = 2 * math.prod(n.const for n in g.sizes) * g.inner.const * math.prod(g.kernel) * (
+    flops = 2 * math.prod(n.const for n in g.sizes) * g.depth.const * (
         outs.const * g.groups if outs.is_const else 64)  # fmt: skip
     return min(MOST_ITERATIONS, flops // FLOPS_PER_ITERATION + 1)
