@@ -19,7 +19,8 @@ from chainrule.ir.types import TensorType
 from chainrule.loc import Loc, using
 from chainrule.ops import activations_smooth, transcendental, trigonometric
 from chainrule.ops.basic import Constant, Full, Fuse, SizeOf
-from chainrule.ops.elementwise import Elementwise
+from chainrule.ops.elementwise import Cast, Elementwise, Sub
+from chainrule.ops.quantise import RoundTo
 from chainrule.ops.ranges import Iota
 from chainrule.ops.shaping import Expand
 from chainrule.passes.base import Notes, Pass
@@ -32,11 +33,13 @@ class Anchors:
 
     prologue: anchors that compute elementwise producers while reading. epilogue: anchors that compute elementwise
     consumers while writing. chains: pairs of anchors that one kernel runs (convolution, then pool), with a function
-    that says of two such nodes whether the kernel takes them.
+    that says of two such nodes whether the kernel takes them. widening: anchors that read bytes as wider numbers, less
+    a number.
     """
 
     prologue: frozenset[type[Op]] = frozenset()
     epilogue: frozenset[type[Op]] = frozenset()
+    widening: frozenset[type[Op]] = frozenset()
     chains: Mapping[tuple[type[Op], type[Op]], Callable[[Value, Value], bool]] = field(default_factory=dict)
 
 
@@ -64,6 +67,12 @@ def weight(node: Value) -> int:
 def weight_of(members: Iterable[Value]) -> int:
     """The weight of a region."""
     return sum(weight(node) for node in members)
+
+
+def widens(node: Value) -> bool:
+    """True for bytes as wider numbers, less a number: cheap enough to be computed at each read."""
+    x = node.inputs[0] if isinstance(node.op, Sub) and scalar_of(node.inputs[1]) is not None else node
+    return isinstance(x.op, Cast) and x.inputs[0].dtype.bits == 8
 
 
 def is_pointwise(node: Value) -> bool:
@@ -116,7 +125,7 @@ class FuseRegions(Pass):
         if weight_of(region.members) + weight(node) > self._limit(region.anchor):
             return None
         if is_pointwise(node):
-            if not all(self._may_read(u, node, region) for u in users):
+            if not all(self._may_read(u, node, region) for u in users) or self._stays_bytes(node, region):
                 return None
             if is_output:
                 if node.shape != region.root.shape or (region.anchor is not None and region.anchor in users):
@@ -161,7 +170,25 @@ class FuseRegions(Pass):
         """True if computing node where user reads it repeats no work."""
         if is_pointwise(user):
             return node.shape == user.shape
-        return type(user.op) in self.anchors.prologue
+        return type(user.op) in self.anchors.prologue or (type(user.op) in self.anchors.widening and widens(node))
+
+    def _stays_bytes(self, node: Value, region: GrowingRegion) -> bool:
+        """True for what is rounded to bytes and leads to an anchor, or to a region that reads another such already.
+
+        It joins the product that makes it, whose sums would lie in memory in 32 bits else: a region has one anchor.
+        """
+        if not isinstance(node.op, RoundTo):
+            return False
+        if any(isinstance(m.op, RoundTo) and m not in region.outputs for m in region.members):
+            return True
+        seen, stack = set[Value](), [] if region.anchor is None else [region.anchor]
+        while stack:
+            inputs = stack.pop().inputs
+            if node in inputs:
+                return True
+            stack.extend(v for v in inputs if v in region.members and v not in seen)
+            seen.update(inputs)
+        return False
 
     def _after_anchor(self, node: Value, region: GrowingRegion) -> bool:
         """True if the node lies behind the anchor: only then does the kernel visit each of its elements once."""

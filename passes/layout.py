@@ -22,6 +22,7 @@ from chainrule.ops.basic import Full
 from chainrule.ops.conv import Conv, ConvTranspose, ConvWeightGrad, kernel_of
 from chainrule.ops.declared import SizedAs
 from chainrule.ops.elementwise import Elementwise, add
+from chainrule.ops.integer_products import IntegerConv
 from chainrule.ops.lowered import (
     ChannelConv,
     PackKernel,
@@ -32,6 +33,7 @@ from chainrule.ops.lowered import (
     accumulated,
     panel_width,
 )
+from chainrule.ops.lowered_bytes import GROUP
 from chainrule.ops.lowered_pool import AvgPoolGradLast, MaxPoolGradLast
 from chainrule.ops.lowered_winograd import WinogradConv, WinogradWeights
 from chainrule.ops.lowered_winograd_grad import WinogradWeightGrad
@@ -44,6 +46,7 @@ from chainrule.passes.base import Notes, Pass
 from chainrule.passes.choose_conv import Choice, choose, choose_phases, choose_weight_gradient, require_winograd
 from chainrule.passes.interleave import interleaved
 from chainrule.passes.pack import TILES, Tiles, even_width, whole_tiles, widest
+from chainrule.passes.pack_bytes import conv_of_bytes
 from chainrule.passes.polyphase import polyphase
 from chainrule.passes.rewrite import fixed_values
 
@@ -71,7 +74,8 @@ class ChannelsLast(Pass):
         return self.name if self.winograd == "auto" else f"{self.name}{{winograd={self.winograd}}}"
 
     def run(self, graph: Graph, notes: Notes) -> Graph:
-        if not any(isinstance(node.op, Conv | ConvTranspose | ConvWeightGrad) for node in graph.nodes):
+        convolutions = Conv | ConvTranspose | ConvWeightGrad | IntegerConv
+        if not any(isinstance(node.op, convolutions) for node in graph.nodes):
             return graph
         walk = _Walk(graph, self.tiles, self.winograd, notes, fixed_values(graph))
         for node in graph.nodes:
@@ -148,6 +152,10 @@ class _Walk:
                 return self._convolution(node, node.op)
             case ConvTranspose():
                 return self._transposed(node, node.op)
+            case IntegerConv():
+                width = self._width(node.op.groups, node.shape[1], node.shape[-1], node)
+                self.notes.count("convolution: bytes")
+                return conv_of_bytes(node, node.op, self.last(node.inputs[0]), self.first(node.inputs[1]), width)
             case AvgPoolGrad():
                 return _pool_gradient(self, node)  # its result is larger than what it reads, and a gradient follows
             case _:
@@ -282,6 +290,7 @@ class _Walk:
         part, most = outs // groups, widest(self.tiles, node.dtype)
         tiles = whole_tiles(self.tiles, node.dtype)
         depth = dim_product(node.inputs[1].shape[1:])
+        depth = -(-depth // GROUP) if isinstance(node.op, IntegerConv) and isinstance(depth, int) else depth
         shallow = isinstance(depth, int) and depth < SHALLOW
         if not isinstance(part, int) or 2 * part <= most or len(tiles) < 3 or shallow:
             return panel_width(part, most, node.dtype)

@@ -7,16 +7,17 @@ weight's part is ordinary nodes of fixed values, which passes.hoist computes onc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from chainrule.ir.graph import Graph, Value, build, rewrite
 from chainrule.ir.types import DType, i8, i32, u8
-from chainrule.ops.basic import scalar_like
+from chainrule.ops.basic import full, scalar_like
+from chainrule.ops.conv import kernel_of
 from chainrule.ops.elementwise import add, cast, mul, sub
 from chainrule.ops.integer_products import IntegerConv, IntegerMatMul
 from chainrule.ops.lowered import panel_count
-from chainrule.ops.lowered_bytes import GROUP, ByteMatMul
+from chainrule.ops.lowered_bytes import GROUP, ByteConv, ByteMatMul, runs_of
 from chainrule.ops.reduce import Sum
 from chainrule.ops.shaping import pad_constant, reshape, transpose
 from chainrule.passes.base import Notes, Pass
@@ -28,7 +29,8 @@ _SHIFT = 128
 
 @dataclass(frozen=True)
 class PackBytes(Pass):
-    """integer_matmul(a, w), and integer_conv by 1x1 kernels, become byte_matmul where w is fixed and one matrix."""
+    """integer_matmul(a, w) becomes byte_matmul where w is fixed and one matrix; integer_conv(x, w) of a fixed weight
+    becomes one of u8 by i8, which the layout pass takes."""
 
     name: ClassVar[str] = "pack-bytes"
     tiles: tuple[tuple[int, int], ...] = TILES
@@ -43,12 +45,67 @@ class PackBytes(Pass):
             if not isinstance(node.op, IntegerMatMul | IntegerConv) or node.inputs[1] not in fixed:
                 return None
             x, w = inputs
-            if not all(isinstance(n, int) and n > 0 for n in w.shape) or not _is_product(node.op, w):
+            if not all(isinstance(n, int) and n > 0 for n in w.shape):
+                return None
+            if isinstance(node.op, IntegerConv):
+                return _unsigned_conv(node.op, x, w)
+            if w.rank != 2:
                 return None
             notes.count("fixed weight of bytes")
-            return (byte_product if isinstance(node.op, IntegerMatMul) else _pixel_product)(x, w, self.tiles)
+            return byte_product(x, w, self.tiles)
 
         return rewrite(graph, rule)
+
+
+def takes_conv(node: Value) -> bool:
+    """True for a convolution of bytes that has a kernel: u8 by i8 of known size, several channels in a group."""
+    op = node.op
+    if not isinstance(op, IntegerConv) or op.by_channels(node.inputs[1].tensor):
+        return False
+    x, w = node.inputs
+    return (x.dtype, w.dtype) == (u8, i8) and all(isinstance(n, int) and n > 0 for n in w.shape) and x.rank <= 5
+
+
+def _unsigned_conv(op: IntegerConv, x: Value, w: Value) -> Value | None:
+    """A convolution of u8 by i8 for one of other signs, less sums of the weight, and with sums of windows of x."""
+    if (x.dtype, w.dtype) == (u8, i8) or op.by_channels(w.tensor) or (w.dtype != i8 and op.groups > 1):
+        return None
+    image, moved = _moved(x, u8, _SHIFT), _moved(w, i8, -_SHIFT)
+    op = op if image is x else replace(op, fill=op.fill + _SHIFT)
+    y = build(op, image, moved)
+    if moved is not w:
+        y = add(y, _times(_SHIFT, build(op, image, full(1, (1, *w.shape[1:]), i8))))
+    if image is not x:
+        sums = build(Sum(tuple(range(1, w.rank))), cast(w, i32))
+        y = sub(y, _times(_SHIFT, reshape(sums, (w.shape[0], *(1,) * (w.rank - 2)))))
+    return y
+
+
+def conv_of_bytes(node: Value, op: IntegerConv, x: Value, w: Value, width: int) -> Value:
+    """The convolution with channels last. x: [N, *S, C]; width: columns of the packed weight's panels.
+
+    One tap at stride 1 is a product with the pixels, where these are whole steps of the depth.
+    """
+    rank, outs = len(op.stride), int(w.shape[0])  # type: ignore[arg-type]
+    kernel = kernel_of(w.tensor)
+    one = all(n == 1 for n in (*kernel, *op.stride)) and not any(op.pad) and op.groups == 1
+    if one and int(w.shape[1]) % GROUP == 0:  # type: ignore[arg-type]
+        return build(ByteMatMul(outs), x, byte_panels(transpose(reshape(w, w.shape[:2]), (1, 0)), width))
+    made = ByteConv(kernel, op.stride, op.pad[:rank], op.dilation, op.groups, outs, node.shape[2:], op.fill)
+    return build(made, x, kernel_panels(w, op, width))
+
+
+def kernel_panels(w: Value, op: IntegerConv, width: int) -> Value:
+    """i8[O, C/groups, *K] in panels of groups of rows, filled up with zeros: see ByteConv."""
+    outs, ins, *kernel = (int(n) for n in w.shape)  # type: ignore[arg-type]
+    part, rank = outs // op.groups, len(kernel)
+    count, length = runs_of(kernel, ins, op.groups, op.dilation)
+    steps, panels = -(-length // GROUP), -(-part // width)
+    rows = transpose(reshape(w, (op.groups, part, ins, *kernel)), (0, *range(3, 3 + rank), 2, 1))
+    rows = reshape(rows, (op.groups, count, length, part))
+    rows = pad_constant(rows, (0,) * 4, (0, 0, steps * GROUP - length, panels * width - part))
+    apart = reshape(rows, (op.groups, count * steps, GROUP, panels, width))
+    return reshape(transpose(apart, (0, 3, 1, 4, 2)), (op.groups, panels, count * steps, width * GROUP))
 
 
 def byte_product(a: Value, w: Value, tiles: Tiles) -> Value:
@@ -65,24 +122,6 @@ def byte_product(a: Value, w: Value, tiles: Tiles) -> Value:
     if right is not w:
         y = add(y, _times(_SHIFT, build(Sum((-1,), keepdims=True), cast(left, i32))))
     return y
-
-
-def _is_product(op: IntegerMatMul | IntegerConv, w: Value) -> bool:
-    """True for a product with one matrix, and for a convolution that takes each pixel alone, which is one."""
-    if isinstance(op, IntegerMatMul):
-        return w.rank == 2
-    return op.groups == 1 and not any(op.pad) and all(n == 1 for n in (*op.stride, *w.shape[2:]))
-
-
-def _pixel_product(x: Value, w: Value, tiles: Tiles) -> Value:
-    """A convolution by 1x1 kernels: the channels of each pixel times the weight.
-
-    Turning the image and the result is cheap next to products of f32: measured beside onnxruntime's ConvInteger, one
-    thread, 0.44 to 0.83 of its time, where the decomposition took 2.0 to 3.0.
-    """
-    columns = transpose(reshape(w, w.shape[:2]), (1, 0))
-    pixels = transpose(x, (0, *range(2, x.rank), 1))
-    return transpose(byte_product(pixels, columns, tiles), (0, x.rank - 1, *range(1, x.rank - 1)))
 
 
 def byte_panels(w: Value, width: int) -> Value:

@@ -13,9 +13,10 @@ from chainrule.backends.llvm.kernels.recurrent import panel_units
 from chainrule.backends.llvm.kernels.table import ANCHORS, keeps
 from chainrule.backends.llvm.target import Target, gemm_tiles, host_target
 from chainrule.errors import ArgumentError
+from chainrule.ir.graph import Value
 from chainrule.passes.base import Pass, Pipeline
 from chainrule.passes.canonicalize import Canonicalize
-from chainrule.passes.decompose import Decompose
+from chainrule.passes.decompose import Decompose, Keeps
 from chainrule.passes.fold import FoldConstants
 from chainrule.passes.fold_norm import FoldNorm
 from chainrule.passes.fuse import FuseRegions
@@ -26,10 +27,11 @@ from chainrule.passes.layout import ChannelsLast
 from chainrule.passes.lower_conv import LowerConv
 from chainrule.passes.merge_scans import MergeScans
 from chainrule.passes.pack import PackWeights
-from chainrule.passes.pack_bytes import PackBytes
+from chainrule.passes.pack_bytes import PackBytes, takes_conv
 from chainrule.passes.pack_pairs import PackBf16
 from chainrule.passes.pack_recurrent import PackRecurrent
 from chainrule.passes.recognise_attention import RecogniseAttention
+from chainrule.passes.recognise_bytes import RecogniseBytes
 from chainrule.passes.safe_forms import SafeForms
 from chainrule.passes.share_saved import ShareSaved
 from chainrule.passes.step_by_step import StepByStep
@@ -63,6 +65,12 @@ def pipeline(target: Target | None = None, name: str = "default") -> Pipeline:
     packed = (*pairs, PackWeights(tiles), PackRecurrent(partial(panel_units, machine), tiles), StepByStep())
     fused = (FuseAttention(), FuseBlocks(takes_block), FuseRegions(ANCHORS))
     bytes_ = (PackBytes(tiles),) if machine.has_byte_products else ()
+    whole: Keeps = _keeps_bytes if machine.has_byte_products else keeps
     last = (LowerConv(keeps), *packed, algebra[0], HoistInvariants(), *fused)
-    first = (MergeScans(), TrimBodies(), MarkFixed(), algebra[0], FoldConstants(), *known, *bytes_)
-    return Pipeline(name, (*first, Decompose(keeps), ShareSaved(), FoldConstants(), *algebra, *layout, *last))
+    first = (MergeScans(), TrimBodies(), MarkFixed(), RecogniseBytes(), algebra[0], FoldConstants(), *known, *bytes_)
+    return Pipeline(name, (*first, Decompose(whole), ShareSaved(), FoldConstants(), *algebra, *layout, *last))
+
+
+def _keeps_bytes(node: Value) -> bool:
+    """What has a kernel, and what the layout pass gives one."""
+    return keeps(node) or takes_conv(node)

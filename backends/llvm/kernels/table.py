@@ -99,6 +99,7 @@ VIEWS: tuple[type[Op], ...] = (Reshape, SizedAs)
 ANCHORS = Anchors(prologue=_FOLDS | _LINES | {PoolLast},
                   epilogue=_FOLDS | _LINES | {MatMul, PanelMatMul, ByteMatMul, PairMatMul, PanelConv, ByteConv,
                                               ChannelConv, WinogradConv, PoolLast},
+                  widening=frozenset({ChannelConv}),
                   chains={(PanelConv, PoolLast): takes_pool,
                           (WinogradConv, PoolLast): takes_pool_in_tiles})  # fmt: skip
 

@@ -75,6 +75,10 @@ class IntegerConv(Op):
         """The convolution of an image that has its padding."""
         return replace(self._conv, pad=(0,) * len(self.pad)) if self.fill else self._conv
 
+    def by_channels(self, weight: TensorType) -> bool:
+        """True where each output channel sees one of the input alone."""
+        return weight.shape[1] == 1 and self.groups == weight.shape[0] and self.groups > 1
+
     def _sides(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The padding before and behind each axis of [N, C, *S]."""
         rank = len(self.stride)
@@ -103,7 +107,7 @@ class IntegerConv(Op):
         depth = dim_product(weight.shape[1:])
         small = isinstance(depth, int) and depth * _PRODUCT <= _EXACT_IN_F32
         # Wider kernels may be made by Winograd's tiles in f32, which round; in f64 they never are.
-        wide = f32 if small and all(k == 1 for k in weight.shape[2:]) else f64
+        wide = f32 if small and (self.by_channels(weight.tensor) or all(k == 1 for k in weight.shape[2:])) else f64
         return cast(cast(build(self._bare, cast(x, wide), cast(weight, wide)), i64), i32)
 
 

@@ -69,7 +69,8 @@ class ByteConv(Op):
 
     The attributes are PanelConv's; outside of x every byte is `fill`. The depth goes run by run of what lies in a row:
     all taps of a kernel row, or with groups or dilation along the row one tap; a run of n bytes takes ceil(n/4) steps,
-    and step s, place 4*j + i of a panel holds the weight of byte 4*s + i of the run for column j; beyond its end it must be 0.
+    and step s, place 4*j + i of a panel holds the weight of byte 4*s + i of the run for column j, which must be 0
+    beyond its end.
     Sums wrap in 32 bits. Raises DTypeError for other element types, ShapeError when the panels do not fit,
     ArgumentError for a fill that is no byte. Source: ONNX ConvInteger-10, QLinearConv-10.
     """

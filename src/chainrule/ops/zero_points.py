@@ -11,23 +11,32 @@ from dataclasses import replace
 
 from chainrule.ir.dims import Dim, dim_product
 from chainrule.ir.graph import Value, build
+from chainrule.ir.op import Array
 from chainrule.ir.types import i32
 from chainrule.ops.basic import Constant, constant, full, scalar_like
 from chainrule.ops.elementwise import cast, mul, sub, where
 from chainrule.ops.integer_products import IntegerConv, integer_matmul
 from chainrule.ops.reduce import sum as total
-from chainrule.ops.shaping import pad_constant, reshape
+from chainrule.ops.shaping import Reshape, pad_constant, reshape
+
+
+def numbers_of(point: Value) -> Array | None:
+    """The numbers of a parameter where they are known, whatever shape they were given since."""
+    while isinstance(point.op, Reshape):
+        (point,) = point.inputs
+    return point.op.data.array if isinstance(point.op, Constant) else None
 
 
 def is_zero(zero: Value | None) -> bool:
     """True for a zero point that is left out or known to be 0 everywhere."""
-    return zero is None or (isinstance(zero.op, Constant) and not zero.op.data.array.any())
+    numbers = None if zero is None else numbers_of(zero)
+    return zero is None or (numbers is not None and not numbers.any())
 
 
 def first_number(point: Value) -> int | None:
     """The number of a parameter that is one known number."""
-    known = isinstance(point.op, Constant) and point.op.data.array.size == 1
-    return int(point.op.data.array.reshape(-1)[0]) if known and isinstance(point.op, Constant) else None
+    numbers = numbers_of(point)
+    return int(numbers.reshape(-1)[0]) if numbers is not None and numbers.size == 1 else None
 
 
 def single_or_same(point: Value) -> Value:
