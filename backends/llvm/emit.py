@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from chainrule.backends.llvm.emit_dot import dot_op
 from chainrule.backends.llvm.emit_index import Writer, memory_type, value_type
-from chainrule.backends.llvm.emit_memory import NONTEMPORAL, bind_streams, fence_streams, gather_op, load_op, store_op
+from chainrule.backends.llvm.emit_memory import (
+    NONTEMPORAL,
+    bind_streams,
+    fence_streams,
+    gather_op,
+    lines_apart,
+    load_op,
+    passes_caches,
+    store_op,
+    stream_stores,
+)
 from chainrule.backends.llvm.emit_ops import (
     any_lane,
     bin_op,
@@ -144,8 +154,18 @@ def _guarded(w: Writer, fn: Function) -> None:
 
 
 def _body(w: Writer, body: tuple[Node, ...]) -> None:
+    run: list[Store] = []  # of stores that pass the caches together
     for node in body:
-        _node(w, node)
+        streamed = node if isinstance(node, Store) and passes_caches(w, node) else None
+        if run and (streamed is None or not lines_apart(run[0], streamed)):
+            stream_stores(w, run)
+            run = []
+        if streamed is None:
+            _node(w, node)
+        else:
+            run.append(streamed)
+    if run:
+        stream_stores(w, run)
 
 
 def _node(w: Writer, node: Node) -> None:

@@ -49,11 +49,7 @@ def store_op(w: Writer, node: Store) -> None:
         return
     place = w.pointer(buffer, node.index)
     if not mask:
-        plain = f"  store {ty} {name}, ptr {place}, align {align}"
-        if lanes * buffer.dtype.itemsize >= LINE and not buffer.scratch and buffer.number in w.streams:
-            _stream(w, f"  store {ty} {name}, ptr {place}, align {LINE}, !nontemporal !0", plain, place, buffer.number)
-            return
-        w.lines.append(plain)
+        w.lines.append(f"  store {ty} {name}, ptr {place}, align {align}")
         return
     if lanes > 1 and mask.count("true") == 1 and mask.startswith("<i1 true"):
         # Masked to one lane of a narrowed vector, LLVM 22 writes the wide element on AVX-512, beyond the buffer.
@@ -93,14 +89,43 @@ def fence_streams(w: Writer) -> None:
         w.lines.append(f"  call void @{w.intrinsic('llvm.x86.sse.sfence', 'void ()')}()")
 
 
-def _stream(w: Writer, past: str, plain: str, place: str, number: int) -> None:
-    """One of two stores, as the address says."""
+def passes_caches(w: Writer, node: Store) -> bool:
+    """True for a store of whole lines that goes past the caches if its address begins a line."""
+    if node.buffer.scratch or node.buffer.number not in w.streams:
+        return False
+    whole = node.value.lanes * node.buffer.dtype.itemsize >= LINE
+    return whole and node.mask is None and w.resolved(node.stride) == 1
+
+
+def lines_apart(a: Store, b: Store) -> bool:
+    """True if two stores certainly lie whole lines apart: what the one's address tells is true of both."""
+    if a.buffer != b.buffer or not a.index or a.index[:-1] != b.index[:-1]:
+        return False
+    apart = b.index[-1] - a.index[-1]
+    return apart.is_const and apart.const * a.buffer.dtype.itemsize % LINE == 0
+
+
+def stream_stores(w: Writer, run: Sequence[Store]) -> None:
+    """Stores past the caches where the address of the first begins a line, else plain ones.
+
+    One branch for all: between branches LLVM moves what is stored next to its store, one after the other again.
+    """
+    past: list[str] = []
+    plain: list[str] = []
+    places: list[str] = []
+    for node in run:
+        value, buffer = node.value, node.buffer
+        name = _to_memory(w, w.names[value.id], value.dtype, value.lanes)
+        places.append(w.pointer(buffer, node.index))
+        store = f"  store {memory_type(value.dtype, value.lanes)} {name}, ptr {places[-1]}, align"
+        past.append(f"{store} {LINE}, !nontemporal !0")
+        plain.append(f"{store} {buffer.dtype.itemsize}")
     yes, no, done = w.label(), w.label(), w.label()
-    address = w.put(f"ptrtoint ptr {place} to i64")
-    low = w.put(f"and i64 {address}, {w.streams[number]}")
+    address = w.put(f"ptrtoint ptr {places[0]} to i64")
+    low = w.put(f"and i64 {address}, {w.streams[run[0].buffer.number]}")
     whole = w.put(f"icmp eq i64 {low}, 0")
-    w.lines += [f"  br i1 {whole}, label %{yes}, label %{no}", f"{yes}:", past, f"  br label %{done}",
-                f"{no}:", plain, f"  br label %{done}", f"{done}:"]  # fmt: skip
+    w.lines += [f"  br i1 {whole}, label %{yes}, label %{no}", f"{yes}:", *past, f"  br label %{done}",
+                f"{no}:", *plain, f"  br label %{done}", f"{done}:"]  # fmt: skip
     w.scopes[-1].label = done
 
 

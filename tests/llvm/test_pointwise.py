@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from chainrule.backends.llvm.target import named_target
+from chainrule.backends.llvm.target import host_target, named_target
 from chainrule.backends.reference import run as run_reference
 from chainrule.ir.dims import Dim, symbol
 from chainrule.ir.graph import Graph, Value, new_input
 from chainrule.ir.types import TensorType, as_dtype, bf16, bool_, f16, f32, i64
 from chainrule.ops import arithmetic, compare, elementwise, transcendental
 from chainrule.ops.activations import relu
+from chainrule.ops.activations_smooth import Gelu
 from chainrule.ops.basic import scalar_like
 from chainrule.ops.elementwise import Elementwise, add, cast, div, mul, sub, where
 from chainrule.ops.ranges import iota
@@ -156,6 +159,13 @@ def test_a_stretched_value_is_read_where_it_lies() -> None:
     graph = Graph("stretch", (a, b), (add(expand(a, (4, 50)), b),))
     x, y = normal(4, 1), normal(4, 50, seed=1)
     assert exactly(executable(graph).run([x, y])[0], x + y).ok
+
+
+@pytest.mark.parametrize("symbolic", [False, True])
+def test_vectors_that_run_abreast_agree_in_rows_of_every_length(symbolic: bool) -> None:
+    samples = [Sample(Gelu(), (normal(3, n),)) for n in (15, 16, 33, 64, 127, 128, 130, 272, 400)]
+    assert complaints(samples, symbolic=symbolic) == []
+    assert complaints(samples, symbolic=symbolic, target=replace(host_target(), l3=256)) == []
 
 
 @pytest.mark.parametrize("shape", [(1_000_003,), (3, 300_001), (700, 900)])

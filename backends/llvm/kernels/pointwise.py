@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from chainrule.backends.llvm.kernels.grid import grid
 from chainrule.backends.llvm.kernels.region import LANES, Kernel, KernelCall, Region
@@ -20,6 +21,9 @@ from chainrule.ir.op import Op
 from chainrule.ops.ranges import Iota
 
 BLOCK = 4096  # elements of the last axis that one parallel iteration takes
+ABREAST = 8
+MAX_HEAVY = 2  # functions with a polynomial whose code is repeated
+WOVEN_BITS = 512  # of narrower registers there are too few: GELU takes 1.4 times as long with AVX2
 WHOLE = 4 * BLOCK  # a last axis up to this size is not cut
 
 
@@ -84,9 +88,17 @@ def _cost(node: Value) -> int:
 
 def _sweep_row(point: _Point, index: Sequence[Int], start: Int, length: Int) -> None:
     """length elements of the last axis from start."""
-    k = point.kernel.k
-    if not length.is_const or length.const >= LANES:
-        with k.loop("i", 0, length - (LANES - 1), LANES) as i:
+    k, done, side = point.kernel.k, as_int(0), point.abreast
+    while length.is_const and side * LANES > length.const:
+        side //= 2
+    if side > 1:
+        tile = side * LANES
+        with k.loop("tile", 0, length - (tile - 1), tile) as i:
+            places = [(*index, start + i + u * LANES) for u in range(side)]
+            k.abreast([partial(point.compute, place, LANES, None) for place in places])
+        done = imax(length // tile * tile, 0)
+    if not length.is_const or length.const - done.const >= LANES:
+        with k.loop("i", done, length - (LANES - 1), LANES) as i:
             point.compute((*index, start + i), LANES, None)
     tail = length // LANES * LANES
     if length.is_const:
@@ -106,6 +118,15 @@ class _Point:
     sweep: Sweep
     outputs: Sequence[Buffer]
     positions: Mapping[Value, Sequence[bool]]
+
+    @property
+    def abreast(self) -> int:
+        """Vectors at a time: several where chains of operations would wait for each other, and code stays small.
+
+        64k f32 on a Zen 5 core, one by one and woven: GELU 13.4 us, 11.3 by eight; a chain of ten ops 20.5 and 14.6.
+        """
+        heavy = sum(_cost(n) > 1 for n in self.kernel.region.body.nodes)
+        return ABREAST if 0 < heavy <= MAX_HEAVY and self.kernel.target.vector_bits >= WOVEN_BITS else 1
 
     def compute(self, index: Sequence[Int], lanes: int, mask: Int | None) -> None:
         kernel, k = self.kernel, self.kernel.k
