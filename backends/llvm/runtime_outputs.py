@@ -5,9 +5,9 @@ A fresh array of 64 MB costs more in page faults than a sweep over it. numpy let
 live arrays ever share a block, and nothing of this is seen by the user of an array.
 
 Blocks lie at multiples of 2 MB, of which huge pages are asked for from HUGE_BYTES on. A block that comes back is kept
-if all kept ones together stay within the limit, the oldest making room; what is kept in huge pages is marked so that
-the kernel may take it when memory is short. The lock is only ever tried: who does not get it at once maps or unmaps,
-so nobody waits, and a child of fork() has copies of its own.
+if all kept ones together stay within the limit, the oldest making room; what is kept of LAZY_BYTES or more is marked so
+that the kernel may take it when memory is short. The lock is only ever tried: who does not get it at once maps or
+unmaps, so nobody waits, and a child of fork() has copies of its own.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from chainrule.errors import ArgumentError
 LEAST_BYTES = 1 << 20  # smaller outputs: the C library keeps their memory itself
 LIMIT_BYTES = 256 << 20
 HUGE_BYTES = 4 << 20
+LAZY_BYTES = 16 << 20  # marking smaller ones costs about 2 % of a sweep over them
 _HUGE_PAGE = 2 << 20
 _PAGE = 4096
 _ROUND = 1 << 16
@@ -235,8 +236,8 @@ look:
   %fits = icmp ule i64 %capacity, %limit
   br i1 %fits, label %advise, label %give.back
 advise:
-  %huge = icmp uge i64 %capacity, {HUGE_BYTES}
-  br i1 %huge, label %lazily, label %lock
+  %large = icmp uge i64 %capacity, {LAZY_BYTES}
+  br i1 %large, label %lazily, label %lock
 lazily:
 {load("api", "ptr", "pool", API)}
 {api("madvise", "madvise")}

@@ -20,6 +20,7 @@ from chainrule.backends.llvm.kernels.shaping_rows import (
     nest,
     spread,
     sweep,
+    whole_lines,
 )
 from chainrule.backends.llvm.target import Target
 from chainrule.backends.loops import Buffer, Builder, Int, as_int, ceil_div, imin
@@ -71,7 +72,8 @@ def gather(region: Region, target: Target) -> list[KernelCall]:
     if inner == 1 and outer != 1 and x.dtype.itemsize >= 4:
         _gather_columns(k, kernel.input(0, (outer, x.shape[axis])), chosen, kernel.output(0, (outer, count)))
         return [kernel.built("by vectors")]
-    source, into = kernel.input(0, (outer, x.shape[axis], inner)), kernel.output(0, (outer, count, inner))
+    source = kernel.input(0, (outer, x.shape[axis], inner))
+    into = kernel.output(0, (outer, count, inner), streams=whole_lines(x.dtype, inner))
     rows = into.shape[0], into.shape[1]
 
     def row(o: Int, i: Int) -> None:

@@ -24,6 +24,7 @@ from chainrule.backends.llvm.kernels.shaping_rows import (
     merged_axes,
     nest,
     spread,
+    whole_lines,
 )
 from chainrule.backends.llvm.target import Target
 from chainrule.backends.loops import Buffer, Int, as_int
@@ -52,7 +53,8 @@ def _view_copy(kernel: Kernel, axes: Sequence[Axis]) -> KernelCall:
     """The output is a view of the input, copied."""
     k = kernel.k
     source = kernel.input(0, kernel.dims([a.dim for a in axes]))
-    target = kernel.output(0, kernel.dims([a.size for a in axes]))
+    target = kernel.output(0, kernel.dims([a.size for a in axes]),
+                           streams=whole_lines(kernel.region.body.outputs[0].dtype, axes[-1].size))
     starts, sizes = kernel.dims([a.start for a in axes]), target.shape
 
     def row(index: Sequence[Int], start: Int, count: Int) -> None:
@@ -108,7 +110,7 @@ def concat_copy(region: Region, target: Target) -> list[KernelCall]:
     sources = {
         place: kernel.input(place, (rows, kernel.dim(width))) for place, width in zip(places, widths, strict=True)
     }
-    into = kernel.output(0, (rows, kernel.dim(total)))
+    into = kernel.output(0, (rows, kernel.dim(total)), streams=whole_lines(parts[0].dtype, *widths))
     with spread(k, "i", into.shape) as i:
         for place, width, start in zip(places, widths, starts, strict=True):
             copy_row(k, sources[place], (i, as_int(0)), into, (i, start), kernel.dim(width))
