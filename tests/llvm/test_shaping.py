@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from chainrule.backends.llvm.kernels import transpose as transposes_module
 from chainrule.backends.llvm.kernels.transpose import merged_permutation
-from chainrule.backends.llvm.target import named_target
+from chainrule.backends.llvm.target import host_target, named_target
 from chainrule.errors import ShapeError
 from chainrule.ir.graph import Graph, Value, new_input
 from chainrule.ir.types import tensor
@@ -132,6 +134,21 @@ def test_no_byte_beside_the_arrays_is_touched(make: Callable[[], list[Sample]]) 
     samples = make()[::4]
     assert guarded_complaints(samples) == []
     assert guarded_complaints(samples[:3], symbolic=True) == []
+
+
+def test_stores_past_the_caches_move_the_same() -> None:
+    whole, part = (normal(5, 32), normal(5, 48), normal(5, 16)), (normal(5, 32), normal(5, 7))
+    samples = [Sample(Concat(1), whole), Sample(Concat(1), part), Sample(Flip((1,)), (normal(5, 64),)),
+               Sample(Slice((1, 16), (3, 64), (1, 1)), (normal(5, 96),))]  # fmt: skip
+    assert complaints(samples, target=replace(host_target(), l3=256)) == []
+
+
+def test_tiles_of_large_arrays_are_turned_beside_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transposes_module, "FAR_BYTES", 0)
+    doubles, halves = normal(2, 40, 64).astype(np.float64), normal(33, 192).astype(np.float16)
+    arrays = [normal(2, 37, 128), normal(64, 50), doubles, halves]
+    samples = [Sample(Transpose((0, 2, 1) if x.ndim == 3 else (1, 0)), (x,)) for x in arrays]
+    assert complaints(samples) == []
 
 
 def test_any_number_of_threads_moves_the_same() -> None:

@@ -8,7 +8,7 @@ of `turned`, 16 row stores; a tile's ragged neighbours go element by element.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chainrule.backends.llvm.kernels.region import Kernel, KernelCall, Region
 from chainrule.backends.llvm.kernels.shaping_rows import (
@@ -30,6 +30,8 @@ from chainrule.ir.types import DType
 from chainrule.ops.shaping import Transpose
 
 SHORT = 4
+ABREAST = 4  # tiles beside each other
+FAR_BYTES = 32 << 20
 
 
 def transpose(region: Region, target: Target) -> list[KernelCall]:
@@ -110,22 +112,33 @@ def _turn_tiles(k: Builder, source: Buffer, into: Buffer, perm: Sequence[int]) -
     rank, side = len(perm), tile_side(source.dtype)
     across = perm.index(rank - 1)  # the source's last axis, as an axis of the result
     small = all(d.is_const for d in into.shape) and _product(into.shape) <= 1024
-    first = ceil_div(into.shape[0], side) if across == 0 else into.shape[0]
+    step = side * _strips(source, into.shape[across], side)
+    first = ceil_div(into.shape[0], step) if across == 0 else into.shape[0]
     with k.loop("i0", 0, first, parallel=not small) as i:
-        start = i * side if across == 0 else i
+        start = i * step if across == 0 else i
 
         def inner(index: tuple[Int, ...]) -> None:
             axis = len(index)
             if axis == rank - 1:
-                _Strip(k, source, into, perm, across, index).emit()
+                _Strip(k, source, into, perm, across, index, step // side).emit()
             elif axis == across:
-                with k.loop(f"i{axis}", 0, ceil_div(into.shape[axis], side)) as t:
-                    inner((*index, t * side))
+                with k.loop(f"i{axis}", 0, ceil_div(into.shape[axis], step)) as t:
+                    inner((*index, t * step))
             else:
                 with k.loop(f"i{axis}", 0, into.shape[axis]) as j:
                     inner((*index, j))
 
         inner((start,))
+
+
+def _strips(source: Buffer, extent: Int, side: int) -> int:
+    """Tiles that are turned beside each other before the next rows: several where rows surely come from memory.
+
+    [4096, 4096] f32: one by one 9.1 ms, four 7.5, eight 7.4; [8192, 8192]: 42.8, 33.1, 41.4. From the last cache they
+    would lose a quarter.
+    """
+    far = all(d.is_const for d in source.shape) and _product(source.shape) * source.dtype.itemsize >= FAR_BYTES
+    return ABREAST if far and extent.const % (ABREAST * side) == 0 else 1
 
 
 def _product(sizes: Sequence[Int]) -> int:
@@ -137,7 +150,7 @@ def _product(sizes: Sequence[Int]) -> int:
 
 @dataclass(frozen=True)
 class _Strip:
-    """`side` rows of the result along `across`, from an index of all axes but the last on."""
+    """`side` rows of the result along `across`, or `strips` times as many, from an index of all but the last axis."""
 
     k: Builder
     source: Buffer
@@ -145,6 +158,7 @@ class _Strip:
     perm: Sequence[int]
     across: int
     index: tuple[Int, ...]
+    strips: int = 1
 
     def at(self, c: Int, r: Int) -> tuple[Int, ...]:
         """The index in the result of an element of the strip."""
@@ -184,7 +198,17 @@ class _Strip:
     def long_tiles(self, length: Int, columns: int) -> None:
         """Tiles along a row that is at least as long as a tile; the last one overlaps the one before it."""
         side = tile_side(self.source.dtype)
-        long_sweep(self.k, length, side, lambda start, rows: self.tile(start, rows, columns))
+        if self.strips == 1:
+            long_sweep(self.k, length, side, lambda start, rows: self.tile(start, rows, columns))
+            return
+
+        def beside(start: Int, rows: int) -> None:
+            with self.k.loop("strip", 0, self.strips) as strip:
+                index = list(self.index)
+                index[self.across] = index[self.across] + strip * side
+                replace(self, index=tuple(index)).tile(start, rows, columns)
+
+        long_sweep(self.k, length, side, beside)
 
     def tile(self, start: Int, rows: int, columns: int) -> None:
         """One tile: `rows` rows of the source from `start` on, of `columns` elements each."""
