@@ -1,7 +1,10 @@
 """Makes a loop of recurrent steps where a single step is work enough for several threads.
 
 A kernel of all steps gives each thread rows of its own. Few rows of many units would all be one thread's: there each
-step is a kernel, whose panels of units the threads share.
+step is a kernel, whose panels of units the threads share. Some more rows would be two blocks, each of which reads all
+weights in every step: that is worth it while they stay in a thread's cache. Measured, ms on one thread and on two, all
+steps and step by step: LSTM language model of 512 units, 8 rows 41.6, 38.4 and 25.6, 21.3 (16 rows: no difference);
+GRU encoder-decoder of 256 units, one row 0.501, 0.495 and 0.423, 0.278.
 """
 
 from __future__ import annotations
@@ -21,12 +24,15 @@ from chainrule.passes.base import Notes, Pass
 class StepByStep(Pass):
     """Steps of less than few_rows rows, and at least `weights` recurrent weights, become a scan of single steps.
 
-    The numbers of both ways are the same to the last bit. By default one step is some 10 microseconds of one thread.
+    So do those of less than some_rows rows and at least `far` weights. The numbers of both ways are the same to the
+    last bit. By default one step is at least some 3 microseconds of one thread, and far weights take 1 MB.
     """
 
     name: ClassVar[str] = "step-by-step"
     few_rows: int = 8
-    weights: int = 1 << 18
+    weights: int = 1 << 17
+    some_rows: int = 16
+    far: int = 1 << 18
 
     def run(self, graph: Graph, notes: Notes) -> Graph:
         def rule(node: Value, inputs: tuple[Value, ...]) -> Value | None:
@@ -47,7 +53,10 @@ class StepByStep(Pass):
         (steps, n, _), (_, size) = node.inputs[0].shape, node.inputs[2].shape
         if not isinstance(n, int) or not isinstance(size, int) or steps == 1:
             return False
-        return 0 < n < self.few_rows and op.gate_count * size * size >= self.weights
+        weights = op.gate_count * size * size
+        if weights < self.weights or n == 0:
+            return False
+        return n < (self.some_rows if weights >= self.far else self.few_rows)
 
 
 def _states(op: Op) -> int:

@@ -13,7 +13,7 @@ from chainrule.ir.graph import Graph, build, get, new_input, results
 from chainrule.ir.types import tensor, type_of
 from chainrule.ops.lowered import PackPanels
 from chainrule.ops.recurrent_base import Backward, Forward
-from chainrule.ops.recurrent_steps import LstmSteps, PackGates, RnnSteps
+from chainrule.ops.recurrent_steps import GruSteps, LstmSteps, PackGates, RnnSteps
 from chainrule.ops.reduce import sum as total
 from chainrule.passes.autodiff import gradients
 from chainrule.passes.base import Notes
@@ -83,3 +83,12 @@ def test_the_slope_of_a_function_that_falls_and_rises_is_refused() -> None:
     inputs = [new_input("x", tensor("f32", shape)) for shape in ((3, 2, 2), (2, 2), (2, 2))]
     with pytest.raises(NotSupported, match="no gradient through leaky_relu with a negative alpha"):
         gradients([total(get(build(op, *inputs), 0))], inputs)
+
+
+@pytest.mark.parametrize(("rows", "units", "looped"), [(1, 256, True), (1, 128, False), (7, 256, True), (8, 256, False),
+                                                       (8, 512, True), (15, 512, True), (16, 512, False)])  # fmt: skip
+def test_how_few_rows_of_how_many_units_are_made_step_by_step(rows: int, units: int, looped: bool) -> None:
+    shapes = [(24, rows, 3 * units), (3 * units, units), (rows, units)]
+    inputs = [new_input("x", tensor("f32", shape)) for shape in shapes]
+    graph = Graph("steps", tuple(inputs), results(build(GruSteps(), *inputs)))
+    assert (StepByStep().run(graph, Notes()) is not graph) == looped

@@ -157,10 +157,10 @@ def _write_steps(s: Steps) -> None:
     k, target = s.k, s.target
     steps, n, size = s.sizes
     k.flops = steps * n * size * size * (2 * s.op.gate_count)
-    block_rows = rows_of_block(n)
     if s.single:
-        _write_single(s, block_rows)
+        _write_single(s)
         return
+    block_rows = rows_of_block(n)
     with spread_loop(k, (ceil_div(n, block_rows),)) as (block,):
         first = block * block_rows
         count = as_int(block_rows) if n.is_const and n.const % block_rows == 0 else imin(block_rows, n - first)
@@ -175,9 +175,10 @@ def _write_steps(s: Steps) -> None:
         _finish(s, first, count)
 
 
-def _write_single(s: Steps, block_rows: int) -> None:
-    """One step: blocks of rows times panels, all in parallel."""
+def _write_single(s: Steps) -> None:
+    """One step: blocks of rows times panels, all in parallel. As panels are, a block has as many rows as it can."""
     k, n = s.k, s.sizes[1]
+    block_rows = balanced_rows(n.const, BLOCK_ROWS) if n.is_const and n.const else BLOCK_ROWS
     lanes = (s.lanes,) * (s.op.gate_count * s.units // s.lanes)
     with spread_loop(k, (ceil_div(n, block_rows), s.panels.shape[0])) as (block, panel):
         first = block * block_rows
