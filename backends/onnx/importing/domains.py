@@ -13,6 +13,7 @@ from chainrule.backends.onnx.importing import (
     readers_contrib_heads,
     readers_ml,
     readers_quantised,
+    readers_trees,
 )
 from chainrule.backends.onnx.importing.contents import RULES
 from chainrule.backends.onnx.importing.readers_images import Reader
@@ -28,7 +29,7 @@ _MICROSOFT: Mapping[str, Reader] = {
 _OWN: Mapping[str, Reader] = {**readers.READERS, "SimplifiedLayerNormalization": readers_contrib.simplified_layer_norm}
 
 READERS: Mapping[str, Mapping[str, Reader]] = {
-    OWN: _OWN, "ai.onnx.ml": readers_ml.READERS, "com.microsoft": _MICROSOFT,
+    OWN: _OWN, "ai.onnx.ml": {**readers_ml.READERS, **readers_trees.READERS}, "com.microsoft": _MICROSOFT,
 }  # fmt: skip
 
 

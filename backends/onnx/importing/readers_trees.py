@@ -1,0 +1,191 @@
+"""Ensembles of decision trees of ai.onnx.ml: every row walks all trees at once, level by level.
+
+Nodes and leaves stand in one table; a leaf leads to itself, so that a walk of as many steps as the deepest tree has
+levels ends at leaves. What a leaf adds to each target is a row of a second table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from chainrule.backends.onnx.importing.readers_images import Read, Reader
+from chainrule.backends.onnx.node import Given
+from chainrule.errors import ModelError, NotSupported
+from chainrule.ir.dims import Dim, DimExpr
+from chainrule.ir.graph import Graph, Value, new_input
+from chainrule.ir.op import Array
+from chainrule.ops import elementwise as el
+from chainrule.ops import reduce as red
+from chainrule.ops import shaping as sh
+from chainrule.ops.arithmetic import isnan
+from chainrule.ops.basic import constant
+from chainrule.ops.compare import eq, ge, gt, le, logical_and, logical_or, lt, ne
+from chainrule.ops.control import scan
+from chainrule.ops.indexing import gather, take_along_axis
+from chainrule.ops.softmax import softmax
+from chainrule.ops.transcendental import sigmoid
+
+MOST_LEVELS = 1024
+MOST_TARGETS = 4096
+MEMBER = 6  # the mode that asks for membership of a set
+COMPARED = (le, lt, ge, gt, eq, ne)  # by mode
+SUMS = ("AVERAGE", "SUM", "MIN", "MAX")
+TRANSFORMS = ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Trees: of each place what it asks (feature, split, mode, whether NaN is a yes) and where yes and no lead.
+
+    leaves: at which places a walk ends; weights: what a leaf adds to each target, a row for each place.
+    """
+
+    feature: Array
+    split: Array
+    mode: Array
+    missing: Array
+    yes: Array
+    no: Array
+    weights: Array
+    roots: Array
+    leaves: Array
+
+    def levels(self) -> int:
+        """Steps from a root to the farthest leaf. Raises ModelError where walks do not end."""
+        here, steps = np.unique(self.roots), 0
+        while not self.leaves[here].all():
+            here = np.unique(np.concatenate([self.yes[here], self.no[here]]))
+            steps += 1
+            if steps > MOST_LEVELS:
+                raise ModelError(f"a walk through its trees does not end within {MOST_LEVELS} steps")
+        return steps
+
+    def check(self, features: Dim) -> None:
+        """Raises ModelError where a number points at nothing."""
+        size = len(self.yes)
+        for what, found, end in (("node", self.yes, size), ("node", self.no, size), ("root", self.roots, size),
+                                 ("mode", self.mode, len(COMPARED)), ("feature", self.feature, features)):  # fmt: skip
+            low, high = (int(found.min()), int(found.max())) if found.size else (0, -1)
+            if low < 0 or (not isinstance(end, DimExpr) and high >= end):
+                raise ModelError(f"there is no {what} {low if low < 0 else high}: there are {end}")
+
+
+def _walked(table: Table, x: Value) -> Value:
+    """The places where each row of x ends in each tree. i64[N, trees]."""
+    own = x.tensor
+    rows, trees = x.shape[0], len(table.roots)
+    start = sh.expand(constant(table.roots.reshape(1, -1)), (rows, trees))
+    at, seen = new_input("at", start.tensor), new_input("x", own)
+    value = take_along_axis(seen, _looked_up(table.feature, at), 1)
+    goes = _answers(table, at, value)
+    step = Graph("level", (at, seen), (el.where(goes, _looked_up(table.yes, at), _looked_up(table.no, at)),))
+    (end,) = scan(step, [start], [], [x], table.levels())
+    return end
+
+
+def _looked_up(column: Array, at: Value) -> Value:
+    return gather(constant(column), at, 0)
+
+
+def _answers(table: Table, at: Value, value: Value) -> Value:
+    """Whether the answer is yes, by the comparison that each place makes."""
+    split = _looked_up(table.split, at)
+    modes = sorted(set(table.mode[~table.leaves].tolist())) or [0]
+    found = COMPARED[modes[0]](value, split)
+    for mode in modes[1:]:
+        found = el.where(_looked_up(table.mode == mode, at), COMPARED[mode](value, split), found)
+    if not table.missing.any():
+        return found
+    return logical_or(found, logical_and(isnan(value), _looked_up(table.missing, at)))
+
+
+def _evaluated(given: Given, table: Table, x: Value, how: str, transform: str, base: Array | None = None) -> Read:
+    """The targets of each row: leaves reached in all trees, put together, and what is done at the end."""
+    if x.rank != 2:
+        raise ModelError(f"{given.op_type}: {x.type} is no table of rows")
+    table.check(x.shape[1])
+    reached = gather(constant(table.weights), _walked(table, x), 0)
+    match how:
+        case "SUM":
+            y = red.sum(reached, (1,))
+        case "AVERAGE":
+            y = red.mean(reached, (1,))
+        case _ if table.weights.shape[1] == 1:
+            y = (red.amin if how == "MIN" else red.amax)(reached, (1,))
+        case _:
+            raise NotSupported(f"{given.op_type}: the {how} over trees of several targets is not built")
+    y = y if base is None else el.add(y, constant(base.astype(y.dtype.numpy)))
+    match transform:
+        case "NONE":
+            return y
+        case "SOFTMAX":
+            return softmax(y, -1)
+        case "LOGISTIC":
+            return sigmoid(y)
+        case _:
+            raise NotSupported(f"{given.op_type}: post_transform {transform} is not built")
+
+
+def _ints(given: Given, name: str, count: int | None = None) -> Array:
+    """A list of whole numbers, as long as it must be; zeros where it is left out."""
+    found = np.asarray(given.vector(name) or (), np.int64)
+    if not found.size and count is not None:
+        return np.zeros(count, np.int64)
+    return _as_long(given, name, found, count)
+
+
+def _floats(given: Given, name: str, count: int | None = None) -> Array:
+    """A tensor, or a list of floats, with as many elements as it must have."""
+    found = given.attribute(name)
+    if not isinstance(found, np.ndarray | tuple):
+        raise ModelError(f"{given.op_type}: the attribute {name} is missing")
+    return _as_long(given, name, np.asarray(found).reshape(-1), count)
+
+
+def _as_long(given: Given, name: str, found: Array, count: int | None) -> Array:
+    if count is not None and len(found) != count:
+        raise ModelError(f"{given.op_type}: {name} has {len(found)} entries, not {count}")
+    return found
+
+
+def ensemble(given: Given) -> Read:
+    """TreeEnsemble (version 5): interior nodes and leaves in lists of their own."""
+    x, how, end = given.value(0), given.whole("aggregate_function", 1), given.whole("post_transform", 0)
+    if not 0 <= how < len(SUMS) or not 0 <= end < len(TRANSFORMS):
+        raise ModelError(f"TreeEnsemble: aggregate_function {how} or post_transform {end} is unknown")
+    mode = _floats(given, "nodes_modes").astype(np.int64)
+    if (mode == MEMBER).any():
+        raise NotSupported("TreeEnsemble: BRANCH_MEMBER is not built")
+    count, leaf = len(mode), _floats(given, "leaf_weights")
+    ends = np.arange(len(leaf)) + count
+    weights = _weights(given, ends, _ints(given, "leaf_targetids"), leaf)
+    yes, no = (np.concatenate([_ints(given, f"nodes_{side}nodeids", count)
+                               + count * (_ints(given, f"nodes_{side}leafs", count) != 0), ends])
+               for side in ("true", "false"))  # fmt: skip
+    table = Table(
+        _padded(_ints(given, "nodes_featureids", count), leaf), _padded(_floats(given, "nodes_splits", count), leaf),
+        _padded(mode, leaf), _padded(_ints(given, "nodes_missing_value_tracks_true", count), leaf) != 0, yes, no,
+        weights, _ints(given, "tree_roots"), np.arange(count + len(leaf)) >= count)  # fmt: skip
+    return _evaluated(given, table, x, SUMS[how], TRANSFORMS[end])
+
+
+def _padded(column: Array, leaves: Array) -> Array:
+    return np.concatenate([column, np.zeros(len(leaves), column.dtype)])
+
+
+def _weights(given: Given, places: Array, target: Array, weight: Array) -> Array:
+    """What each place adds to each target. places: of the leaves, the last ones of all."""
+    targets = given.whole("n_targets", 1)
+    if len(target) != len(weight):
+        raise ModelError(f"{given.op_type}: its leaves have {len(target)} targets and {len(weight)} weights")
+    if not 0 < targets <= MOST_TARGETS or (target.size and not 0 <= target.min() <= target.max() < targets):
+        raise ModelError(f"{given.op_type}: a leaf's target is none of the {targets}")
+    found = np.zeros((int(places.max(initial=-1)) + 1, targets), weight.dtype)
+    found[places, target] = weight
+    return found
+
+
+READERS: Mapping[str, Reader] = {"TreeEnsemble": ensemble}
