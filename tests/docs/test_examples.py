@@ -41,7 +41,7 @@ def test_the_digits_are_learnt_and_the_weights_kept(tmp_path: Path, capsys: pyte
 def test_two_hidden_units_part_the_bows_that_no_line_parts(tmp_path: Path) -> None:
     picture = tmp_path / "grid.svg"
     assert load("bend_a_grid").main(path=str(picture)) == 1.0
-    assert picture.read_text().count("<path") == 2 * 42 + 1  # the grid twice, and the line that parts the classes
+    assert picture.read_text().count("<path") == 2 * 50 + 1  # the grid twice, and the line that parts the classes
 
 
 def test_a_text_is_learnt_and_written_on(tmp_path: Path) -> None:
