@@ -28,6 +28,7 @@ Operand = Union["Tensor", Array, np.generic, float, int, bool, DimExpr]
 Axes = int | Sequence[int] | None
 
 _TORCH_NAMES = {
+    "backward": "cr.grad(f), or cr.training_step", "grad": "cr.grad(f)",
     "view": "x.reshape(...)", "permute": "x.transpose(...)", "unsqueeze": "cr.expand_dims(x, axis)",
     "size": "x.shape", "dim": "x.ndim", "float": 'x.astype("f32")', "double": 'x.astype("f64")',
     "long": 'x.astype("i64")', "detach": "cr.stop_gradient(x)", "numpy": "the result of a compiled call",

@@ -203,7 +203,8 @@ def posed(model: Callable[..., Any], loss: Loss, specs: object, metrics: Sequenc
         return Problem(model, loss, named, dict(entries), (), False, True, parts)
     if not isinstance(specs, tuple | list) or len(specs) != 2:
         raise error(ArgumentError, "specs: a pair (inputs, targets) is expected",
-                    help='e.g. (cr.spec("N", 1, 28, 28), cr.spec("N", dtype="i64")), or ((a, b), targets)')  # fmt: skip
+                    help='e.g. (cr.spec("N", 1, 28, 28), cr.spec("N", dtype="i64")), or ((a, b), targets); a loss that '
+                         "calls the model itself names it so: loss(model, *batch)")  # fmt: skip
     inputs, targets = specs
     by_keyword = isinstance(inputs, Mapping)
     given = dict(inputs) if isinstance(inputs, Mapping) else _named(_positional_names(model), inputs, "x")

@@ -148,6 +148,8 @@ def test_an_array_on_the_left_of_an_operator_is_an_operand() -> None:
 def test_names_of_other_libraries_are_answered_with_ours() -> None:
     with pytest.raises(AttributeError, match=r"a Tensor has no attribute 'view'; use x.reshape\(...\)"):
         trace(lambda x: x.view(-1), spec(3))
+    with pytest.raises(AttributeError, match=r"no attribute 'backward'; use cr.grad\(f\), or cr.training_step"):
+        trace(lambda x: x.sum().backward(), spec(3))
     with pytest.raises(AttributeError, match=r"a Tensor has no attribute 'frobnicate'$"):
         trace(lambda x: x.frobnicate(), spec(3))
 
