@@ -1,7 +1,7 @@
 """Symbolic sizes are integer polynomials in one canonical form."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from chainrule.errors import ArgumentError, ShapeError
@@ -57,6 +57,8 @@ def test_an_expression_has_the_value_of_its_arithmetic(tree, n, h):
 
 
 @given(dims)
+@example(("-", 0, ("//", N, 2)))
+@example(("-", 0, ("*", 3, ("%", N, 2))))
 def test_an_expression_parses_back_from_its_text(tree):
     dim = built(tree)
     assert parse_dim(str(dim)) == dim

@@ -127,13 +127,15 @@ class DimExpr:
     def __str__(self) -> str:
         text = ""
         for monomial, coefficient in self.terms:
-            atoms = "*".join(f"({a})" if a.op in ("//", "%") and len(monomial) > 1 else str(a) for a in monomial)
+            # A sign at the start would bind to what is divided: -(N//2) is not -N//2.
+            bound = len(monomial) > 1 or abs(coefficient) != 1 or (coefficient < 0 and not text)
+            atoms = "*".join(f"({a})" if a.op in ("//", "%") and bound else str(a) for a in monomial)
             if not monomial:
                 part = str(abs(coefficient))
             elif abs(coefficient) == 1:
                 part = atoms
             else:
-                part = f"{abs(coefficient)}*{f'({atoms})' if monomial[0].op in ('//', '%') else atoms}"
+                part = f"{abs(coefficient)}*{atoms}"
             sign = "-" if coefficient < 0 else ("+" if text else "")
             text += sign + part
         return text
