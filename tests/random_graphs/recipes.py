@@ -19,10 +19,13 @@ from chainrule.frontend.functions.recurrent import recurrent
 from chainrule.frontend.tensor import wrap
 from chainrule.ir.dims import Dim
 from chainrule.ir.graph import build
+from chainrule.ir.types import i8
 from chainrule.ops import fft
 from chainrule.ops import norm as norms
+from chainrule.ops.basic import constant, full
 from chainrule.ops.indexing_reduce import scatter_reduce
 from chainrule.ops.integer_products import IntegerConv, integer_matmul
+from chainrule.ops.quantise import Dequantize, Quantize, RoundTo
 
 Tensor = cr.Tensor
 
@@ -569,7 +572,9 @@ def fourier(m: Maker, x: Tensor) -> Tensor | None:
 
 
 def of_bytes(m: Maker, x: Tensor) -> Tensor | None:
-    """A product or convolution of 8-bit integers."""
+    """A product or convolution of 8-bit integers, or a way to them and back."""
+    if m.rng.random() < 0.3:
+        return quantised(m, x)
     if x.ndim == 4 and static(x, 1) is not None:
         weight = (m.fresh((4, x.shape[1], 1, 1), "w") * 30).astype("i8")
         found = build(IntegerConv((1, 1), (0, 0, 0, 0), (1, 1)), (x * 9).astype("i8").value, weight.value)
@@ -578,6 +583,15 @@ def of_bytes(m: Maker, x: Tensor) -> Tensor | None:
         return None
     weight = (m.fresh((x.shape[-1], 5), "w") * 30).astype("i8")
     return wrap(integer_matmul((x * 9).astype("u8").value, weight.value)).astype("f32") / 100
+
+
+def quantised(m: Maker, x: Tensor) -> Tensor:
+    """In 8-bit integers and back, or the rounding between them alone."""
+    zero = constant(np.array(m.rng.integers(-20, 20), np.int8))
+    if m.rng.random() < 0.3:
+        return wrap(build(RoundTo(i8), (x * 9).value, zero)).astype("f32") / 9
+    scale = full(1 / 16, ())
+    return wrap(build(Dequantize(), build(Quantize(i8), x.value, scale, zero), scale, zero))
 
 
 def combined(m: Maker, x: Tensor) -> Tensor | None:
