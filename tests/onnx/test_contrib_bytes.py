@@ -136,3 +136,10 @@ REFUSED: list[tuple[Node, type[cr.ChainruleError], str]] = [
 def test_wrong_uses_are_refused(node: Node, error: type[cr.ChainruleError], message: str) -> None:
     with pytest.raises(error, match=message):
         cr.load_onnx(model_of(node)[0])
+
+
+def test_a_scale_for_all_needs_no_axis_that_there_is() -> None:
+    """A quantiser writes the bias of a norm so: one axis, one scale of one axis, the axis left at 1."""
+    bias = np.random.default_rng(0).integers(-999, 999, 12).astype(np.int32)
+    node = Node("DequantizeLinear", (bias, np.float32([0.01]), np.int32([0])), domain="", stored=(0, 1, 2))
+    assert not complaints(node, "reference")

@@ -55,7 +55,8 @@ def along(given: Given, parameter: Value, x: Value, axis: int) -> Value:
 def _parameters(given: Given) -> tuple[Value, Value, Value | None]:
     """x, and the scale and the zero point as they lie along it."""
     x = given.value(0)
-    axis = axis_of(given.whole("axis", 1), x.rank) if x.rank > 1 or (given.value(1).rank > 0 and x.rank) else 0
+    one = given.value(1).shape in ((), (1,))  # for all of x: quantisers leave an axis that x may not have
+    axis = 0 if one else axis_of(given.whole("axis", 1), x.rank)
     zero = along(given, given.value(2), x, axis) if given.has(2) else None
     return x, along(given, given.value(1), x, axis), zero
 

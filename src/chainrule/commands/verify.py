@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 
+from chainrule.commands.accuracy import Accuracy, accuracy, without_rounding
 from chainrule.commands.model_argument import Loaded, add_model_arguments, load, read_inputs
 from chainrule.commands.peer import onnxruntime_of
 from chainrule.ir.graph import Value
@@ -21,11 +22,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--input", "-i", action="append", default=[], metavar="[NAME=]FILE", help="as for chainrule run"
     )
+    parser.add_argument("--against", metavar="FLOAT.onnx", help="the float model that a quantised one was made from")
     parser.add_argument("--passes", action="store_true", help="also check every pass against the reference")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints the largest difference of each backend; exit code 1 when one is beyond the bound for whole models."""
+    """Prints the largest difference of each backend; exit code 1 when one is beyond the bound for whole models.
+
+    Of a model of reduced precision also how far each is from the float model.
+    """
     import chainrule as cr
     from chainrule.backends import reference
     from chainrule.ops.tolerance import OTHER_FRAMEWORK, models_agree
@@ -34,7 +39,10 @@ def run(arguments: argparse.Namespace) -> int:
     inputs = read_inputs(loaded, arguments.input, arguments.seed)
     with loaded.at_its_sizes():
         precise = reference.run(loaded.traced.graph, _with_weights(loaded, inputs), precise=True)
+    floats = _in_floats(loaded, inputs, arguments)
+    reduced = 0.0 if floats is None else accuracy(precise, floats).largest
     rows: dict[str, dict[str, object]] = {}
+    judged: dict[str, Accuracy] = {}
     rounding = 0.0  # how far f32 itself is from float64, where that is beyond the bound
     for backend in BACKENDS:
         if backend == "onnxruntime":
@@ -47,8 +55,12 @@ def run(arguments: argparse.Namespace) -> int:
         agrees = all(models_agree(np.asarray(o), p).ok for p, o in pairs)
         if backend == "reference" and not agrees:
             rounding, agrees = largest, True
+        # A number that lies between two steps of a quantisation goes either way: no farther than quantising goes.
         rows[backend] = {"largest_difference": largest,
-                         "agrees": agrees or largest <= OTHER_FRAMEWORK * rounding}  # fmt: skip
+                         "agrees": agrees or largest <= max(reduced, OTHER_FRAMEWORK * rounding)}  # fmt: skip
+        if floats is not None:
+            judged[backend] = accuracy(outputs, floats)
+            rows[backend]["accuracy"] = judged[backend].facts()
     for backend in ("llvm", "onnxruntime"):
         if not rows[backend]["agrees"]:
             rows[backend]["first_node"] = first_difference(loaded, inputs, backend)
@@ -58,10 +70,25 @@ def run(arguments: argparse.Namespace) -> int:
         for backend, row in rows.items():
             word = "agrees" if row["agrees"] else f"differs, first at {row.get('first_node', 'an output')}"
             print(f"{backend:<12} {word}; largest difference from float64 {row['largest_difference']:.3g}")
+        for backend, found in judged.items():
+            print(f"{backend:<12} against the float model: {found}")
         if rounding:
             print("f32 itself is farther from float64 than the bound for models: others may differ by "
                   f"{OTHER_FRAMEWORK} times as much")  # fmt: skip
     return 0 if all(row["agrees"] for row in rows.values()) else 1
+
+
+def _in_floats(loaded: Loaded, inputs: list[np.ndarray], arguments: argparse.Namespace) -> list[np.ndarray] | None:
+    """The float model's outputs in float64: of the named file, or of a quantised graph without its rounding."""
+    from chainrule.backends import reference
+
+    if arguments.against:
+        other = load(argparse.Namespace(**{**vars(arguments), "model": arguments.against}))
+        return list(reference.run(other.traced.graph, _with_weights(other, inputs), precise=True))
+    graph = without_rounding(loaded.traced.graph)
+    if graph is None:
+        return None
+    return list(reference.run(graph, _with_weights(loaded, inputs), precise=True))
 
 
 def _with_weights(loaded: Loaded, inputs: list[np.ndarray]) -> list[np.ndarray]:

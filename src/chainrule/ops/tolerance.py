@@ -242,3 +242,12 @@ def gradients_agree(grad: Array, difference: Array) -> Verdict:
     if grad.shape != difference.shape:
         return Verdict(False, np.inf, f"{list(difference.shape)} expected, {list(grad.shape)} given")
     return within(grad, difference, GRADIENT_RTOL * np.abs(difference) + GRADIENT_ATOL)
+
+
+def signal_to_noise(y: Array, exact: Array) -> float:
+    """Ten times the logarithm of the signal's energy over the error's, in decibels; inf where nothing differs."""
+    wanted = np.asarray(exact, np.float64)
+    with np.errstate(all="ignore"):
+        noise = float(np.sum(np.square(np.asarray(y, np.float64) - wanted)))
+        signal = float(np.sum(np.square(wanted)))
+        return np.inf if noise == 0 else float(10 * np.log10(signal / noise))
