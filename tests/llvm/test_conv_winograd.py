@@ -100,6 +100,17 @@ def test_every_kernel_of_the_samples_is_proved_and_stays_between_guard_pages() -
         assert verdict, f"{s.id}: {verdict.reason}"
 
 
+@pytest.mark.parametrize("pad", [(1, 1, 1, 0, 1, 1), (0, 1, 1, 2, 1, 1), (2, 0, 1, 1, 2, 0)], ids=str)
+def test_planes_of_padding_along_an_axis_of_one_tap_are_not_read(pad: tuple[int, ...]) -> None:
+    x, w = normal(2, 8, 2, 6, 8), normal(16, 8, 1, 3, 3, seed=1)
+    one = Sample(Conv((1,) * 3, pad, (1,) * 3), (x, w))
+    made = compiled(graph_of([one]), 4)
+    for fn in made.main.program.functions:
+        verify(fn)
+    (got,) = guarded_run(made, one.inputs)
+    assert verdict_of(one, got, 4)
+
+
 @st.composite
 def geometries(draw: st.DrawFn) -> tuple[Sample, int]:
     """A convolution of any channels, image, batch and pads, and a size of tiles."""

@@ -81,7 +81,7 @@ class Products:
         t, k = self.t, self.k
         self.by_blocks = False
         across = t.counts[1] * t.counts[2]
-        if t.kernel[0] == 1:
+        if t.flat:
             count = t.batch * t.counts[0] * across
             self.tiles = count.const if count.is_const else None
             image = t.counts[0] * across

@@ -61,6 +61,11 @@ class Tiling:
         return math.prod(self.products)
 
     @property
+    def flat(self) -> bool:
+        """True when each plane of the result is made of the plane of the image at its place."""
+        return self.kernel[0] == 1 and not self.pad[0] and self.sizes[0] == self.image[0]
+
+    @property
     def lanes(self) -> int:
         return vector_lanes(self.dtype)
 
@@ -151,7 +156,7 @@ def plans(t: Tiling, images: Dim) -> list[Plan]:
     whole = Plan(True, *_block(t, 1 << 30))
     blocks = Plan(False, *_block(t, max(1, min(most, MOST_TILES))))
     alone = isinstance(images, int) and isinstance(tiles, int) and images * -(-tiles // blocks.tiles) == 1
-    if t.kernel[0] > 1 or most < few or t.weight_bytes > WEIGHTS_FAR or alone:
+    if not t.flat or most < few or t.weight_bytes > WEIGHTS_FAR or alone:
         return [whole]
     if t.weight_bytes <= WEIGHTS_NEAR:
         return [blocks]
