@@ -9,10 +9,10 @@ from chainrule.backends.llvm.target import named_target
 from chainrule.ir.graph import build, new_input
 from chainrule.ir.types import tensor
 from chainrule.ops.conv import ConvWeightGrad
-from chainrule.ops.tolerance import MODEL_RTOL
+from chainrule.ops.tolerance import MODEL_RTOL, judge
 from chainrule.passes.choose_conv import choose_weight_gradient
-from tests.llvm.compiled import complaints
-from tests.ops.samples_lowered_winograd import SAMPLES
+from tests.llvm.compiled import between_guards, complaints, executable, graph_of
+from tests.ops.samples_lowered_winograd import SAMPLES, grad
 
 OWN = [sample for sample in SAMPLES if sample.op.name == "winograd_weight_grad"]
 
@@ -47,6 +47,26 @@ def test_tiles_are_chosen_for_sizes_that_they_cover_and_pay_for():
 @pytest.mark.parametrize("options", [{"threads": 2}, {"target": named_target("x86-64-v3")}])
 def test_threads_and_an_older_target_do_as_well(options):
     assert complaints(OWN[:2], **options) == []
+
+
+@pytest.mark.parametrize("target", [None, named_target("x86-64-v3")], ids=["host", "v3"])
+@pytest.mark.parametrize("ins, outs, size", [(144, 256, 4), (208, 192, 8), (592, 64, 4)])
+def test_blocks_that_go_all_the_way_stay_between_guard_pages_and_have_the_bits_of_any_number_of_threads(
+    ins, outs, size, target
+):
+    sample = grad((4, 4), 1, (size, size), ins, outs, batch=2)
+    graph = graph_of([sample])
+    (y,) = between_guards(graph, list(sample.inputs), target=target)
+    assert judge(sample.op, sample.inputs, y)
+    made = [executable(graph, threads=n, target=target) for n in (1, 2, 3)]
+    assert any("and back" in step.why for step in made[0].steps)
+    for program in made:
+        np.testing.assert_array_equal(program.run(list(sample.inputs))[0], y)
+
+
+def test_of_many_tiles_and_many_channels_the_matrices_are_kept():
+    sample = grad((4, 4), 1, (68, 68), 144, 256)
+    assert complaints([sample], verified=False) == []
 
 
 def trained(pipeline, threads=1):

@@ -6,7 +6,9 @@
     4. back: the transposed transform of weights makes each kernel of these.
 
 Four kernels on temporaries: what the deep products gain (a quarter of the multiply-adds of direct sums) pays for the
-transforms' way through memory. The depth is cut into blocks by its size alone, so results do not depend on threads.
+transforms' way through memory. Of many channels and few tiles 3 and 4 are one kernel (`_blocks`), as the sums would be
+by far the largest temporary: 512 by 512 channels of 32 images of 4x4 so take 4.3 ms instead of 7.9. The
+depth is cut into blocks by its size alone, so results do not depend on threads.
 
 Measured on one Zen 5 core: see benchmarks/training.py.
 """
@@ -30,7 +32,7 @@ from chainrule.backends.llvm.kernels.pack import spread_loop
 from chainrule.backends.llvm.kernels.region import LANES, Kernel, KernelCall, Region, Temp, refuse
 from chainrule.backends.llvm.kernels.winograd_lines import from_inputs, to_outputs
 from chainrule.backends.llvm.target import Target
-from chainrule.backends.loops import Buffer, Int, as_int, ceil_div, imin
+from chainrule.backends.loops import Buffer, Builder, Int, Reg, as_int, ceil_div, imin
 from chainrule.backends.loops import Value as LoopValue
 from chainrule.ir.dims import Dim, as_dim, dim_product, floordiv
 from chainrule.ir.graph import Value
@@ -40,7 +42,11 @@ from chainrule.ops.lowered_winograd_grad import WinogradWeightGrad, turned
 from chainrule.ops.toom_cook import Matrix, short_convolution
 
 DEPTH = 256  # tiles that are summed in one chain: a block of dy' for one panel then stays in the second-level cache
+BLOCK_TILES, LEAST_BLOCKS = 8, 12  # register tiles of a block that goes all the way, and how many must share the work
 TILES = 12  # register tiles that take turns on a block
+
+Sums = list[list[Reg]]
+Values = list[list[LoopValue]]
 
 
 def winograd_weight_grad(region: Region, target: Target) -> list[KernelCall]:
@@ -70,8 +76,12 @@ def winograd_weight_grad(region: Region, target: Target) -> list[KernelCall]:
                               [r.inputs for r in rules]))  # fmt: skip
     calls.append(_transformed(_Side(region, target, "winograd_grad_dy", anchor, dy, None), right,
                               [turned(r.outputs) for r in rules]))  # fmt: skip
+    back = [turned(r.weights) for r in rules]
+    whole = _blocks(region, target, anchor, (left, right), count, back)
+    if whole is not None:
+        return [*calls, whole]
     calls.append(_products(region, target, (left, right, sums), count))
-    calls.append(_back(region, target, anchor, sums, [turned(r.weights) for r in rules]))
+    calls.append(_back(region, target, anchor, sums, back))
     return calls
 
 
@@ -125,6 +135,34 @@ def _transformed(side: _Side, to: Temp, matrices: list[Matrix]) -> KernelCall:
     return kernel.built("tiles")
 
 
+@dataclass(frozen=True)
+class _Deep:
+    """The products of a register tile: `rows` channels of x, from one on, by neighbouring channels of dy."""
+
+    k: Builder
+    left: Buffer
+    right: Buffer
+    ins: int
+    rows: int
+
+    def registers(self, multiplier: Multiplier, matrix: Int, row: Int, column: Int, low: Int, high: Int) -> Sums:
+        """The sums over a range of tiles. Rows behind the last channel repeat it."""
+
+        def scalar(r: int, step: Int) -> LoopValue:
+            at = imin(row + r, self.ins - 1) if self.ins % self.rows and r else row + r
+            return self.k.load(self.left, (matrix, step, at))
+
+        def vector(step: Int, start: int, count: int) -> LoopValue:
+            return self.k.load(self.right, (matrix, step, column + start), count)
+
+        return multiplier.summed(low, high, scalar, vector)
+
+    def summed(self, multiplier: Multiplier, matrix: Int, row: Int, column: Int, low: Int, high: Int) -> Values:
+        """The same as values."""
+        found = self.registers(multiplier, matrix, row, column, low, high)
+        return [[self.k.get(register) for register in line] for line in found]
+
+
 def _products(region: Region, target: Target, temps: tuple[Temp, Temp, Temp], count: Dim) -> KernelCall:
     """sums[p, c, o] = sum over tiles t of left[p, t, c] * right[p, t, o]."""
     kernel = Kernel(region, target, "winograd_grad_mul")
@@ -136,27 +174,29 @@ def _products(region: Region, target: Target, temps: tuple[Temp, Temp, Temp], co
     k.flops = depth * (2 * matrices * ins * outs)
     rows = balanced_rows(ins, most_rows(target, split_lanes(width, dtype), dtype))
     segments, panels = -(-ins // (rows * TILES)), -(-outs // width)
+    deep = _Deep(k, left, right, ins, rows)
 
     def part(place: tuple[Int, Int], first: Int, column: Int, lanes: tuple[int, ...]) -> None:
         tile = Tile(dtype, rows, lanes)
         multiplier = Multiplier(k, tile, TILES)
         matrix, segment = place
         tiles = imin(TILES, ceil_div(as_int(ins) - segment * (rows * TILES), rows))
+
+        def store(i: Int, values: Values) -> None:
+            for r, row in enumerate(values):
+                _store_row(kernel, sums, (matrix, first + i * rows + r), column, tile, row, bool(ins % rows and r))
+
+        if depth.is_const and depth.const <= DEPTH:
+            with k.loop("i", 0, tiles) as i:
+                store(i, deep.summed(multiplier, matrix, first + i * rows, column, as_int(0), depth))
+            return
         multiplier.clear(tiles)
         with k.loop("kb", 0, ceil_div(depth, DEPTH)) as block, k.loop("i", 0, tiles) as i:
-
-            def scalar(r: int, step: Int) -> LoopValue:
-                at = first + i * rows + r
-                return k.load(left, (matrix, step, imin(at, ins - 1) if ins % rows and r else at))
-
-            def vector(step: Int, start: int, count: int) -> LoopValue:
-                return k.load(right, (matrix, step, column + start), count)
-
             low = block * DEPTH
-            multiplier.collect(i, multiplier.summed(low, imin(low + DEPTH, depth), scalar, vector))
+            high = imin(low + DEPTH, depth)
+            multiplier.collect(i, deep.registers(multiplier, matrix, first + i * rows, column, low, high))
         with k.loop("i", 0, tiles) as i:
-            for r, values in enumerate(multiplier.collected(i)):
-                _store_row(kernel, sums, (matrix, first + i * rows + r), column, tile, values, bool(ins % rows and r))
+            store(i, multiplier.collected(i))
 
     with spread_loop(k, (as_int(matrices), as_int(segments), as_int(panels))) as (matrix, segment, panel):
         first = segment * (rows * TILES)
@@ -169,6 +209,44 @@ def _products(region: Region, target: Target, temps: tuple[Temp, Temp, Temp], co
         else:
             part((matrix, segment), first, panel * width, split_lanes(width if whole else rest, dtype))
     return kernel.built(f"tile {rows}x{width}")
+
+
+def _blocks(region: Region, target: Target, anchor: Value, temps: tuple[Temp, Temp], count: Dim,
+            back: list[Matrix]) -> KernelCall | None:  # fmt: skip
+    """Products and the way back in one kernel, a block of all matrices at a time; None where that does not fit.
+
+    The block stays in the second-level cache: of 512 by 512 channels the matrices would be 38 MB. It takes many
+    channels and few tiles: blocks are what threads share, and the sums over tiles are one chain.
+    """
+    kernel = Kernel(region, target, "winograd_grad_mul")
+    k = kernel.k
+    left, right = (kernel.temp(temp, mode="r") for temp in temps)
+    (matrices, _, ins), outs = temps[0].type.shape, int(temps[1].type.shape[2])  # type: ignore[arg-type]
+    matrices, ins = int(matrices), int(ins)  # type: ignore[arg-type]
+    dtype, depth = temps[0].type.dtype, kernel.dim(count)
+    width = panel_width(outs, widest_panel(target, dtype), dtype)
+    rows = balanced_rows(ins, most_rows(target, split_lanes(width, dtype), dtype))
+    high = rows * BLOCK_TILES
+    segments, panels = -(-ins // high), outs // width
+    if not (depth.is_const and depth.const <= DEPTH and outs % width == 0 and segments * panels >= LEAST_BLOCKS):
+        return None
+    result = kernel.output(0, (len(back[0]), len(back[1]), ins, outs))
+    sums = k.scratch("sums", dtype, (matrices, high + 1, width))  # of whole pages they would share cache lines
+    patch = k.scratch("patch", dtype, (len(back[0]), len(back[1][0]) * LANES))
+    k.flops = depth * (2 * matrices * ins * outs)
+    deep, tile = _Deep(k, left, right, ins, rows), Tile(dtype, rows, split_lanes(width, dtype))
+    multiplier = Multiplier(k, tile)
+    with spread_loop(k, (as_int(segments), as_int(panels))) as (segment, panel):
+        first, column = segment * high, panel * width
+        there = imin(high, ins - first)
+        with k.loop("matrix", 0, matrices) as matrix, k.loop("i", 0, ceil_div(there, rows)) as i:
+            found = deep.summed(multiplier, matrix, first + i * rows, column, as_int(0), depth)
+            for r, values in enumerate(found):
+                for start, value in zip(tile.starts, values, strict=True):
+                    k.store(sums, (matrix, i * rows + r, start), value)
+        with k.loop("c", 0, there) as c, k.loop("o", 0, width // LANES) as o:
+            _turn_back(k, back, (sums, c, o * LANES), patch, (result, first + c, column + o * LANES))
+    return kernel.built(f"tile {rows}x{width}, and back")
 
 
 def _store_row(kernel: Kernel, sums: Buffer, at: tuple[Int, Int], column: Int, tile: Tile, values: list[LoopValue],
@@ -198,12 +276,20 @@ def _back(region: Region, target: Target, anchor: Value, sums: Temp, matrices: l
     patch = k.scratch("patch", sums.type.dtype, (len(down), len(across[0]) * LANES))
     k.flops = as_int(len(down[0]) * len(across[0]) * ins * outs * 4)
     with spread_loop(k, (as_int(ins), as_int(outs // LANES))) as (c, o):
-        with k.loop("j", 0, len(across[0])) as j:
-            line = [k.load(source, (j + i * len(across[0]), c, o * LANES), LANES) for i in range(len(down[0]))]
-            for i, value in enumerate(to_outputs(k, down, line)):
-                k.store(patch, (i, j * LANES), value)
-        with k.loop("i", 0, len(down)) as i:
-            line = [k.load(patch, (i, j * LANES), LANES) for j in range(len(across[0]))]
-            for j, value in enumerate(to_outputs(k, across, line)):
-                k.store(result, (i, j, c, o * LANES), k.cast(value, anchor.tensor.dtype))
+        _turn_back(k, matrices, (source, c, o * LANES), patch, (result, c, o * LANES))
     return kernel.built("kernels")
+
+
+def _turn_back(k: Builder, matrices: list[Matrix], source: tuple[Buffer, Int, Int], patch: Buffer,
+               target: tuple[Buffer, Int, Int]) -> None:  # fmt: skip
+    """The kernels of a channel of x and a vector of channels of dy, each of both given with where they lie."""
+    down, across = matrices
+    (sums, *at), (result, *to) = source, target
+    with k.loop("j", 0, len(across[0])) as j:
+        line = [k.load(sums, (j + i * len(across[0]), *at), LANES) for i in range(len(down[0]))]
+        for i, value in enumerate(to_outputs(k, down, line)):
+            k.store(patch, (i, j * LANES), value)
+    with k.loop("i", 0, len(down)) as i:
+        line = [k.load(patch, (i, j * LANES), LANES) for j in range(len(across[0]))]
+        for j, value in enumerate(to_outputs(k, across, line)):
+            k.store(result, (i, j, *to), k.cast(value, result.dtype))
