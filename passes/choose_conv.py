@@ -34,6 +34,11 @@ VECTOR = 16  # channels that the kernels of weight gradients take at a time
 TRANSFORM = 6.0  # multiply-adds in the time in which a number of a transformed tile is made, or read back
 WEIGHT = 20.0  # multiply-adds in the time in which a number of a transformed weight is made, where that is per call
 MOVED = 12.0  # multiply-adds in the time in which a number of an image's phases is put in its place
+MOST_PRODUCTS = 8  # along an axis of a tile
+# Of a strided convolution's phases: a net's first layer tends to be one, and what it loses goes through all others.
+# 7x7/2 3-64@224: F(3x3, 4x4) errs by 6.1e-7 of the largest output, F(5x5, 4x4) by 3.8e-6, direct sums by 3.7e-7; they
+# take 475, 326 and 882 us.
+MOST_IN_PHASES = 6
 STEP = 8  # steps of depth that storing a register tile costs
 BYTE = 2.5  # multiply-adds in the time in which a byte comes from memory
 HIDDEN = 0.75  # the part of the memory's time that the products hide
@@ -109,14 +114,18 @@ def _refusal(node: Value, op: Conv | ConvTranspose, kernel: Sequence[int], winog
     return next((reason for holds, reason in checks if holds), "")
 
 
-def _tiles(kernel: Sequence[int], winograd: str) -> Iterator[tuple[int, ...]]:
-    """The tiles that there are kernels for: squares of the last two axes, a third axis tap by tap."""
+def _tiles(kernel: Sequence[int], winograd: str, most: int = MOST_PRODUCTS) -> Iterator[tuple[int, ...]]:
+    """The tiles that there are kernels for: squares of the last two axes, a third axis tap by tap.
+
+    most: products along an axis, where tiles are chosen here.
+    """
     rank = len(kernel)
     square = kernel[-2:] if rank > 1 else kernel
     if len(set(square)) > 1:
         return
     for m in (2, 3, 4, 5):
-        if winograd in ("auto", str(m)) and has_points(m, square[0]):
+        few = m + square[0] - 1 <= most
+        if (winograd == str(m) or (winograd == "auto" and few)) and has_points(m, square[0]):
             yield (1,) * (rank - len(square)) + (m,) * len(square)
 
 
@@ -148,7 +157,10 @@ def _cheapest(s: _Sizes, winograd: str, without: _Sizes | None = None, more: flo
     if winograd == "auto" and without.work < LEAST_WORK:
         return Choice("panels", "too little work for tiles")
     direct = _direct(without)
-    costs = {tile: _transformed(s, tile) + more for tile in _tiles(s.kernel, winograd)}
+    most = MOST_PRODUCTS if without is s else MOST_IN_PHASES
+    costs = {tile: _transformed(s, tile) + more for tile in _tiles(s.kernel, winograd, most)}
+    if not costs:
+        return Choice("panels", "no tiles of few products: direct sums")
     tile, cost = min(costs.items(), key=lambda entry: entry[1])
     share = f"F({_by(tile)}, {_by(s.kernel)}) at {cost / direct:.2f} of direct sums"
     if winograd == "auto" and cost > GAIN * direct:

@@ -83,3 +83,9 @@ def test_what_has_no_phases_is_left_alone(stride: tuple[int, int], dilation: tup
     x, w = new_input("x", tensor("f32", (1, 4, 30, 30))), new_input("w", tensor("f32", (4, 4 // groups, 3, 3)))
     op = Conv(stride, (0,) * 4, dilation, groups)
     assert polyphase(build(op, x, w), op) is None
+
+
+def test_a_first_layer_of_seven_taps_takes_tiles_of_six_products() -> None:
+    graph, _ = strided((224, 224), (7, 7), (2, 2), (3,) * 4, batch=1, channels=(3, 64))
+    (tiles,) = [n.op.tile for n in ChannelsLast().run(graph, Notes()).nodes if isinstance(n.op, WinogradConv)]
+    assert tiles == (3, 3)
