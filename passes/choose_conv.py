@@ -3,7 +3,7 @@
 The estimate is in multiply-adds of the processor at its peak, to which everything else is brought: the products
 themselves, the numbers that Winograd's transforms move, and the bytes of weights that come from memory at each call.
 Sizes and attributes alone decide, never the number of threads or the machine, so that results have the same bits
-everywhere. Named sizes count as 1 image, and as an image side of UNKNOWN_SIDE.
+everywhere. Named sizes count as 1 image, and sides of images as if every name stood for TYPICAL.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from chainrule.errors import ArgumentError
-from chainrule.ir.dims import Dim
+from chainrule.ir.dims import Dim, dim_symbols, dim_value
 from chainrule.ir.graph import Value
 from chainrule.ir.types import f32
 from chainrule.ops.basic import Full
@@ -26,7 +26,7 @@ Way = Literal["channels", "product", "panels", "winograd"]
 # What the layout pass takes: chosen here, not at all, or tiles of one size.
 WINOGRAD = ("auto", "never", "2", "3", "4", "5")
 
-UNKNOWN_SIDE = 28
+TYPICAL = 224  # what the names in the sides of images stand for: the side of the image, or frames, at the input
 UNKNOWN_BATCH = 16  # of a training step
 VECTOR = 16  # channels that the kernels of weight gradients take at a time
 # At 64@56 the transforms take 64 us for 0.9 million numbers (Zen 5, 136,000 multiply-adds per us: 10 for each number;
@@ -97,6 +97,11 @@ def _known(size: Dim, otherwise: int) -> int:
     return size if isinstance(size, int) else otherwise
 
 
+def _typical(size: Dim) -> int:
+    """A side of an image where the names in it have their typical size."""
+    return size if isinstance(size, int) else max(1, dim_value(size, dict.fromkeys(dim_symbols(size), TYPICAL)))
+
+
 def _refusal(node: Value, op: Conv | ConvTranspose, kernel: Sequence[int], winograd: str) -> str:
     """Why Winograd's tiles cannot make a convolution; "" where they can."""
     x, w = node.inputs[:2]
@@ -144,7 +149,7 @@ def _sizes(node: Value, fixed: bool) -> _Sizes:
     """The numbers of a convolution whose channels are known."""
     ins, outs = node.inputs[0].shape[1], node.shape[1]
     assert isinstance(ins, int) and isinstance(outs, int)
-    sizes = tuple(_known(n, UNKNOWN_SIDE) for n in node.shape[2:])
+    sizes = tuple(_typical(n) for n in node.shape[2:])
     return _Sizes(_known(node.shape[0], 1), sizes, kernel_of(node.inputs[1].tensor), ins, outs, fixed)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chainrule.ir.dims import Dim
+from chainrule.ir.dims import Dim, floordiv
 from chainrule.ir.graph import Value, build, new_input
 from chainrule.ops.conv import Conv
 from chainrule.ops.shaping import narrow, pad_constant, reshape, transpose
@@ -21,13 +21,13 @@ class Interleaved:
 
     count: int
     before: int
-    after: int
-    length: int
+    after: Dim
+    length: Dim
     conv: Value
 
     def taken(self, x: Value) -> Value:
         """[N, T, C] -> [N * count, positions, C]."""
-        if self.before or self.after:
+        if self.before or self.after != 0:
             x = pad_constant(x, (0, self.before, 0), (0, self.after, 0))
         n, channels, positions = x.shape[0], x.shape[2], self.conv.inputs[0].shape[2]
         rows = transpose(reshape(x, (n, positions, self.count, channels)), (0, 2, 1, 3))
@@ -47,10 +47,10 @@ def interleaved(node: Value, op: Conv) -> Interleaved | None:
     if len(op.stride) != 1 or op.stride != (1,) or op.dilation == (1,) or op.groups != 1:
         return None
     length, result = x.shape[2], node.shape[2]
-    if not isinstance(length, int) or not isinstance(result, int) or result < 1:
+    if isinstance(result, int) and result < 1:
         return None
     (count,), (before, after) = op.dilation, op.pad
-    positions = -(-(before + length + after) // count)
+    positions = floordiv(before + length + after + count - 1, count)
     rows = new_input("rows", x.tensor.with_shape((x.shape[0] * count, x.shape[1], positions)))
     conv = build(Conv((1,), (0, 0), (1,), 1), rows, w, *bias)
     return Interleaved(count, before, positions * count - length - before, result, conv)

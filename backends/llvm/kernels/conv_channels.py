@@ -2,7 +2,8 @@
 
 For each kernel row the tile's inputs are loaded once each and shared by its taps. Kernel rows beyond the border are
 left out by the loop's limits. Along a row of known length the tiles that touch the border are written out, without the
-taps that are not there; those between run in a loop. Rows of unknown length, and spread images, go pixel by pixel.
+taps that are not there; those between run in a loop. In rows of unknown length pixels at the border go one
+by one, and so do all pixels of spread images.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from chainrule.ir.types import DType
 from chainrule.ops.lowered import ChannelConv, accumulated
 
 MOST_PIXELS = 8
+UNKNOWN_ROW = 4  # pixels of a tile in rows of unknown length: few, so that short rows have tiles, too
 
 
 def channel_conv(region: Region, target: Target) -> list[KernelCall]:
@@ -78,9 +80,11 @@ class ChannelRows:
         """One row of the result for one vector of channels."""
         g, count = self.g, self.g.sizes[2]
         spot = ChannelRow(n, z, y, block, block * vector_lanes(self.dtype), lanes, mask)
-        if not (count.is_const and g.image[2].is_const) or g.spread != (1, 1, 1):
-            with self.kernel.k.loop("x", 0, count) as x:
-                self._tile(spot, [x], self._taps_at_run_time)
+        if g.spread != (1, 1, 1):
+            self._pixels(spot, as_int(0), count)
+            return
+        if not (count.is_const and g.image[2].is_const):
+            self._unknown_row(spot)
             return
         across = min(self.most, count.const)
         if across == 0:
@@ -95,6 +99,31 @@ class ChannelRows:
                     self._tile(spot, [i * across + j for j in range(across)], self._known_taps)
             elif start not in inner:
                 self._tile(spot, [as_int(start + j) for j in range(across)], self._known_taps)
+
+    def _pixels(self, spot: ChannelRow, first: Int, end: Int) -> None:
+        """Pixels one by one, their taps within the image."""
+        if first == end:
+            return
+        with self.kernel.k.loop("x", first, end) as x:
+            self._tile(spot, [x], self._taps_at_run_time)
+
+    def _unknown_row(self, spot: ChannelRow) -> None:
+        """A row of unknown length: tiles where all taps lie inside the image, single pixels before and behind.
+
+        The last tile lies over the one before. A row that is too short for a tile is made of single pixels.
+        """
+        k, g, count = self.kernel.k, self.g, self.g.sizes[2]
+        across = min(self.most, UNKNOWN_ROW)
+        low = -(-g.pad[2] // g.stride[2])
+        high = imin(count, (g.image[2] + g.pad[2] - g.reach[2]) // g.stride[2] + 1)
+        with k.when(k.cmp("ge", high - low, across)):
+            self._pixels(spot, as_int(0), as_int(low))
+            with k.loop("i", 0, ceil_div(high - low, across)) as i:
+                start = imin(i * across + low, high - across)
+                self._tile(spot, [start + j for j in range(across)], self._known_taps)
+            self._pixels(spot, high, count)
+        with k.otherwise():
+            self._pixels(spot, as_int(0), count)
 
     def _is_inside(self, start: int, across: int) -> bool:
         g = self.g

@@ -1,0 +1,38 @@
+"""Convolutions whose images have named sizes: one program for every size, in any order."""
+
+from __future__ import annotations
+
+import pytest
+
+from chainrule.backends.llvm.executable import LlvmExecutable
+from chainrule.backends.reference import run
+from chainrule.ir.graph import Graph, new_input
+from chainrule.ir.types import f32, tensor
+from chainrule.ops.conv import conv
+from chainrule.ops.tolerance import models_agree
+from tests.llvm.guarded_programs import guarded_run
+from tests.ops.sample import normal
+
+
+@pytest.mark.parametrize(("stride", "pad", "taps"), [(1, 1, 3), (2, 1, 3), (1, 0, 3), (2, 3, 7)])
+def test_depthwise_rows_of_any_length_stay_within_the_image(stride: int, pad: int, taps: int) -> None:
+    x, w = new_input("x", tensor("f32", ("N", 20, "H", "W"))), new_input("w", tensor("f32", (20, 1, taps, taps)))
+    graph = Graph("g", (x, w), (conv(x, w, stride=stride, pad=pad, groups=20),))
+    made, weight = LlvmExecutable(graph, [], threads=1), normal(20, 1, taps, taps, seed=1)
+    for n, high, wide in ((1, 8, 8), (2, 7, 3), (1, 5, 30), (0, 8, 8), (3, 7, 17), (1, 9, 1), (1, 7, 7)):
+        image = normal(n, 20, high + taps, wide + taps - 1)
+        (got,), (expected,) = guarded_run(made, [image, weight]), run(graph, [image, weight], precise=True)
+        assert got.dtype == f32.numpy and got.shape == expected.shape and models_agree(got, expected), (n, high, wide)
+
+
+@pytest.mark.parametrize(("dilation", "pad"), [(2, 0), (3, 3), (3, 1)])
+def test_dilated_convolutions_of_any_number_of_frames_are_taken_apart(dilation: int, pad: int) -> None:
+    weight = normal(256, 256, 3, seed=1)
+    x, w = new_input("x", tensor("f32", ("N", 256, "T"))), new_input("w", tensor("f32", weight.shape), "param")
+    graph = Graph("g", (x, w), (conv(x, w, dilation=dilation, pad=pad),))
+    made = LlvmExecutable(graph, [weight], threads=1)
+    assert any(fn.name.startswith("winograd") for fn in made.functions)
+    for n, frames in ((1, 50), (2, 7), (1, 9), (0, 20), (3, 31), (1, 6), (1, 300), (2, 10)):
+        sound = normal(n, 256, frames)
+        (got,), (expected,) = made.run([sound]), run(graph, [sound, weight], precise=True)
+        assert got.shape == expected.shape and models_agree(got, expected), (n, frames)
