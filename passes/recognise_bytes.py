@@ -153,7 +153,7 @@ class _Bytes:
         """quantize behind moves goes up to where numbers are made, and divides scales instead of numbers."""
         x, scale, zero = inputs
         point = first_number(zero)
-        if op.bits or op.dtype not in (i8, u8) or point is None or scale.rank or x.dtype != f32:
+        if op.bits or op.dtype not in (i8, u8) or point is None or scale.rank or (x.dtype, scale.dtype) != (f32, f32):
             return None
         point += SIGN if op.dtype == i8 else 0
         moves: list[Op] = []

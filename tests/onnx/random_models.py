@@ -51,7 +51,7 @@ class Making:
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     weights: dict[str, np.ndarray] = field(default_factory=dict)
     pool: list[tuple[str, np.ndarray]] = field(default_factory=list)
-    results: list[str] = field(default_factory=list)
+    results: dict[str, int] = field(default_factory=dict)
 
     def constant(self, array: np.ndarray) -> str:
         """The name of a weight."""
@@ -113,7 +113,7 @@ class Making:
         made.output.extend(names)
         self.nodes.append(made)
         for name, array in zip([n for n in names if n], wanted, strict=False):
-            self.results.append(name)
+            self.results[name] = array.ndim
             if array.dtype in TYPES and array.size:
                 self.pool.append((name, array))
 
@@ -125,16 +125,19 @@ class Making:
         stored = [numpy_helper.from_array(np.asarray(a), n) for n, a in self.weights.items()]
         graph = helper.make_graph(self.nodes, "random", inputs, outputs, stored)
         made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=10)
-        return _with_types(made)
+        return self._with_types(made)
 
-
-def _with_types(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with the types of its outputs, as onnx infers them."""
-    inferred = {v.name: v for v in onnx.shape_inference.infer_shapes(model).graph.value_info}
-    inferred |= {v.name: v for v in onnx.shape_inference.infer_shapes(model).graph.output}
-    for output in model.graph.output:
-        output.CopyFrom(inferred[output.name])
-    return model
+    def _with_types(self, model: onnx.ModelProto) -> onnx.ModelProto:
+        """The model with the types of its outputs, as onnx infers them; where it infers no shape, of so many axes."""
+        inferred = {v.name: v for v in onnx.shape_inference.infer_shapes(model).graph.value_info}
+        inferred |= {v.name: v for v in onnx.shape_inference.infer_shapes(model).graph.output}
+        for output in model.graph.output:
+            name, found = output.name, inferred[output.name]
+            kind = found.type.tensor_type
+            known = kind.HasField("shape")
+            unknown = helper.make_tensor_value_info(name, kind.elem_type, [None] * self.results[name])
+            output.CopyFrom(found if known else unknown)
+        return model
 
 
 def _is_data(array: np.ndarray) -> bool:
