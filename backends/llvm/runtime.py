@@ -229,7 +229,7 @@ def _frame_words(
         "busy": 0, "threads": threads if runtime.threads else 1, "flags": flags, "api": runtime.api,
         "pool": runtime.pool, "steps_at": steps_at, "slices_at": slices_at, "buffers_at": buffers_at,
         "ports_at": ports_at, "counters": code.counters, "max_args": code.max_args, "inputs": n_inputs,
-        "outputs": len(ports) - n_inputs, "failed": 0,
+        "outputs": len(ports) - n_inputs, "failed": 0, "alone_ns": 0, "alone_calls": 0, "slower": 0, "sleeps": 0,
     }  # fmt: skip
     words = [header[name] for name in FRAME_FIELDS] + [0] * (FRAME_WORDS - len(FRAME_FIELDS))
     words += [fixed.get(i, 0) for i in range(n_buffers)]

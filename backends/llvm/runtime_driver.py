@@ -22,12 +22,12 @@ from chainrule.backends.llvm.runtime_steps import (
     ZERO,
 )
 
-# The words of a frame's header. Those named _AT are byte offsets from the frame.
+# The words of a frame's header. Those named _AT are byte offsets from the frame; the last four are runtime_strain's.
 FRAME_FIELDS = (
     "busy", "threads", "flags", "api", "pool", "steps_at", "slices_at", "buffers_at", "ports_at", "counters",
-    "max_args", "inputs", "outputs", "failed",
+    "max_args", "inputs", "outputs", "failed", "alone_ns", "alone_calls", "slower", "sleeps",
 )  # fmt: skip
-FRAME_WORDS = 16
+FRAME_WORDS = 24
 RELEASE_GIL, AS_TUPLE = 1, 2
 # An input or output of a frame: what an array must be, the buffer id that its address goes to, and whether a new array
 # takes its memory from the outputs that are kept (runtime_outputs).

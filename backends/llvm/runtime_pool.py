@@ -5,12 +5,14 @@ thread instead of waiting. Workers are created when first needed, spin for a mom
 
 Every worker has its own word that the run's thread raises to call it, so a worker that takes no part in a run never
 looks at that run's fields. All threads of a run meet at barriers, the last of them at its end: afterwards no worker
-reads the run's fields any more, and the next run may set them.
+reads the run's fields any more, and the next run may set them. A frame that several threads slow down goes alone for a
+while (runtime_strain).
 """
 
 from __future__ import annotations
 
 from chainrule.backends.llvm.runtime_driver import FRAME_FIELDS, api, field, load, steps_name
+from chainrule.backends.llvm.runtime_strain import strain_text
 
 MAX_THREADS = 256
 # How long a thread spins before it sleeps. At a barrier: just longer than waking a sleeper takes (30 us in a virtual
@@ -22,7 +24,7 @@ BARRIER_NS, IDLE_NS = 40_000, 120_000
 # The pool's memory in bytes; words written by several threads have cache lines of their own.
 LOCK, API, CREATED, BARRIER_PAUSES, IDLE_PAUSES = range(0, 40, 8)
 JOB_STEPS, JOB_FRAME, JOB_BUFFERS, JOB_WORKERS, JOB_TIMES, JOB_CONTROL, JOB_ARRIVED = range(64, 120, 8)
-ARRIVED, SLEEPERS = 128, 192
+ARRIVED, SLEEPERS, SLEEPS = 128, 192, 200
 SLOTS, SLOT_BYTES = 256, 128
 # Within a slot: what calls the worker, whether it sleeps, its pool and number, its first failure (3 words).
 CALLED, ASLEEP, SLOT_POOL, SLOT_INDEX, FAILURE = 0, 4, 8, 16, 64
@@ -43,7 +45,8 @@ def pool_text(triple: str) -> str:
         return _RUN_WITHOUT_POOL
     arch = triple.split("-")[0]
     number = {"x86_64": 202, "aarch64": 98}[arch]
-    return "\n".join([_ARCHITECTURES[arch], _PAUSES, _futex_text(number), _BARRIER, _WORKER, _HIRE, _RUN_POOL, _RUN])
+    return "\n".join([_ARCHITECTURES[arch], _PAUSES, _futex_text(number), _BARRIER, _WORKER, _HIRE, _RUN_POOL,
+                      strain_text(), _RUN])  # fmt: skip
 
 
 # pause, and the register that holds the rounding mode and the treatment of subnormals: a run's threads all use what its
@@ -161,6 +164,8 @@ again:
   br label %spin
 doze:
 {load("api", "ptr", "pool", API)}
+  %sleeps = getelementptr i8, ptr %pool, i64 {SLEEPS}
+  %counted = atomicrmw add ptr %sleeps, i64 1 monotonic
   %more = atomicrmw add ptr %sleepers, i32 1 seq_cst
   br label %look
 look:
@@ -370,8 +375,24 @@ _RUN = f"""
 define i64 @run(ptr %frame, ptr %buffers, i64 %threads, ptr %times) nounwind {{
 entry:
 {_NOT_FAILED}
+  %plain = icmp eq ptr %times, null
   %several = icmp sgt i64 %threads, 1
-  br i1 %several, label %try, label %alone
+  br i1 %several, label %strained, label %alone
+strained:
+{field("api", "api", "ptr")}
+{field("left", "alone_calls")}
+  %rests = icmp ne i64 %left, 0
+  %rest = and i1 %rests, %plain
+  br i1 %rest, label %resting, label %try
+resting:
+  %left.next = sub i64 %left, 1
+  store i64 %left.next, ptr %left.at
+  %alone.from = call i64 @nanoseconds(ptr %api)
+  %rested = call i64 @run_serial(ptr %frame, ptr %buffers, ptr %times)
+  %alone.to = call i64 @nanoseconds(ptr %api)
+  %alone.ns = sub i64 %alone.to, %alone.from
+  call void @ran_alone(ptr %frame, i64 %alone.ns)
+  ret i64 %rested
 try:
 {field("pool", "pool", "ptr")}
   %taken = cmpxchg ptr %pool, i32 0, i32 1 acquire monotonic
@@ -384,8 +405,20 @@ hire:
   %some = icmp ugt i64 %workers, 1
   br i1 %some, label %together, label %refused
 together:
+{load("sleeps.before", "i64", "pool", SLEEPS)}
+  %from = call i64 @nanoseconds(ptr %api)
   %result = call i64 @run_pool(ptr %pool, ptr %frame, ptr %buffers, i64 %workers, ptr %times)
+  %to = call i64 @nanoseconds(ptr %api)
+  %sleeps.after = load i64, ptr %sleeps.before.at
   store atomic i32 0, ptr %pool release, align 4
+  %slept = icmp ne i64 %sleeps.after, %sleeps.before
+  %judged = and i1 %slept, %plain
+  br i1 %judged, label %judge, label %done
+judge:
+  %ns = sub i64 %to, %from
+  call void @ran_with_sleep(ptr %frame, i64 %ns)
+  ret i64 %result
+done:
   ret i64 %result
 refused:
   store atomic i32 0, ptr %pool release, align 4
