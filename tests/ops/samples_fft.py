@@ -29,6 +29,8 @@ SAMPLES = [
     Sample(RealDft(), (normal(2, 1024),), "a power of two, halved", grad=()),
     Sample(RealDft(), (normal(525),), "a long odd length", grad=()),
     Sample(RealDft(), (normal(0, 6),), "no rows"),
+    Sample(RealDft(), (np.float32([[1, np.nan, 2, 3, 0, 1], [1, 2, 3, 4, 5, 6]]),), "NaN in one line", grad=()),
+    Sample(RealDft(), (np.float32([[0] * 149 + [np.nan]] * 2),), "NaN in halved lines", grad=()),
     Sample(RealDft(), (normal(6, dtype="float16"),), "f16"),
     Sample(RealDft(), (np.float64([1, 2, 3, 4, 5]),), "f64"),
 ]

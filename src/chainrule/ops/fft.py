@@ -31,7 +31,8 @@ class Dft(Op):
 
     The last axis holds real and imaginary parts. sign: -1 forward, 1 backward; one is the transpose of the other, and
     n times its inverse. f16 and bf16 are computed in f32. Lengths are split into factors up to 64; a larger prime
-    factor is a convolution (Bluestein), and a symbolic length one product with a matrix of n^2 numbers. Raises
+    factor is a convolution (Bluestein), and a symbolic length one product with a matrix of n^2 numbers. A NaN makes all
+    of its line NaN, as every number is in every sum, times 0 too. Raises
     ShapeError without a last axis of 2, DTypeError unless floats, ArgumentError for another sign. Source: ONNX DFT-20;
     Cooley and Tukey, Math. Comp. 19 (1965) 297; Bluestein, IEEE Trans. Audio 18 (1970) 451.
     """
@@ -61,7 +62,8 @@ class Dft(Op):
         with np.errstate(all="ignore"):
             numbers = wide[..., 0] + 1j * wide[..., 1]
             found = np.fft.fft(numbers) if self.sign < 0 else np.fft.ifft(numbers) * x.shape[-2]
-        return np.stack([found.real, found.imag], -1).astype(x.dtype)
+        lost = np.isnan(x).any((-2, -1), keepdims=True)
+        return np.where(lost, np.nan, np.stack([found.real, found.imag], -1)).astype(x.dtype)
 
     def magnitude(self, *arrays: Array) -> Array:
         """The scale of rounding errors: the sum of the absolute values that each result is made of."""
@@ -90,8 +92,8 @@ class RealDft(Op):
     """The first half of the transform of real numbers: the other half is its mirror. x: [.., n] -> [.., n // 2 + 1, 2].
 
     y[k] = sum over j of x[j] e^(-2 pi i j k / n), of which the last axis holds real and imaginary parts. f16 and bf16
-    are computed in f32. Long even lengths cost half of Dft's. Raises ShapeError of a scalar or of nothing, DTypeError
-    unless floats. Source: ONNX DFT-20, onesided.
+    are computed in f32. Long even lengths cost half of Dft's. NaN spreads as in Dft. Raises ShapeError of a scalar or
+    of nothing, DTypeError unless floats. Source: ONNX DFT-20, onesided.
     """
 
     name: ClassVar[str] = "real_dft"
@@ -114,7 +116,8 @@ class RealDft(Op):
             return np.zeros(shape, x.dtype)
         with np.errstate(all="ignore"):
             found = np.fft.rfft(x.astype(np.float64))
-        return np.stack([found.real, found.imag], -1).astype(x.dtype)
+        lost = np.expand_dims(np.isnan(x).any(-1, keepdims=True), -1)
+        return np.where(lost, np.nan, np.stack([found.real, found.imag], -1)).astype(x.dtype)
 
     def magnitude(self, *arrays: Array) -> Array:
         """The scale of rounding errors: the sum of the absolute values."""
