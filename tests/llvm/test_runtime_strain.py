@@ -41,14 +41,14 @@ def ways(calls: int, together: Callable[[int], None], alone: Callable[[], None])
 
 
 def test_a_frame_that_threads_slow_down_goes_alone_longer_and_longer() -> None:
-    found = ways(80, together=lambda lo: time.sleep(0.01 if lo else 0), alone=lambda: None)
+    found = ways(80, together=lambda lo: time.sleep(0.05 if lo else 0), alone=lambda: None)
     rests = [FIRST_REST, 2 * FIRST_REST, 4 * FIRST_REST]
     want = "TA" + "T" * PATIENCE + "T".join("A" * rest for rest in rests) + "T"
     assert found == (want + "A" * 80)[:80]
 
 
 def test_a_frame_with_an_uneven_split_stays_on_its_threads() -> None:
-    found = ways(40, together=lambda lo: time.sleep(0.002 if lo else 0), alone=lambda: time.sleep(0.3))
+    found = ways(40, together=lambda lo: time.sleep(0.02 if lo else 0), alone=lambda: time.sleep(0.5))
     assert found == "TA" + "T" * 38
 
 
