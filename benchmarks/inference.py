@@ -25,7 +25,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from turns import candidates, disagreements, timed
+from turns import raced
 
 import chainrule as cr
 
@@ -56,11 +56,7 @@ def measure(
                    str(source if peer == "chainrule" else place / "net.onnx"), str(place / "inputs.npz"), str(threads)]
             for peer in ("chainrule", *arguments.peers)}  # fmt: skip
         around = {"OMP_NUM_THREADS": str(threads), "BENCH_OPTIONS": json.dumps(options)}
-        with candidates(commands, around) as (found, failed):
-            wrong = disagreements(found, RTOL, LOOSER)
-            failed |= wrong
-            running = [c for c in found if c.name not in wrong]
-            timed(running, arguments.rounds)
+        running, failed = raced(commands, around, arguments.rounds, RTOL, LOOSER)
     medians = {c.name: statistics.median(c.times) for c in running}
     peers = {n: t for n, t in medians.items() if n != "chainrule"}
     best = min(peers, key=lambda n: peers[n]) if peers else ""

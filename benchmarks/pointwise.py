@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from inference import HERE, exported
 from pointwise_cases import CASES, SIZES
-from turns import candidates, disagreements, timed
+from turns import raced
 
 import chainrule as cr
 
@@ -52,11 +52,7 @@ def measured(case: str, size: str, arguments: argparse.Namespace, pythons: Mappi
             for name in ("chainrule", *arguments.peers)}  # fmt: skip
         around = {"OMP_NUM_THREADS": str(arguments.threads),
                   "BENCH_OPTIONS": json.dumps(options), "BENCH_OUT": "fresh"}  # fmt: skip
-        with candidates(commands, around) as (found, failed):
-            wrong = disagreements(found, RTOL)
-            failed |= wrong
-            running = [c for c in found if c.name not in wrong]
-            timed(running, arguments.rounds)
+        running, failed = raced(commands, around, arguments.rounds, RTOL)
     medians = {c.name: statistics.median(c.times) for c in running}
     peers = {n: t for n, t in medians.items() if n != "chainrule"}
     best = min(peers, key=lambda n: peers[n]) if peers else ""

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 from training_nets import NETS
-from turns import candidates, disagreements, timed
+from turns import raced
 
 from chainrule import nn
 
@@ -44,11 +44,7 @@ def measure(name: str, threads: int, arguments: argparse.Namespace, pythons: dic
                    str(threads)]
             for peer in ("chainrule", *arguments.peers)}  # fmt: skip
         around = {"OMP_NUM_THREADS": str(threads), "CHAINRULE_NO_CACHE": "1"}
-        with candidates(commands, around) as (found, failed):
-            wrong = disagreements(found, RTOL)
-            failed |= wrong
-            running = [c for c in found if c.name not in wrong]
-            timed(running, arguments.rounds)
+        running, failed = raced(commands, around, arguments.rounds, RTOL)
     medians = {c.name: statistics.median(c.times) for c in running}
     peers = {n: t for n, t in medians.items() if n not in OWN}
     row: dict[str, Any] = {

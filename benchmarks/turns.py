@@ -122,6 +122,16 @@ def timed(running: Sequence[Candidate], rounds: int) -> None:
             candidate.times.append(candidate.turn())
 
 
+def raced(commands: Mapping[str, Sequence[str]], environment: Mapping[str, str], rounds: int, rtol: float,
+          looser: Mapping[str, float] | None = None) -> tuple[list[Candidate], dict[str, str]]:  # fmt: skip
+    """The runtimes that give what the first gives, timed by turns, and why the others fell out: see disagreements."""
+    with candidates(commands, environment) as (found, failed):
+        wrong = disagreements(found, rtol, looser)
+        running = [candidate for candidate in found if candidate.name not in wrong]
+        timed(running, rounds)
+    return running, failed | wrong
+
+
 def serve(load: Callable[[], Call], facts: Callable[[], dict[str, Any]] = dict) -> None:
     """Answers on standard output with seconds: of getting ready, of the first call, and of each "run COUNT" asked for.
 

@@ -34,6 +34,3 @@ def over_minibatches(graph: Graph) -> Graph:
     found = control.scan(body, states, tuple(stacks.values()), fixed, count)
     return Graph(f"{graph.name}_epoch", tuple(stacks.get(v, v) for v in graph.inputs), found[len(states) :],
                  tuple(zip(states, found, strict=False)), graph.output_names)  # fmt: skip
-
-
-__all__ = ["over_minibatches"]

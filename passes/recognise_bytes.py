@@ -15,6 +15,7 @@ Results may be a step of the quantisation away from the floats' where those lie 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -97,7 +98,7 @@ class _Bytes:
         rank = len(op.stride)
         factor = self._fix(mul(scale, as_channels(by, rank)))
         taps = kernel_of(kernel.tensor)
-        if kernel.shape[1] == 1 and op.groups == x.shape[1] == kernel.shape[0] and _count(taps) <= MOST_TAPS:
+        if kernel.shape[1] == 1 and op.groups == x.shape[1] == kernel.shape[0] and math.prod(taps) <= MOST_TAPS:
             self.notes.count("convolution of bytes by channels")
             y = build(op, _whole(image, zero), self._fix(cast(kernel, f32)))
         else:
@@ -213,24 +214,18 @@ class _Bytes:
                 return build(Dequantize(), x.inputs[0], self._fix(div(x.inputs[1], scale)), x.inputs[2])
             case Mul() if x.inputs[1] in self.fixed:
                 return mul(x.inputs[0], self._fix(div(x.inputs[1], scale)))
-            case Add() | Relu():
+            case Add():
                 parts = [self._in_steps(v, scale, depth - 1) for v in x.inputs]
                 known = [p for p in parts if p is not None]
                 return build(x.op, *known) if len(known) == len(parts) else None
-            case Clip():
+            case Relu() | Clip():  # bounds change sides where the scale is below 0
                 number, inner = scalar_of(scale), self._in_steps(x.inputs[0], scale, depth - 1)
-                if number is None or inner is None or float(number) <= 0:
+                if number is None or inner is None or not number > 0:
                     return None
-                return build(Clip(x.op.low / float(number), x.op.high / float(number)), inner)
+                by = float(number)
+                return build(Clip(x.op.low / by, x.op.high / by) if isinstance(x.op, Clip) else x.op, inner)
             case _:
                 return None
-
-
-def _count(sizes: tuple[int, ...]) -> int:
-    total = 1
-    for n in sizes:
-        total *= n
-    return total
 
 
 # -- bytes with and without a sign -------------------------------------------------------------------------------------

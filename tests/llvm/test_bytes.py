@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -171,3 +171,13 @@ def test_processors_without_products_of_bytes_decompose_them() -> None:
     found, _ = pipeline(named_target("aarch64")).run(graph)
     kinds = {type(n.op) for n in with_inner(found)}
     assert not kinds & {IntegerConv, IntegerMatMul, ByteConv, Quantize} and Cast in kinds
+
+
+@pytest.mark.parametrize("bound", [relu, lambda y: clip(y, -40.0, 90.0)], ids=["relu", "clip"])
+@pytest.mark.parametrize("scale", [2.0, -2.0])
+def test_bounds_hold_for_a_scale_of_either_sign(scale: float, bound: Callable[[Value], Value]) -> None:
+    w = Writer()
+    x = w.through(w.input(3, 12), np.uint8, 0.25, 128)
+    y = bound(matmul(x, w.weight(numbers(np.int8, 12, 9), powers(9), 1)))
+    (got,), (want,), _ = both(w.graph(w.quantised(y, np.uint8, scale, 100)), w.weights, [normal(3, 12, scale=20)])
+    assert np.array_equal(got, want) and len(np.unique(want)) > 3

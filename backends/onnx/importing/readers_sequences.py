@@ -175,11 +175,10 @@ def held(given: Given) -> Read:
 
 
 @dataclass(eq=False)
-class _Flat:
-    """A branch whose outputs may be sequences: as a body it gives their parts. form: of each output its parts."""
+class _Around:
+    """A graph in an attribute that is read in another way than it is written."""
 
     graph: Subgraph
-    form: list[list[bool] | None] = field(default_factory=list[list[bool] | None])
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -188,6 +187,13 @@ class _Flat:
     @property
     def outputs(self) -> tuple[str, ...]:
         return self.graph.outputs
+
+
+@dataclass(eq=False)
+class _Flat(_Around):
+    """A branch whose outputs may be sequences: as a body it gives their parts. form: of each output its parts."""
+
+    form: list[list[bool] | None] = field(default_factory=list[list[bool] | None])
 
     def inlined(self, arguments: Sequence[Entry]) -> list[Entry]:
         return self.graph.inlined(arguments)
@@ -222,24 +228,15 @@ def _as_entry(found: Value | Entry | None) -> Entry:
 
 
 @dataclass(eq=False)
-class _Appending:
+class _Appending(_Around):
     """The body of a loop that carries sequences, as one without: what it appends to them it gives at the end.
 
     lists: the sequences by their place among the carried values. gained: how many elements each gets in a round.
     """
 
-    graph: Subgraph
     lists: Mapping[int, Listed]
     carried: int
     gained: list[int] = field(default_factory=list[int])
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        return self.graph.inputs
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        return self.graph.outputs
 
     def inlined(self, arguments: Sequence[Entry]) -> list[Entry]:
         raise NotSupported("Loop: it carries a sequence")

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from chainrule.ir.graph import Graph, Value, build, rewrite
+from chainrule.ir.op import Array
 from chainrule.ops.basic import full
 from chainrule.ops.elementwise import maximum, minimum
 from chainrule.ops.quantise import Dequantize, Quantize, limits
 from chainrule.ops.tolerance import signal_to_noise
 from chainrule.passes.check import largest_difference
 
-Array = np.ndarray
 SCORES = 3  # of a row, from which on its largest one is taken for an answer
 
 

@@ -69,6 +69,25 @@ def from_panels(panels: Array, columns: int) -> Array:
     return np.swapaxes(panels, -2, -3).reshape(*lead, depth, count * width)[..., :columns]
 
 
+def from_groups(panels: Array, group: int, columns: int) -> Array:
+    """[.., P, S, group*width], `group` rows in each other -> the matrix [.., group*S, columns]."""
+    *lead, steps, row = panels.shape
+    apart = np.moveaxis(panels.reshape(*lead, steps, row // group, group), -1, -2)
+    return from_panels(apart.reshape(*lead, steps * group, row // group), columns)
+
+
+def check_groups(a: TensorType, panels: TensorType, group: int, columns: Dim) -> None:
+    """Raises ShapeError unless a[.., M, group*S] can be multiplied with panels [P, S, group*width] of these columns."""
+    width = panels.shape[-1]
+    fits = isinstance(width, int) and width >= group and width % group == 0
+    if a.rank < 2 or panels.rank != 3 or not fits:
+        raise ShapeError(f"{a} is not a matrix or {panels} is not [P, S, {group}*width]")
+    if a.shape[-1] != group * panels.shape[1]:
+        raise ShapeError(f"a has {a.shape[-1]} columns, the panels have {panels.shape[1]} groups of {group} rows")
+    if panels.shape[0] != panel_count(columns, int(width) // group):  # type: ignore[arg-type]
+        raise ShapeError(f"{panels} does not hold {columns} columns")
+
+
 @dataclass(frozen=True)
 class PackPanels(Op):
     """A matrix in panels. w: [..., K, N], transposed: [..., N, K] -> [..., ceil(N/width), K, width].

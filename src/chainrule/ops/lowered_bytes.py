@@ -15,7 +15,7 @@ from chainrule.ir.op import Array, Op
 from chainrule.ir.types import TensorType, f32, i8, i32, u8
 from chainrule.ops.conv import taps
 from chainrule.ops.elementwise import expect_inputs
-from chainrule.ops.lowered import MADE_LATE, check_axes, from_panels, padded_room, panel_count
+from chainrule.ops.lowered import MADE_LATE, check_axes, check_groups, from_groups, padded_room, panel_count
 
 GROUP = 4  # bytes of a row and of a column that one instruction multiplies and adds up
 
@@ -39,27 +39,12 @@ class ByteMatMul(Op):
         a, panels = types
         if (a.dtype, panels.dtype) != (u8, i8):
             raise DTypeError(f"a is {a.dtype}, the panels are {panels.dtype}", help="it takes u8 and i8")
-        if a.rank < 2 or panels.rank != 3:
-            raise ShapeError(f"{a} is not a matrix or {panels} is not [P, S, 4*width]")
-        if a.shape[-1] != GROUP * panels.shape[1]:
-            raise ShapeError(f"a has {a.shape[-1]} columns, the panels have {panels.shape[1]} groups of {GROUP} rows")
-        width = panels.shape[2]
-        if not isinstance(width, int) or width < GROUP or width % GROUP:
-            raise ShapeError(f"{panels} is not [P, S, 4*width]")
-        if panels.shape[0] != panel_count(self.columns, width // GROUP):
-            raise ShapeError(f"{panels} does not hold {self.columns} columns")
+        check_groups(a, panels, GROUP, self.columns)
         return TensorType(i32, (*a.shape[:-1], self.columns))
 
     def ref(self, *arrays: Array) -> Array:
         a, panels = (x.astype(np.int32) for x in arrays)
-        return np.matmul(a, _rows(panels, int(self.columns)))
-
-
-def _rows(panels: Array, columns: int) -> Array:
-    """[.., P, S, 4*width] -> the matrix [.., 4*S, columns]."""
-    *lead, steps, row = panels.shape
-    apart = np.moveaxis(panels.reshape(*lead, steps, row // GROUP, GROUP), -1, -2)
-    return from_panels(apart.reshape(*lead, steps * GROUP, row // GROUP), columns)
+        return np.matmul(a, from_groups(panels, GROUP, int(self.columns)))
 
 
 @dataclass(frozen=True)
@@ -116,7 +101,7 @@ class ByteConv(Op):
         x, panels = arrays[0].astype(np.int64) - self.fill, arrays[1].astype(np.int64)
         ins, outs = x.shape[-1] // self.groups, self.channels // self.groups
         count, length = runs_of(self.kernel, ins, self.groups, self.dilation)
-        rows = _rows(panels, outs).reshape(self.groups, count, -1, outs)[:, :, :length]
+        rows = from_groups(panels, GROUP, outs).reshape(self.groups, count, -1, outs)[:, :, :length]
         weight = rows.reshape(self.groups, *self.kernel, ins, outs)
         room, sizes = padded_room(x, self.kernel, self.stride, self.pad, self.dilation, self.sizes, self.spread)
         y = np.zeros((x.shape[0], *sizes, self.groups, outs), np.int64)

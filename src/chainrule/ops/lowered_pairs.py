@@ -12,7 +12,7 @@ from chainrule.ir.dims import Dim
 from chainrule.ir.op import Array, Op
 from chainrule.ir.types import TensorType, bf16, f32
 from chainrule.ops.elementwise import expect_inputs
-from chainrule.ops.lowered import MADE_LATE, from_panels, in_panels, panel_count, require_width
+from chainrule.ops.lowered import MADE_LATE, check_groups, from_groups, in_panels, panel_count, require_width
 
 GROUP = 2  # numbers of a row and of a column that one instruction multiplies and adds up
 
@@ -76,26 +76,15 @@ class PairMatMul(Op):
         a, panels = types
         if (a.dtype, panels.dtype) != (bf16, bf16):
             raise DTypeError(f"a is {a.dtype}, the panels are {panels.dtype}", help="it takes bf16")
-        if a.rank < 2 or panels.rank != 3:
-            raise ShapeError(f"{a} is not a matrix or {panels} is not [P, S, 2*width]")
-        if a.shape[-1] != GROUP * panels.shape[1]:
-            raise ShapeError(f"a has {a.shape[-1]} columns, the panels have {panels.shape[1]} pairs of rows")
-        width = panels.shape[2]
-        if not isinstance(width, int) or width < GROUP or width % GROUP:
-            raise ShapeError(f"{panels} is not [P, S, 2*width]")
-        if panels.shape[0] != panel_count(self.columns, width // GROUP):
-            raise ShapeError(f"{panels} does not hold {self.columns} columns")
+        check_groups(a, panels, GROUP, self.columns)
         return TensorType(bf16, (*a.shape[:-1], self.columns))
 
     def ref(self, *arrays: Array) -> Array:
         """In the precision of the arrays, f32 for bf16."""
         wide = np.dtype(np.float32) if arrays[0].dtype == bf16.numpy else arrays[0].dtype
         a, panels = (x.astype(wide, copy=False) for x in arrays)
-        count, steps, row = panels.shape
-        rows = np.moveaxis(panels.reshape(count, steps, row // GROUP, GROUP), 3, 2)
-        w = from_panels(rows.reshape(count, steps * GROUP, row // GROUP), int(self.columns))
         with np.errstate(all="ignore"):
-            return np.matmul(a, w).astype(arrays[0].dtype, copy=False)
+            return np.matmul(a, from_groups(panels, GROUP, int(self.columns))).astype(arrays[0].dtype, copy=False)
 
 
 OPS: tuple[type[Op], ...] = (PackPairs, PairMatMul)
