@@ -21,6 +21,8 @@ from chainrule.backends.llvm.runtime_driver import (
     PORT_FIELDS,
     PORT_WORDS,
     RELEASE_GIL,
+    STEADY,
+    STRAIN_FIELDS,
 )
 from chainrule.backends.llvm.runtime_native import FrameWords, StepFailed, make_entry, native, register_frame
 from chainrule.backends.llvm.runtime_pool import MAX_THREADS
@@ -94,7 +96,8 @@ class Frame:
     keep_alive: held as long as the frame or its entry lives (the memory of `fixed`, the kernels' code). threads: None
     for thread_count(); waking a sleeping thread costs 30 us, so a program below 100 us is best given 1. release_gil:
     False for a program below 10 us, whose entry then keeps the GIL (several threads always release it). as_tuple: what
-    the entry returns; None for a tuple unless there is one output.
+    the entry returns; None for a tuple unless there is one output. steady: its threads share every run, even where
+    that turns out slower than one alone (runtime_strain).
     Raises ArgumentError for ids, targets or sizes out of range.
     """
 
@@ -110,6 +113,7 @@ class Frame:
         *,
         release_gil: bool = True,
         as_tuple: bool | None = None,
+        steady: bool = False,
         keep_alive: object = None,
     ) -> None:
         self.steps: tuple[FlatStep, ...] = flatten(steps)
@@ -122,6 +126,7 @@ class Frame:
         self.threads = _threads(threads, self.steps)
         ports = (*self.inputs, *self.outputs)
         flags = (RELEASE_GIL if release_gil or self.threads > 1 else 0) | (AS_TUPLE if self.as_tuple else 0)
+        flags |= STEADY if steady else 0
         self._words = _frame_words(self.steps, n_buffers, fixed, ports, len(self.inputs), self.threads, flags)
         self._words.keep = (arena, keep_alive, tuple(p.numpy for p in ports))
         self._address = self._words.ctypes.data
@@ -229,7 +234,7 @@ def _frame_words(
         "busy": 0, "threads": threads if runtime.threads else 1, "flags": flags, "api": runtime.api,
         "pool": runtime.pool, "steps_at": steps_at, "slices_at": slices_at, "buffers_at": buffers_at,
         "ports_at": ports_at, "counters": code.counters, "max_args": code.max_args, "inputs": n_inputs,
-        "outputs": len(ports) - n_inputs, "failed": 0, "alone_ns": 0, "alone_calls": 0, "slower": 0, "sleeps": 0,
+        "outputs": len(ports) - n_inputs, "failed": 0, **dict.fromkeys(STRAIN_FIELDS, 0),
     }  # fmt: skip
     words = [header[name] for name in FRAME_FIELDS] + [0] * (FRAME_WORDS - len(FRAME_FIELDS))
     words += [fixed.get(i, 0) for i in range(n_buffers)]

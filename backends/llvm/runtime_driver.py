@@ -22,13 +22,14 @@ from chainrule.backends.llvm.runtime_steps import (
     ZERO,
 )
 
-# The words of a frame's header. Those named _AT are byte offsets from the frame; the last four are runtime_strain's.
+STRAIN_FIELDS = ("alone_ns", "alone_calls", "slower", "sleeps")  # see runtime_strain
+# The words of a frame's header. Those named _AT are byte offsets from the frame.
 FRAME_FIELDS = (
     "busy", "threads", "flags", "api", "pool", "steps_at", "slices_at", "buffers_at", "ports_at", "counters",
-    "max_args", "inputs", "outputs", "failed", "alone_ns", "alone_calls", "slower", "sleeps",
+    "max_args", "inputs", "outputs", "failed", *STRAIN_FIELDS,
 )  # fmt: skip
 FRAME_WORDS = 24
-RELEASE_GIL, AS_TUPLE = 1, 2
+RELEASE_GIL, AS_TUPLE, STEADY = 1, 2, 4
 # An input or output of a frame: what an array must be, the buffer id that its address goes to, and whether a new array
 # takes its memory from the outputs that are kept (runtime_outputs).
 PORT_FIELDS = ("buffer", "dtype", "type_number", "rank", "shape_at", "nbytes", "kept")

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.backends.llvm.jit import compile_text
-from chainrule.backends.llvm.runtime_driver import API_FIELDS, driver_text
+from chainrule.backends.llvm.runtime_driver import API_FIELDS, FRAME_FIELDS, STRAIN_FIELDS, driver_text
 from chainrule.backends.llvm.runtime_entry import bind_entry, entry_text, method_definition
 from chainrule.backends.llvm.runtime_numpy import layout_is_known, numpy_functions
 from chainrule.backends.llvm.runtime_outputs import EXPORTS as ALLOCATOR_EXPORTS
@@ -51,6 +51,8 @@ from chainrule.errors import ChainruleError
 EXPORTS = ("call_frame", "run", "entry", "pauses", *ALLOCATOR_EXPORTS)
 # Set when the runtime is made, and not needed for the entry.
 _OPTIONAL = ("set_allocator", "default_allocator", "output_allocator")
+# Words of a frame that are true of one process alone: who runs it, and what was measured on its threads.
+_OF_A_PROCESS = [FRAME_FIELDS.index(name) for name in ("busy", *STRAIN_FIELDS)]
 _PAGE = 4096
 _TIMED_PAUSES = 1000
 _lock = threading.RLock()
@@ -182,7 +184,7 @@ def _after_fork(pool: int, header: Mapping[int, int]) -> None:
     _lock = threading.RLock()
     _reset_pool(pool, header)
     for words in list(_frames.values()):
-        words[0] = 0
+        words[_OF_A_PROCESS] = 0
 
 
 def _outside() -> dict[str, int]:

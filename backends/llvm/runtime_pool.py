@@ -11,7 +11,7 @@ while (runtime_strain).
 
 from __future__ import annotations
 
-from chainrule.backends.llvm.runtime_driver import FRAME_FIELDS, api, field, load, steps_name
+from chainrule.backends.llvm.runtime_driver import FRAME_FIELDS, STEADY, api, field, load, steps_name
 from chainrule.backends.llvm.runtime_strain import strain_text
 
 MAX_THREADS = 256
@@ -412,7 +412,11 @@ together:
   %sleeps.after = load i64, ptr %sleeps.before.at
   store atomic i32 0, ptr %pool release, align 4
   %slept = icmp ne i64 %sleeps.after, %sleeps.before
-  %judged = and i1 %slept, %plain
+{field("flags", "flags")}
+  %steady = and i64 %flags, {STEADY}
+  %may.rest = icmp eq i64 %steady, 0
+  %counts = and i1 %slept, %may.rest
+  %judged = and i1 %counts, %plain
   br i1 %judged, label %judge, label %done
 judge:
   %ns = sub i64 %to, %from

@@ -4,7 +4,7 @@ On a busy machine a thread may get no core for milliseconds, and all the others 
 The driver sees that a thread had to sleep at a barrier (as after an uneven split, so this alone says little) and then
 compares two times that it took itself: of this run on several threads, and of the same frame on one. After two runs in
 turn that were slower together, the next calls go alone, 8 of them, then 16, and so on to 1024 while nothing changes;
-one run together that is not slower ends it. Results have the same bits either way.
+one run together that is not slower ends it. Results have the same bits either way. A child of fork() begins anew.
 
 A frame's time alone is the least of those measured: the first call after a sleep measures it, one in 256 sleeps again.
 A run without a sleep costs two looks at the clock.

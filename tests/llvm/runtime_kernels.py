@@ -154,7 +154,7 @@ def call(name: str, extent: int, *buffers: Ref, sizes: tuple[int, ...] = (), ser
     return Call(kernels().address(name), extent, serial, buffers, sizes)
 
 
-def mapping_frame(n: int, *names: str, threads: int = 1, release_gil: bool = True) -> Frame:
+def mapping_frame(n: int, *names: str, threads: int = 1, release_gil: bool = True, steady: bool = True) -> Frame:
     """A frame that applies float kernels one after the other, f32[n] -> f32[n], through buffers of its own."""
     temporaries = [np.zeros(n, np.float32) for _ in names[1:]]
     last = len(names)
@@ -162,7 +162,7 @@ def mapping_frame(n: int, *names: str, threads: int = 1, release_gil: bool = Tru
     fixed = {i + 1: t.ctypes.data for i, t in enumerate(temporaries)}
     return Frame(
         steps, last + 1, fixed, [(0, F32, (n,))], [(last, F32, (n,))], None, threads,
-        release_gil=release_gil, keep_alive=(kernels(), temporaries),
+        release_gil=release_gil, steady=steady, keep_alive=(kernels(), temporaries),
     )  # fmt: skip
 
 
@@ -174,5 +174,5 @@ def scaled(x: np.ndarray) -> np.ndarray:
 def run(steps: Sequence[Step], arrays: Sequence[np.ndarray], threads: int = 1) -> int:
     """The status of a program whose buffers are all given arrays, by id."""
     fixed = {i: a.ctypes.data for i, a in enumerate(arrays)}
-    frame = Frame(steps, len(arrays), fixed, [], [], None, threads, keep_alive=(kernels(), arrays))
+    frame = Frame(steps, len(arrays), fixed, [], [], None, threads, steady=True, keep_alive=(kernels(), arrays))
     return frame.run([])

@@ -18,7 +18,7 @@ KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64
 pytestmark = pytest.mark.skipif(not native().threads, reason="this system has no pool of threads")
 
 
-def ways(calls: int, together: Callable[[int], None], alone: Callable[[], None]) -> str:
+def ways(calls: int, together: Callable[[int], None], alone: Callable[[], None], steady: bool = False) -> str:
     """How each call of a frame for two threads went: T together, A alone. together: given where a thread begins."""
     seen: list[str] = []
 
@@ -34,7 +34,7 @@ def ways(calls: int, together: Callable[[int], None], alone: Callable[[], None])
     function = KERNEL(kernel)
     address = ctypes.cast(function, ctypes.c_void_p).value
     assert address
-    frame = Frame([Call(address, EXTENT, False, ())], 0, {}, [], [], None, 2, keep_alive=function)
+    frame = Frame([Call(address, EXTENT, False, ())], 0, {}, [], [], None, 2, steady=steady, keep_alive=function)
     for _ in range(calls):
         assert frame.run([]) == 0
     return "".join(seen)
@@ -50,6 +50,11 @@ def test_a_frame_that_threads_slow_down_goes_alone_longer_and_longer() -> None:
 def test_a_frame_with_an_uneven_split_stays_on_its_threads() -> None:
     found = ways(40, together=lambda lo: time.sleep(0.02 if lo else 0), alone=lambda: time.sleep(0.5))
     assert found == "TA" + "T" * 38
+
+
+def test_a_steady_frame_stays_on_its_threads() -> None:
+    found = ways(20, together=lambda lo: time.sleep(0.02 if lo else 0), alone=lambda: None, steady=True)
+    assert found == "T" * 20
 
 
 def test_a_profile_runs_on_all_threads_and_decides_nothing() -> None:

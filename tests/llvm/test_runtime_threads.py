@@ -131,7 +131,8 @@ def test_a_failure_on_one_thread_does_not_reach_the_others() -> None:
 
     def work(index: int) -> None:
         given = codes if index % 2 else np.zeros(64, np.int64)
-        frame = Frame([call("fail", 64, 0)], 1, {}, [(0, np.dtype(np.int64), (64,))], [], None, 2, keep_alive=kernels())
+        frame = Frame([call("fail", 64, 0)], 1, {}, [(0, np.dtype(np.int64), (64,))], [], None, 2, steady=True,
+                      keep_alive=kernels())  # fmt: skip
         for _ in range(200):
             assert frame.run([given.ctypes.data]) == (4 if index % 2 else 0)
 
@@ -152,7 +153,8 @@ def test_barriers_hold_when_threads_wait_long_for_each_other() -> None:
     x, y = floats(64), np.zeros(64, np.float32)
     steps = [call("scale", 64, 0, 1), call("spin", 1, sizes=(3_000_000,), serial=True), call("root", 64, 1, 2)]
     frame = Frame(
-        steps, 3, {1: y.ctypes.data}, [(0, F32, (64,))], [(2, F32, (64,))], None, 4, keep_alive=(kernels(), y)
+        steps, 3, {1: y.ctypes.data}, [(0, F32, (64,))], [(2, F32, (64,))], None, 4, steady=True,
+        keep_alive=(kernels(), y)
     )
     for _ in range(20):
         assert np.array_equal(frame.entry(x), np.sqrt(scaled(x)))
@@ -199,6 +201,22 @@ def test_a_child_of_fork_makes_its_own_workers() -> None:
 
 
 @pooled
+def test_a_child_of_fork_forgets_what_was_measured_on_its_parents_threads() -> None:
+    succeeds(
+        """
+        from chainrule.backends.llvm.runtime_driver import FRAME_FIELDS, STRAIN_FIELDS
+        places = [FRAME_FIELDS.index(name) for name in STRAIN_FIELDS]
+        frame = mapping_frame(300, "scale", "root", threads=2, steady=False)
+        frame._words[places] = 7
+        pid = os.fork()
+        if not pid:
+            os._exit(int(frame._words[places].any()))
+        assert os.waitpid(pid, 0)[1] == 0 and frame._words[places].all()
+        """
+    )
+
+
+@pooled
 def test_a_fork_in_the_midst_of_another_threads_run_leaves_the_child_free() -> None:
     succeeds(
         """
@@ -207,7 +225,8 @@ def test_a_fork_in_the_midst_of_another_threads_run_leaves_the_child_free() -> N
         x, stop = np.arange(64, dtype=np.float32), np.zeros(1, np.float32)
         ports = [(1, F32, (64,)), (2, F32, (64,))]
         steps = [call("scale", 64, 1, 2), call("wait", 3, 0)]
-        frame = Frame(steps, 3, {0: stop.ctypes.data}, ports[:1], ports[1:], None, 3, keep_alive=(kernels(), stop))
+        frame = Frame(steps, 3, {0: stop.ctypes.data}, ports[:1], ports[1:], None, 3, steady=True,
+                      keep_alive=(kernels(), stop))  # fmt: skip
         thread = threading.Thread(target=frame.entry, args=(x,))
         thread.start()
         while frame._words[0] == 0:
@@ -283,7 +302,8 @@ def test_an_interrupt_during_a_run_is_raised_after_it() -> None:
         import signal
         stop, codes = np.zeros(1, np.float32), []
         from chainrule.backends.llvm.runtime import Frame
-        frame = Frame([call("wait", 3, 0)], 1, {0: stop.ctypes.data}, [], [], None, 3, keep_alive=(kernels(), stop))
+        frame = Frame([call("wait", 3, 0)], 1, {0: stop.ctypes.data}, [], [], None, 3, steady=True,
+                      keep_alive=(kernels(), stop))  # fmt: skip
         def interrupt():
             while frame._words[0] == 0:
                 pass
