@@ -3,8 +3,9 @@
 On a busy machine a thread may get no core for milliseconds, and all the others wait for it at every barrier.
 The driver sees that a thread had to sleep at a barrier (as after an uneven split, so this alone says little) and then
 compares two times that it took itself: of this run on several threads, and of the same frame on one. After two runs in
-turn that were slower together, the next calls go alone, 8 of them, then 16, and so on to 1024 while nothing changes;
-one run together that is not slower ends it. Results have the same bits either way. A child of fork() begins anew.
+turn that were slower together by more than a quarter (the least time alone has no bad luck in it), the next calls go
+alone, 8 of them, then 16, and so on to 1024 while nothing changes; one run together that is not slower ends it. Results
+have the same bits either way. A child of fork() begins anew.
 
 A frame's time alone is the least of those measured: the first call after a sleep measures it, one in 256 sleeps again.
 A run without a sleep costs two looks at the clock.
@@ -58,7 +59,9 @@ measure:
   store i64 1, ptr %alone.at
   ret void
 compare:
-  %worse = icmp ugt i64 %ns, %least
+  %margin = lshr i64 %least, 2
+  %most = add i64 %least, %margin
+  %worse = icmp ugt i64 %ns, %most
   br i1 %worse, label %count, label %fine
 fine:
   store i64 0, ptr %slower.at
