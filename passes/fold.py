@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from chainrule.ir.graph import Get, Graph, Input, Value, rewrite
+from chainrule.ir.graph import Get, Graph, Input, Value, rewrite, symbols_of
 from chainrule.ir.op import Op
 from chainrule.ir.types import TensorType
 from chainrule.ops.basic import Constant, Data, Full, Fuse, SizeOf, constant
@@ -49,7 +49,7 @@ class FoldConstants(Pass):
     def _foldable(self, node: Value, inputs: tuple[Value, ...]) -> bool:
         if not inputs or isinstance(node.op, Input | Get | Fuse | Constant) or not isinstance(node.type, TensorType):
             return False
-        if type(node.op).ref is Op.ref or not node.tensor.is_static or node.tensor.nbytes() > self.max_bytes:
+        if type(node.op).ref is Op.ref or symbols_of(node) or node.tensor.nbytes() > self.max_bytes:
             return False
         if not all(is_constant(v) and v.tensor.nbytes() <= self.max_bytes for v in inputs):
             return False

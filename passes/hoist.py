@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chainrule.ir.graph import Graph, Input, Value, new_input, rebuild, remapped
-from chainrule.ir.types import TensorType, TupleType
+from chainrule.ir.graph import Graph, Input, Value, new_input, rebuild, remapped, symbols_of
+from chainrule.ir.types import TensorType
 from chainrule.loc import using
 from chainrule.ops.basic import Constant, Full, SizeOf
 
@@ -29,9 +29,9 @@ class Split:
 def hoist(graph: Graph) -> Split:
     """The split of a graph at the border between what depends on call inputs and what does not.
 
-    State that an update changes counts as a call input. Only values of static type that are made of such values are
-    hoisted (sizes are those of call inputs), and none that is a bare param or cheap to make again (constants, filled
-    arrays).
+    State that an update changes counts as a call input. Only values made of such values are hoisted, where no type or
+    attribute holds a named size (sizes are those of call inputs), and none that is a bare param or cheap to make again
+    (constants, filled arrays).
     """
     changing = {state for state, _ in graph.updates}
     fixed: set[Value] = {v for v in graph.by_role("param", "state") if v not in changing}
@@ -69,8 +69,8 @@ def _worth_keeping(node: Value, depends_on_weights: set[Value]) -> bool:
 
 
 def _is_static(node: Value) -> bool:
-    types = node.type.items if isinstance(node.type, TupleType) else (node.type,)
-    return all(type.is_static for type in types)
+    """True for a node without sizes of a call, in its type or in its attributes (a slice's begin)."""
+    return not symbols_of(node)
 
 
 def _cut(graph: Graph, replaced: dict[Value, Value]) -> Graph:

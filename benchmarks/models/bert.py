@@ -5,7 +5,7 @@ from __future__ import annotations
 import chainrule as cr
 from chainrule.frontend import nn
 
-VOCABULARY, WIDTH, HEADS, LAYERS, TOKENS = 30_522, 768, 12, 4, 128
+VOCABULARY, PLACES, WIDTH, HEADS, LAYERS, TOKENS = 30_522, 512, 768, 12, 4, 128
 
 
 class Encoder(nn.Module):
@@ -13,15 +13,15 @@ class Encoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.words, self.places = nn.Embedding(VOCABULARY, WIDTH), nn.Embedding(TOKENS, WIDTH)
+        self.words, self.places = nn.Embedding(VOCABULARY, WIDTH), nn.Embedding(PLACES, WIDTH)
         self.norm = nn.LayerNorm(WIDTH)
         layer = nn.TransformerEncoderLayer(WIDTH, HEADS, 4 * WIDTH, 0.0, "gelu", batch_first=True)
         self.layers = nn.TransformerEncoder(layer, LAYERS)
 
     def __call__(self, tokens: cr.Tensor) -> cr.Tensor:
-        return self.layers(self.norm(self.words(tokens) + self.places.weight))
+        return self.layers(self.norm(self.words(tokens) + self.places.weight[: tokens.shape[1]]))
 
 
-def build(batch: int | str = 1) -> tuple[nn.Module, tuple[object, ...]]:
+def build(batch: int | str = 1, tokens: int | str = TOKENS) -> tuple[nn.Module, tuple[object, ...]]:
     """The model in inference mode and the specs of its inputs."""
-    return Encoder().eval(), (cr.spec(batch, TOKENS, dtype="i64"),)
+    return Encoder().eval(), (cr.spec(batch, tokens, dtype="i64"),)

@@ -9,7 +9,7 @@ from chainrule.frontend import nn
 __all__ = ["VOCABULARY", "build"]
 
 
-def build(batch: int | str = 1) -> tuple[nn.Module, tuple[object, ...]]:
+def build(batch: int | str = 1, cached: int | str = TOKENS) -> tuple[nn.Module, tuple[object, ...]]:
     """The model in inference mode and the specs of its inputs."""
-    cache = cr.spec(batch, HEADS, TOKENS, WIDTH // HEADS)
+    cache = cr.spec(batch, HEADS, cached, WIDTH // HEADS)
     return Decoder().eval(), (cr.spec(batch, 1, dtype="i64"), [(cache, cache) for _ in range(LAYERS)])

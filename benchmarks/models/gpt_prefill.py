@@ -47,6 +47,6 @@ class Decoder(nn.Module):
         return self.norm(x[:, -1]) @ cr.transpose(self.words.weight, (1, 0)), kept
 
 
-def build(batch: int | str = 1) -> tuple[nn.Module, tuple[object, ...]]:
+def build(batch: int | str = 1, tokens: int | str = TOKENS) -> tuple[nn.Module, tuple[object, ...]]:
     """The model in inference mode and the specs of its inputs."""
-    return Decoder().eval(), (cr.spec(batch, TOKENS, dtype="i64"),)
+    return Decoder().eval(), (cr.spec(batch, tokens, dtype="i64"),)

@@ -8,6 +8,6 @@ from chainrule import nn
 from models import resnet50
 
 
-def build(batch: int | str = 1) -> tuple[nn.Module, tuple[Any, ...]]:
+def build(batch: int | str = 1, size: int | str = 224) -> tuple[nn.Module, tuple[Any, ...]]:
     """The network and the spec of its image."""
-    return resnet50.build(batch, 18)
+    return resnet50.build(batch, 18, size)

@@ -78,8 +78,8 @@ class ResNet(nn.Module):
         return self.fc(cr.mean(self.layers(x), (2, 3)))
 
 
-def build(batch: int | str = 1, depth: int = 50) -> tuple[nn.Module, tuple[Any, ...]]:
+def build(batch: int | str = 1, depth: int = 50, size: int | str = 224) -> tuple[nn.Module, tuple[Any, ...]]:
     """ResNet-18 or ResNet-50, and the spec of its image."""
     cr.manual_seed(0)
     model = ResNet(Basic, (2, 2, 2, 2)) if depth == 18 else ResNet(Bottleneck, (3, 4, 6, 3))
-    return model, (cr.spec(batch, 3, 224, 224),)
+    return model, (cr.spec(batch, 3, size, size),)

@@ -35,7 +35,7 @@ class UNet(nn.Module):
         return self.last(x)
 
 
-def build(batch: int | str = 1) -> tuple[nn.Module, tuple[Any, ...]]:
+def build(batch: int | str = 1, size: int | str = 256) -> tuple[nn.Module, tuple[Any, ...]]:
     """The network and the spec of its image."""
     cr.manual_seed(0)
-    return UNet(), (cr.spec(batch, 3, 256, 256),)
+    return UNet(), (cr.spec(batch, 3, size, size),)

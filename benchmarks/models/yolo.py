@@ -50,6 +50,6 @@ class Yolo(nn.Module):
         return self.coarse(late), self.fine(cr.concatenate([up, early], 1))
 
 
-def build(batch: int | str = 1, size: int = 416) -> tuple[nn.Module, tuple[object, ...]]:
+def build(batch: int | str = 1, size: int | str = 416) -> tuple[nn.Module, tuple[object, ...]]:
     """The model in inference mode and the specs of its inputs."""
     return Yolo().eval(), (cr.spec(batch, 3, size, size),)

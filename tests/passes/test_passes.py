@@ -19,7 +19,7 @@ from chainrule.ops.matmul import matmul
 from chainrule.ops.norm import LayerNorm
 from chainrule.ops.ranges import iota
 from chainrule.ops.reduce import sum
-from chainrule.ops.shaping import reshape, transpose
+from chainrule.ops.shaping import reshape, slice_, transpose
 from chainrule.ops.softmax import softmax
 from chainrule.ops.transcendental import exp, log
 from chainrule.passes import canonicalize, fold_norm
@@ -123,6 +123,16 @@ def test_the_split_computes_the_same_as_the_whole():
     found = run(split.main, [by_input[v] for v in split.main.inputs])
     for a, b in zip(run(graph, arrays), found, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_what_a_named_size_cuts_out_of_a_weight_is_computed_per_call():
+    x, w = value("N", 1, 3), value(9, 3, name="w", role="param")
+    at = x.shape[0]
+    graph = Graph("g", (x, w), (add(x, exp(slice_(w, (at, 0), (at + 1, 3)))),))
+    split = hoist(graph)
+    assert not split.prepared
+    table = constant(np.arange(27.0).reshape(9, 3))
+    kept(Graph("g", (x,), (add(cast(x, f64), slice_(table, (at, 0), (at + 1, 3))),)), FoldConstants())
 
 
 def test_constants_fold_within_their_budget_only():
