@@ -171,13 +171,3 @@ def _option(value: str) -> object:
     if value.startswith('"'):
         return value.strip('"')
     return float(value) if "." in value or "e" in value else int(value)
-
-
-def to_fixpoint(graph: Graph, rule: Callable[..., object], limit: int = 20) -> Graph:
-    """The graph rewritten until the rule changes nothing more, at most `limit` times."""
-    for _ in range(limit):
-        after = rewrite(graph, rule)  # type: ignore[arg-type]
-        if after is graph:
-            break
-        graph = after
-    return graph

@@ -161,30 +161,16 @@ def _cache_bytes(level: int) -> int:
     return 0
 
 
-def gemm_tile(target: Target, columns: int | None = None) -> tuple[int, int]:
-    """(rows, columns) of the f32 register tile of a matmul; columns in f32 lanes, for at most the given width.
+def gemm_tiles(target: Target) -> tuple[tuple[int, int], ...]:
+    """(rows, columns) of the f32 register tiles of a matmul that fit the target, best first.
 
     Rows stay at most 8: the rows' base addresses must fit the integer registers, and lines of rows 4 KB apart the
     L1 cache's 8 ways (measured: 14x32 falls from 117 to 86 GFLOP/s at K = 1024). Accumulators, one row of B vectors and
     one broadcast fit the vector registers: 24 + 4 + 1 of 32 with AVX-512, 12 + 2 + 1 of 16 with AVX2.
     """
-    for rows, width in gemm_tiles(target):
-        if columns is None or width <= columns:
-            return rows, width
-    return gemm_tiles(target)[-1]
-
-
-def gemm_tiles(target: Target) -> tuple[tuple[int, int], ...]:
-    """The f32 register tiles that fit the target, best first."""
     lanes = target.f32_lanes
     if lanes == 16 and target.vector_registers >= 32:
         return (6, 64), (8, 48), (7, 32), (8, 16)
     if target.vector_registers >= 32:
         return (6, 4 * lanes), (8, 3 * lanes), (8, 2 * lanes), (8, lanes)
     return (6, 2 * lanes), (4, 3 * lanes), (8, lanes)
-
-
-def tile_fits(target: Target, rows: int, columns: int) -> bool:
-    """True when a tile's accumulators, one row of B and one broadcast fit the vector registers (measured bound)."""
-    vectors = -(-columns // target.f32_lanes)
-    return rows * vectors + vectors + 1 <= target.vector_registers and rows <= 8

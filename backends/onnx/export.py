@@ -13,9 +13,9 @@ from chainrule.backends.onnx.export_nodes import NodeWriter, info, nodes_within
 from chainrule.backends.onnx.external import External
 from chainrule.backends.onnx.lower import lowered
 from chainrule.backends.onnx.noted import NOTE, STORED, note_of
-from chainrule.backends.onnx.writer import Writer
+from chainrule.backends.onnx.writer import SizeSource, Writer
 from chainrule.errors import ArgumentError, ModelError, NotSupported
-from chainrule.ir.dims import DimExpr, symbol
+from chainrule.ir.dims import Dim, DimExpr, line_of_dim, symbol
 from chainrule.ir.graph import Graph, Input, Value, input_name, reachable, results
 from chainrule.ir.op import Array
 from chainrule.passes.base import Pipeline
@@ -149,7 +149,7 @@ class Exporter:
             if teller is node:
                 first = results(node)[0]
                 axis = next(i for i, d in enumerate(first.shape) if d == symbol(name))
-                self.writer.sources[name] = (names[0], axis)
+                self.writer.sources[name] = SizeSource(names[0], axis)
             elif teller is None and value is node:
                 self.writer.told[name] = names[0]
 
@@ -185,12 +185,19 @@ def _output_names(graph: Graph, inputs: Sequence[str]) -> list[str]:
     return _distinct([*inputs, *wanted, *states])[len(inputs) :]
 
 
-def _size_sources(graph: Graph, names: Sequence[str]) -> dict[str, tuple[str, int]]:
-    """For each symbol an input and its axis of just that size, arguments of the call first."""
-    found: dict[str, tuple[str, int]] = {}
+def _size_sources(graph: Graph, names: Sequence[str]) -> dict[str, SizeSource]:
+    """For each symbol an axis of an input that tells it: of just that size, or else linear in it (2*H)."""
+    found: dict[str, SizeSource] = {}
+    composed: list[tuple[Dim, str, int]] = []
     for value, name in zip(graph.inputs, names, strict=True):
         for axis, dim in enumerate(value.shape):
             symbol = dim.symbol_name() if isinstance(dim, DimExpr) else None
             if symbol is not None:
-                found.setdefault(symbol, (name, axis))
+                found.setdefault(symbol, SizeSource(name, axis))
+            else:
+                composed.append((dim, name, axis))
+    for dim, name, axis in composed:
+        line = line_of_dim(dim, found)
+        if line is not None and isinstance(line[2], int) and line[2] != 0:
+            found[line[0]] = SizeSource(name, axis, line[1], line[2])
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from onnx import GraphProto, NodeProto, helper, numpy_helper
@@ -17,15 +17,24 @@ from chainrule.ir.types import DType
 from chainrule.loc import Loc
 
 
+class SizeSource(NamedTuple):
+    """Where a symbol's number is read off: this axis of this value has the size start + slope * symbol."""
+
+    value: str
+    axis: int
+    start: Dim = 0
+    slope: Dim = 1
+
+
 class Writer:
     """The nodes and constants of one ONNX graph, in order.
 
-    sources: for each symbol, a value's name and axis of that size. told: symbols that a value is, an i64 scalar.
+    sources: for each symbol, where its number is read off. told: symbols that a value is, an i64 scalar.
     around: the writer of the graph that this one is a body in; it keeps names, constants and sizes for both, because a
     body sees them.
     """
 
-    def __init__(self, sources: Mapping[str, tuple[str, int]], taken: Sequence[str], ir_version: int,
+    def __init__(self, sources: Mapping[str, SizeSource], taken: Sequence[str], ir_version: int,
                  around: Writer | None = None) -> None:  # fmt: skip
         self.sources = dict(sources)
         self.told: dict[str, str] = {}
@@ -167,10 +176,12 @@ class Writer:
             return self._once("Reshape", [self.told[name], self.constant(np.ones(1, np.int64))])
         source = self.sources.get(name)
         if source is None:
-            raise ShapeError(f"the size {name} has no value: no input has an axis of just that size",
+            raise ShapeError(f"the size {name} has no value: it follows from no axis of an input",
                              help=f"declare an axis of an input as {name!r}")  # fmt: skip
-        value, axis = source
-        return self._once("Shape", [value], {"start": axis, "end": axis + 1})
+        size = self._once("Shape", [source.value], {"start": source.axis, "end": source.axis + 1})
+        if source.start != 0:
+            size = self._once("Sub", [size, self._vector(source.start)])
+        return size if source.slope == 1 else self._once("Div", [size, self._vector(source.slope)])
 
     def _once(self, op_type: str, inputs: Sequence[str], attributes: Mapping[str, Attribute] | None = None) -> str:
         """A node of the arithmetic of sizes; the same one for the same question."""

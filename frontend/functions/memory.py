@@ -21,6 +21,7 @@ def content_weights(memory: Operand, key: Operand, strength: Operand, eps: float
         raise error(ShapeError, "content_weights: the key does not fit the memory",
                     notes=[f"memory: {m.value.type}", f"key: {k.value.type}"],
                     help="memory is [B, SLOTS, WIDTH], key [B, WIDTH]")  # fmt: skip
+    _check_column("content_weights", "strength", beta)
     products = (m @ k[:, :, None])[:, :, 0]
     lengths = sqrt((m * m).sum(axis=-1)) * sqrt((k * k).sum(axis=-1, keepdims=True))
     return softmax(beta * products / (lengths + eps), -1)
@@ -40,10 +41,19 @@ def location_weights(weights: Operand, previous: Operand, gate: Operand, shift: 
     if not isinstance(moves, int) or moves % 2 == 0:
         raise error(ShapeError, "location_weights: shift has no middle", notes=[f"shift: {s.value.type}"],
                     help="shift is [B, 2R + 1]: the shares of moves from -R to R")  # fmt: skip
+    _check_column("location_weights", "gate", g)
+    _check_column("location_weights", "sharpening", gamma)
     mixed = g * w + (1.0 - g) * before
     turned = [roll(mixed, place - moves // 2, 1) * s[:, place : place + 1] for place in range(moves)]
     sharp = (sum(turned[1:], start=turned[0]) + eps) ** gamma
     return sharp / sharp.sum(axis=-1, keepdims=True)
+
+
+def _check_column(function: str, name: str, x: Tensor) -> None:
+    """Raises ShapeError unless x has one number for each example: [B] would spread over the slots instead."""
+    if x.ndim != 2 or x.shape[1] != 1:
+        raise error(ShapeError, f"{function}: {name} has {x.value.type}, not one column",
+                    help=f"{name} is [B, 1]: write {name}[:, None] for one of [B]")  # fmt: skip
 
 
 def memory_read(memory: Operand, weights: Operand) -> Tensor:

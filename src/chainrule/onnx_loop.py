@@ -18,7 +18,9 @@ from safetensors.numpy import load_file, save_file
 data, epochs = np.load(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1
 checkpoint = sys.argv[3] if len(sys.argv) > 3 else "{stem}.safetensors"
 here = os.path.dirname(os.path.abspath(__file__))
-session = onnxruntime.InferenceSession(os.path.join(here, "{file}"), providers=onnxruntime.get_available_providers())
+options = onnxruntime.SessionOptions()
+options.log_severity_level = 3  # else it warns of each weight that it may not fold, because it is trained
+session = onnxruntime.InferenceSession(os.path.join(here, "{file}"), options, onnxruntime.get_available_providers())
 inputs, outputs, batch = {names}, [o.name for o in session.get_outputs()], {batch}
 kept = [name.removesuffix(".new") for name in outputs if name.endswith(".new")]
 saved = load_file(checkpoint) if os.path.exists(checkpoint) else {{}}

@@ -155,6 +155,21 @@ def test_a_training_step_on_images_of_any_size_runs_in_onnxruntime(size: tuple[i
         assert models_agree(found[f"params.{name}.new"], wanted, OTHER_FRAMEWORK), name
 
 
+def halves(x: cr.Tensor, y: cr.Tensor) -> cr.Tensor:
+    first = cr.reshape(x, ("N", 3, "2*H", "W", 2))[..., 0]
+    return cr.repeat(cr.max_pool2d(x, 2), 2, axis=2) * first + y[2:, None, None, None]
+
+
+def test_sizes_that_stand_in_no_shape_by_themselves_follow_from_those_linear_in_them() -> None:
+    specs = (cr.spec("N", 3, "2*H", "2*W"), cr.spec("N+2"))
+    session = quiet_session(cr.export_onnx(halves, None, *specs))
+    ours = cr.compile(halves, *specs, backend="reference")
+    for n, h, w in ((2, 6, 8), (1, 2, 4)):
+        x, y = np.random.default_rng(0).random((n, 3, h, w), np.float32), np.arange(n + 2, dtype=np.float32)
+        (found,) = session.run(None, {"x": x, "y": y})
+        assert np.array_equal(found, ours(x, y))
+
+
 def test_all_that_holds_a_graph_can_be_exported() -> None:
     net = Net()
     compiled = cr.compile(net, IMAGES, backend="reference")

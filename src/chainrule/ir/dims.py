@@ -8,7 +8,7 @@ objects: 2*H+1-H == H+1. Symbols stand for sizes, so they are >= 0; results are 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from numbers import Integral
@@ -335,21 +335,30 @@ def solve_dim(dim: Dim, size: int, env: Mapping[str, int]) -> tuple[str, int] | 
 
     None when several are unknown, when the dim is not linear in it, or when no whole number >= 0 fits.
     """
-    unknown = sorted(dim_symbols(dim) - env.keys())
-    if len(unknown) != 1 or not isinstance(dim, DimExpr) or not _is_linear(dim, unknown[0]):
+    line = line_of_dim(dim, env)
+    if line is None:
         return None
-    start = dim_value(dim, {**env, unknown[0]: 0})
-    slope = dim_value(dim, {**env, unknown[0]: 1}) - start
+    name, start, slope = line[0], dim_value(line[1], env), dim_value(line[2], env)
     if slope == 0 or (size - start) % slope or (size - start) // slope < 0:
         return None
-    return unknown[0], (size - start) // slope
+    return name, (size - start) // slope
+
+
+def line_of_dim(dim: Dim, known: Container[str]) -> tuple[str, Dim, Dim] | None:
+    """The one symbol of a dim that is not known, with start and slope: the dim is start + slope * symbol.
+
+    None when several are unknown, or when the dim is not linear in it.
+    """
+    unknown = [name for name in dim_symbols(dim) if name not in known]
+    if len(unknown) != 1 or not isinstance(dim, DimExpr) or not _is_linear(dim, unknown[0]):
+        return None
+    start = dim_substitute(dim, {unknown[0]: 0})
+    return unknown[0], start, dim_substitute(dim, {unknown[0]: 1}) - start
 
 
 def fits_no_size(dim: Dim, size: int, env: Mapping[str, int]) -> bool:
     """True when a dim that is linear in the one symbol that env does not know is `size` for no whole number >= 0."""
-    unknown = dim_symbols(dim) - env.keys()
-    linear = isinstance(dim, DimExpr) and len(unknown) == 1 and _is_linear(dim, *unknown)
-    return linear and solve_dim(dim, size, env) is None
+    return line_of_dim(dim, env) is not None and solve_dim(dim, size, env) is None
 
 
 def _is_linear(dim: DimExpr, name: str) -> bool:

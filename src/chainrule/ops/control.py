@@ -14,7 +14,7 @@ import numpy as np
 
 from chainrule.errors import ArgumentError, ChainruleError, DTypeError, ShapeError
 from chainrule.ir.body import Body, Control, RunBody, body_of, tuple_of
-from chainrule.ir.dims import Dim, dim_value, lower_bound
+from chainrule.ir.dims import Dim, dim_value
 from chainrule.ir.graph import Graph, Input, Value, build, inline, new_input, rebuild, results
 from chainrule.ir.op import Array, Op
 from chainrule.ir.types import TensorType, Type, bool_
@@ -362,17 +362,6 @@ def with_inputs(graph: Graph, onto: Mapping[Value, Value], outputs: Sequence[Val
             done[node] = rebuild(node, tuple(done[v] for v in node.inputs))
     inputs = tuple(dict.fromkeys(done[v] for v in graph.inputs))
     return graph.replace(inputs=inputs, outputs=tuple(done[v] for v in wanted))
-
-
-def is_free(value: Value) -> bool:
-    """True for a constant, which a body makes itself instead of capturing it."""
-    return not value.inputs and not isinstance(value.op, Input)
-
-
-def never_negative(length: Dim) -> bool:
-    """True where a count of steps is known to be 0 or more."""
-    low = lower_bound(length)
-    return low is not None and low >= 0
 
 
 OPS: tuple[type[Op], ...] = (Cond, Scan, While, Checkpoint, CustomVjp)
