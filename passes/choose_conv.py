@@ -16,11 +16,12 @@ from typing import Literal
 from chainrule.errors import ArgumentError
 from chainrule.ir.dims import Dim, dim_symbols, dim_value
 from chainrule.ir.graph import Value
-from chainrule.ir.types import f32
+from chainrule.ir.types import bf16, f16, f32
 from chainrule.ops.basic import Full
 from chainrule.ops.conv import Conv, ConvTranspose, ConvWeightGrad, kernel_of
 from chainrule.ops.lowered_winograd import products_of
 from chainrule.ops.toom_cook import has_points
+from chainrule.passes.pack_pairs import takes_pairs
 
 Way = Literal["channels", "product", "panels", "winograd"]
 # What the layout pass takes: chosen here, not at all, or tiles of one size.
@@ -34,6 +35,7 @@ VECTOR = 16  # channels that the kernels of weight gradients take at a time
 TRANSFORM = 6.0  # multiply-adds in the time in which a number of a transformed tile is made, or read back
 WEIGHT = 20.0  # multiply-adds in the time in which a number of a transformed weight is made, where that is per call
 MOVED = 12.0  # multiply-adds in the time in which a number of an image's phases is put in its place
+TILED = (f32, bf16, f16)  # half precision is widened when tiles are transformed, and rounded when they are stored
 MOST_PRODUCTS = 8  # along an axis of a tile
 # Of a strided convolution's phases: a net's first layer tends to be one, and what it loses goes through all others.
 # 7x7/2 3-64@224: F(3x3, 4x4) errs by 6.1e-7 of the largest output, F(5x5, 4x4) by 3.8e-6, direct sums by 3.7e-7; they
@@ -57,7 +59,8 @@ class Choice:
 
 @dataclass(frozen=True)
 class _Sizes:
-    """A convolution as numbers. fixed: its weight is, so that it is transformed once for all calls."""
+    """A convolution as numbers. fixed: its weight is, so that it is transformed once for all calls. pairs: direct sums
+    take two steps of the depth at once."""
 
     images: int
     sizes: tuple[int, ...]
@@ -65,6 +68,7 @@ class _Sizes:
     ins: int
     outs: int
     fixed: bool
+    pairs: bool
 
     @property
     def work(self) -> int:
@@ -78,19 +82,23 @@ def require_winograd(option: str) -> None:
         raise ArgumentError(f"winograd is {option!r}", help="use one of " + ", ".join(WINOGRAD))
 
 
-def choose(node: Value, op: Conv | ConvTranspose, winograd: str = "auto", fixed: bool = True) -> Choice:
-    """How a convolution, or a transposed one, is computed, and why. winograd: see WINOGRAD; fixed: is its weight?"""
+def choose(node: Value, op: Conv | ConvTranspose, winograd: str = "auto", fixed: bool = True,
+           pairs: bool = False) -> Choice:  # fmt: skip
+    """How a convolution, or a transposed one, is computed, and why. winograd: see WINOGRAD; fixed: is its weight?
+    pairs: bf16 is multiplied in pairs."""
+    pairs = pairs and takes_pairs(node)
     ins, outs, kernel = node.inputs[0].shape[1], node.shape[1], kernel_of(node.inputs[1].tensor)
     if op.groups > 1 and op.groups == ins == outs:
         return Choice("channels", "each output channel sees one of the input")
     one = all(k == 1 for k in kernel) and all(s == 1 for s in op.stride)
-    if isinstance(op, Conv) and one and not any(op.pad) and op.groups == 1 and node.dtype.bits >= 32:
-        # Half precision keeps its bias before the one rounding, which a product with a sum behind would not.
+    # Half precision keeps its bias before the one rounding: the product of pairs does, other products do not.
+    rounds_once = node.dtype.bits >= 32 or (pairs and isinstance(ins, int) and ins % 2 == 0)
+    if isinstance(op, Conv) and one and not any(op.pad) and op.groups == 1 and rounds_once:
         return Choice("product", "one tap at stride 1")
     refusal = _refusal(node, op, kernel, winograd)
     if refusal:
         return Choice("panels", refusal)
-    return _cheapest(_sizes(node, fixed), winograd)
+    return _cheapest(_sizes(node, fixed, pairs), winograd)
 
 
 def _known(size: Dim, otherwise: int) -> int:
@@ -110,7 +118,7 @@ def _refusal(node: Value, op: Conv | ConvTranspose, kernel: Sequence[int], winog
         (op.groups > 1, "groups: no tiles"),
         (any(s > 1 for s in op.stride), "stride: direct sums"),
         (any(d > 1 for d in op.dilation), "dilation: direct sums"),
-        (node.dtype != f32, f"{node.dtype}: direct sums"),
+        (node.dtype not in TILED, f"{node.dtype}: direct sums"),
         (not list(_tiles(kernel, winograd)), "a kernel without tiles: direct sums"),
         (not all(isinstance(n, int) and n > 0 for n in (*w.shape[:2],)), "channels not known: direct sums"),
         (isinstance(x.op, Full), "an image of one number: direct sums"),
@@ -134,7 +142,7 @@ def _tiles(kernel: Sequence[int], winograd: str, most: int = MOST_PRODUCTS) -> I
             yield (1,) * (rank - len(square)) + (m,) * len(square)
 
 
-def choose_phases(node: Value, phases: Value, winograd: str = "auto") -> Choice:
+def choose_phases(node: Value, phases: Value, winograd: str = "auto", pairs: bool = False) -> Choice:
     """How a strided convolution with a fixed weight is computed, and why; phases: it as one of stride 1 (polyphase)."""
     op, (x, w) = phases.op, phases.inputs[:2]
     assert isinstance(op, Conv)
@@ -142,15 +150,15 @@ def choose_phases(node: Value, phases: Value, winograd: str = "auto") -> Choice:
     if refusal:
         return Choice("panels", refusal)
     moved = math.prod(_known(n, 1) for n in x.shape)
-    return _cheapest(_sizes(phases, True), winograd, _sizes(node, True), MOVED * moved)
+    return _cheapest(_sizes(phases, True), winograd, _sizes(node, True, pairs and takes_pairs(node)), MOVED * moved)
 
 
-def _sizes(node: Value, fixed: bool) -> _Sizes:
+def _sizes(node: Value, fixed: bool, pairs: bool = False) -> _Sizes:
     """The numbers of a convolution whose channels are known."""
     ins, outs = node.inputs[0].shape[1], node.shape[1]
     assert isinstance(ins, int) and isinstance(outs, int)
     sizes = tuple(_typical(n) for n in node.shape[2:])
-    return _Sizes(_known(node.shape[0], 1), sizes, kernel_of(node.inputs[1].tensor), ins, outs, fixed)
+    return _Sizes(_known(node.shape[0], 1), sizes, kernel_of(node.inputs[1].tensor), ins, outs, fixed, pairs)
 
 
 def _cheapest(s: _Sizes, winograd: str, without: _Sizes | None = None, more: float = 0.0) -> Choice:
@@ -179,7 +187,7 @@ def choose_weight_gradient(node: Value, op: ConvWeightGrad, winograd: str = "aut
     checks = (
         (winograd == "never", "direct sums, as strict precision asks"),
         (op.groups > 1 or any(n != 1 for n in (*op.stride, *op.dilation)), "groups, stride or dilation: direct sums"),
-        (op.kernel != (3, 3) or node.dtype != f32, "direct sums"),
+        (op.kernel != (3, 3) or node.dtype not in TILED, "direct sums"),
         (isinstance(x.op, Full) or isinstance(dy.op, Full), "an image of one number: direct sums"),
         (0 in x.shape or 0 in dy.shape, "nothing to do"),
         (not all(isinstance(n, int) and n % VECTOR == 0 and n > 0 for n in (x.shape[1], dy.shape[1])),
@@ -213,9 +221,10 @@ def _by(numbers: Sequence[int]) -> str:
 
 def _direct(s: _Sizes) -> float:
     """Multiply-adds of direct sums, and the weights' way from memory."""
-    taps = math.prod(s.kernel)
-    work = s.images * math.prod(s.sizes) * taps * s.ins * _rounded(s.outs)
-    return _with_memory(work, 4 * taps * s.ins * s.outs)
+    depth = math.prod(s.kernel) * s.ins
+    steps = math.prod(s.kernel[:-1]) * -(-s.kernel[-1] * s.ins // 2) if s.pairs else depth
+    work = s.images * math.prod(s.sizes) * steps * _rounded(s.outs)
+    return _with_memory(work, (2 if s.pairs else 4) * depth * s.outs)
 
 
 def _transformed(s: _Sizes, tile: Sequence[int]) -> float:

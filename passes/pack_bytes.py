@@ -17,7 +17,8 @@ from chainrule.ops.conv import kernel_of
 from chainrule.ops.elementwise import add, cast, mul, sub
 from chainrule.ops.integer_products import IntegerConv, IntegerMatMul
 from chainrule.ops.lowered import panel_count
-from chainrule.ops.lowered_bytes import GROUP, ByteConv, ByteMatMul, runs_of
+from chainrule.ops.lowered_bytes import GROUP, ByteConv, ByteMatMul
+from chainrule.ops.lowered_grouped import runs_of
 from chainrule.ops.reduce import Sum
 from chainrule.ops.shaping import pad_constant, reshape, transpose
 from chainrule.passes.base import Notes, Pass
@@ -91,7 +92,8 @@ def conv_of_bytes(node: Value, op: IntegerConv, x: Value, w: Value, width: int) 
     one = all(n == 1 for n in (*kernel, *op.stride)) and not any(op.pad) and op.groups == 1
     if one and int(w.shape[1]) % GROUP == 0:  # type: ignore[arg-type]
         return build(ByteMatMul(outs), x, byte_panels(transpose(reshape(w, w.shape[:2]), (1, 0)), width))
-    made = ByteConv(kernel, op.stride, op.pad[:rank], op.dilation, op.groups, outs, node.shape[2:], op.fill)
+    axes = (op.stride, op.pad[:rank], op.dilation)
+    made = ByteConv(kernel, *axes, op.groups, outs, node.shape[2:], (1,) * rank, op.fill)
     return build(made, x, kernel_panels(w, op, width))
 
 
@@ -99,7 +101,7 @@ def kernel_panels(w: Value, op: IntegerConv, width: int) -> Value:
     """i8[O, C/groups, *K] in panels of groups of rows, filled up with zeros: see ByteConv."""
     outs, ins, *kernel = (int(n) for n in w.shape)  # type: ignore[arg-type]
     part, rank = outs // op.groups, len(kernel)
-    count, length = runs_of(kernel, ins, op.groups, op.dilation)
+    count, length = runs_of(kernel, ins, op.groups, op.dilation, (1,) * len(kernel))
     steps, panels = -(-length // GROUP), -(-part // width)
     rows = transpose(reshape(w, (op.groups, part, ins, *kernel)), (0, *range(3, 3 + rank), 2, 1))
     rows = reshape(rows, (op.groups, count, length, part))

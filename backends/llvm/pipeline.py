@@ -52,7 +52,7 @@ def pipeline(target: Target | None = None, name: str = "default") -> Pipeline:
     tiles = gemm_tiles(machine)
     match name:
         case "default":
-            algebra, layout = (Canonicalize(), FoldNorm()), (ChannelsLast(tiles),)
+            algebra, layout = (Canonicalize(), FoldNorm()), (ChannelsLast(tiles, pairs=machine.multiplies_pairs),)
             known: tuple[Pass, ...] = (SafeForms(), RecogniseAttention())
         case "strict":
             algebra, layout = (Canonicalize(strict=True),), (ChannelsLast(tiles, "never"),)

@@ -17,10 +17,11 @@ from chainrule.backends.llvm.executable import LlvmExecutable
 from chainrule.backends.llvm.pipeline import pipeline
 from chainrule.backends.llvm.target import named_target
 from chainrule.ir.op import Op
-from chainrule.ir.types import f32
+from chainrule.ir.types import bf16, f32
 from chainrule.ops.basic import Fuse
 from chainrule.ops.conv import Conv, ConvTranspose, ConvWeightGrad
 from chainrule.ops.lowered import ChannelConv, PackKernel, PanelConv, PanelMatMul, WeightGradLast
+from chainrule.ops.lowered_pairs import PairConv, PairMatMul
 from chainrule.ops.lowered_winograd import WinogradConv, WinogradWeights
 from chainrule.ops.lowered_winograd_grad import WinogradWeightGrad
 from chainrule.ops.tolerance import UNIT, UNITS, Verdict, judge, within
@@ -36,11 +37,13 @@ OLDER = ("x86-64-v3", "x86-64-v2")
 
 @dataclass(frozen=True)
 class Way:
-    """An algorithm. draw: a sample for it; makes: the op that does it; winograd: the layout pass's option."""
+    """An algorithm. draw: a sample for it; makes: the op that does it; winograd: the layout pass's option; pairs: bf16
+    is multiplied in pairs, by whatever instructions there are."""
 
     draw: Callable[[Rng], Sample]
     makes: type[Op]
     winograd: str = "never"
+    pairs: bool = False
 
 
 @dataclass(frozen=True)
@@ -164,10 +167,25 @@ def tiled_weight_gradient(rng: Rng) -> Sample:
                   (normal(rng, images, ins, *image), normal(rng, images, outs, *(4 * n for n in result))))  # fmt: skip
 
 
+def in_bf16(draw: Callable[[Rng], Sample], even: bool = False) -> Callable[[Rng], Sample]:
+    """The same in bf16. even: of an even number of channels."""
+
+    def drawn(rng: Rng) -> Sample:
+        while True:
+            made = draw(rng)
+            if not even or made.inputs[0].shape[1] % 2 == 0:
+                return Sample(made.op, tuple(x.astype(bf16.numpy) for x in made.inputs))
+
+    return drawn
+
+
 WAYS: Mapping[str, Way] = {
     "direct": Way(direct, PanelConv), "product": Way(product, PanelMatMul), "depthwise": Way(depthwise, ChannelConv),
     "transposed": Way(transposed, PanelConv), "weight gradient": Way(weight_gradient, WeightGradLast),
     "weight gradient by tiles": Way(tiled_weight_gradient, WinogradWeightGrad, "4"),
+    "pairs": Way(in_bf16(direct), PairConv, pairs=True),
+    "pairs, product": Way(in_bf16(product, even=True), PairMatMul, pairs=True),
+    "pairs, transposed": Way(in_bf16(transposed), PairConv, pairs=True),
     **{f"F({m}, {taps}), {rank}-D": Way(tiled(rank, taps), WinogradConv, str(m))
        for m, taps in ((2, 3), (4, 3), (2, 5)) for rank in (1, 2, 3)},
 }  # fmt: skip
@@ -175,7 +193,8 @@ WAYS: Mapping[str, Way] = {
 
 def compiled(sample: Sample, way: Way, target: str, threads: int) -> LlvmExecutable:
     found = pipeline(named_target(target))
-    passes = tuple(replace(p, winograd=way.winograd) if isinstance(p, ChannelsLast) else p for p in found.passes)
+    passes = tuple(replace(p, winograd=way.winograd, pairs=way.pairs) if isinstance(p, ChannelsLast) else p
+                   for p in found.passes)  # fmt: skip
     return LlvmExecutable(graph_of([sample]), [], threads=threads, target=named_target(target),
                           passes=replace(found, passes=passes))  # fmt: skip
 

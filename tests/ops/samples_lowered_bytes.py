@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 from chainrule.errors import ArgumentError, DTypeError, ShapeError
 from chainrule.ir.types import tensor
-from chainrule.ops.lowered_bytes import GROUP, ByteConv, ByteMatMul, runs_of
+from chainrule.ops.lowered_bytes import ByteConv, ByteMatMul
+from chainrule.ops.lowered_grouped import GroupedConv
 from tests.ops.sample import BadSample, Sample
 from tests.ops.samples_integer_products import full, i8, u8
 
@@ -18,19 +21,20 @@ def lowest(*shape: int) -> np.ndarray:
 def conv(kernel: tuple[int, ...], outs: int, sizes: tuple[int, ...], stride: int = 1, pad: int = 0, dilation: int = 1,
          groups: int = 1, fill: int = 0) -> ByteConv:  # fmt: skip
     rank = len(kernel)
-    return ByteConv(kernel, (stride,) * rank, (pad,) * rank, (dilation,) * rank, groups, outs, sizes, fill)
+    return ByteConv(kernel, (stride,) * rank, (pad,) * rank, (dilation,) * rank, groups, outs, sizes, (1,) * rank, fill)
 
 
-def convolved(op: ByteConv, x: np.ndarray, width: int, label: str) -> Sample:
+def convolved(op: GroupedConv, x: np.ndarray, width: int, label: str, numbers: Callable[..., np.ndarray] = i8,
+              bias: Sequence[np.ndarray] = ()) -> Sample:  # fmt: skip
     """A sample with a packed weight, 0 beyond the end of every run."""
-    ins = x.shape[-1] // op.groups
-    count, length = runs_of(op.kernel, ins, op.groups, op.dilation)
-    steps = -(-length // GROUP)
-    panels = i8(op.groups, -(-op.channels // op.groups // width), count, steps, width, GROUP)
-    rows = np.moveaxis(panels, -1, -2).reshape(*panels.shape[:3], steps * GROUP, width)
+    count, length = op.runs(x.shape[-1])
+    steps, group = -(-length // op.group), op.group
+    panels = numbers(op.groups, -(-op.channels // op.groups // width), count, steps, width, group)
+    rows = np.moveaxis(panels, -1, -2).reshape(*panels.shape[:3], steps * group, width)
     rows[:, :, :, length:] = 0
-    panels = np.moveaxis(rows.reshape(*panels.shape[:4], GROUP, width), -1, -2)
-    return Sample(op, (x, panels.reshape(*panels.shape[:2], count * steps, width * GROUP)), label)
+    panels = np.moveaxis(rows.reshape(*panels.shape[:4], group, width), -1, -2)
+    packed = np.ascontiguousarray(panels).reshape(*panels.shape[:2], count * steps, width * group)
+    return Sample(op, (x, packed, *bias), label)
 
 
 SAMPLES = [

@@ -16,6 +16,8 @@ from chainrule.ops.activations import relu
 from chainrule.ops.conv import ConvTranspose, conv, conv_transpose
 from chainrule.ops.elementwise import add, mul, sub
 from chainrule.ops.lowered import ChannelConv, PackKernel, PackPanels, PanelConv, PanelMatMul, PoolLast
+from chainrule.ops.lowered_pairs import PairConv, PairMatMul
+from chainrule.ops.lowered_winograd import WinogradConv
 from chainrule.ops.matmul import MatMul, matmul
 from chainrule.ops.pool import avg_pool, global_avg_pool, max_pool
 from chainrule.ops.reduce import amax, mean
@@ -26,16 +28,17 @@ from chainrule.passes.autodiff import gradients
 from chainrule.passes.base import Notes
 from chainrule.passes.canonicalize import Canonicalize
 from chainrule.passes.layout import ChannelsLast
+from chainrule.passes.mixed import CastProducts
 from chainrule.passes.pack import PackWeights, even_width
 from tests.ops.sample import normal
 
 Array = np.ndarray
 
 
-def lowered(graph: Graph) -> tuple[Graph, Notes]:
+def lowered(graph: Graph, pairs: bool = False) -> tuple[Graph, Notes]:
     """The graph with channels last and weights packed, and what the passes said."""
     notes = Notes()
-    for step in (ChannelsLast(), PackWeights(), Canonicalize()):
+    for step in (ChannelsLast(pairs=pairs), PackWeights(), Canonicalize()):
         graph = step.run(graph, notes)
     return graph, notes
 
@@ -195,6 +198,32 @@ def test_tiles_are_chosen_by_sizes_with_a_reason(channels: int, size: int, optio
     w = weight("w", channels, channels // options.get("groups", 1), 3, 3)
     _, notes = lowered(Graph("g", (x, w), (conv(x, w, pad=1, **options),)))
     assert any(what.startswith(f"convolution: {way}") for what in notes.counts), notes.counts
+
+
+@pytest.mark.parametrize(("kernel", "stride", "channels", "way", "made"), [
+    (3, 1, 64, "winograd (F(4x4, 3x3) at ", WinogradConv), (3, 2, 64, "panels (stride", PairConv),
+    (1, 1, 64, "product (", PairMatMul), (1, 1, 63, "panels (", PairConv), (7, 2, 4, "panels (", PairConv),
+])  # fmt: skip
+def test_bf16_is_multiplied_in_pairs_unless_tiles_of_f32_save_more(
+    kernel: int, stride: int, channels: int, way: str, made: type
+) -> None:
+    x, w = (new_input(n, tensor("bf16", s), r) for n, s, r in (
+        ("x", (1, channels, 56, 56), "input"), ("w", (64, channels, kernel, kernel), "param")))  # fmt: skip
+    graph = Graph("g", (x, w), (conv(x, w, stride=stride, pad=kernel // 2),))
+    after, notes = lowered(graph, pairs=True)
+    assert count(after, made) == 1, notes.counts
+    assert any(what.startswith(f"convolution: {way}") for what in notes.counts), notes.counts
+    without, _ = lowered(graph)
+    assert count(without, PairConv, PairMatMul) == 0
+
+
+def test_weights_of_mixed_precision_are_rounded_once_when_they_are_packed() -> None:
+    x, w = image(6), weight("w", 8, 6, 3, 3)
+    graph = CastProducts().run(Graph("g", (x, w), (conv(x, w, pad=1),)), Notes())
+    after, _ = lowered(graph, pairs=True)
+    (packed,) = (n for n in after.nodes if isinstance(n.op, PackKernel))
+    assert packed.inputs[0] is w
+    assert count(after, PairConv) == 1
 
 
 def test_the_gradient_for_the_image_is_made_by_tiles_as_well() -> None:

@@ -16,7 +16,8 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from chainrule.backends.llvm.kernels.conv_copy import copy_row, padded_copy, rooms
 from chainrule.backends.llvm.kernels.conv_shape import Geometry, Phase, Plan, geometry, phases, plan
@@ -25,13 +26,14 @@ from chainrule.backends.llvm.kernels.pack import spread_loop
 from chainrule.backends.llvm.kernels.pool import larger
 from chainrule.backends.llvm.kernels.region import Kernel, KernelCall, Region, Temp
 from chainrule.backends.llvm.target import Target
-from chainrule.backends.loops import Buffer, Builder, Int, Reg, as_int, ceil_div, imin
+from chainrule.backends.loops import Buffer, Builder, Int, Reg, as_int, ceil_div, imax, imin
 from chainrule.backends.loops import Value as LoopValue
 from chainrule.ir.dims import as_dim
 from chainrule.ir.graph import Input, Value
 from chainrule.ir.types import DType, TensorType
 from chainrule.ops.lowered import PanelConv, PoolLast, accumulated
-from chainrule.ops.lowered_bytes import ByteConv
+from chainrule.ops.lowered_grouped import GroupedConv
+from chainrule.ops.lowered_pairs import PairConv
 
 UNROLLED_STEPS = 12  # steps of a kernel row that are written out
 
@@ -39,7 +41,7 @@ UNROLLED_STEPS = 12  # steps of a kernel row that are written out
 def panel_conv(region: Region, target: Target) -> list[KernelCall]:
     """One kernel for each phase, after one that copies x into a padded temporary where no strip would do."""
     anchor = region.anchor
-    assert anchor is not None and isinstance(anchor.op, PanelConv | ByteConv)
+    assert anchor is not None and isinstance(anchor.op, PanelConv | GroupedConv)
     return [call for phase in phases(anchor.op) for call in _phase(region, target, anchor, phase)]
 
 
@@ -56,17 +58,17 @@ def _phase(region: Region, target: Target, anchor: Value, phase: Phase) -> list[
             kernel.output(i, mode="rw")  # what other phases wrote stays
     x = anchor.inputs[0]
     g = geometry(kernel, op, kernel.dims(x.tensor.shape), kernel.dims(op.sizes), window)
+    g = replace(g, apart=_keeps_apart(phase, anchor))
     dtype = accumulated(anchor.tensor.dtype)
     width = int(anchor.inputs[1].tensor.shape[-1]) // g.group  # type: ignore[arg-type]
     outs = kernel.dim(op.channels) // g.groups
-    stored = accumulated(x.dtype)
+    stored = x.dtype if g.group > 1 else accumulated(x.dtype)
     cut = plan(g, target, dtype, width, outs, x.dtype != stored or not isinstance(x.op, Input))
     calls: list[KernelCall] = []
     source: Buffer | None = None
     if cut.reading == "copy":
         room = [(as_dim(n) - 1) * s + d * (k - 1) + 1
                 for n, s, d, k in zip(op.sizes, op.stride, op.dilation, op.kernel, strict=True)]  # fmt: skip
-        room[-1] += g.slack
         temp = Temp(TensorType(stored, (x.shape[0], *room, x.shape[-1])))
         pad = Kernel(region, target, "pad_image")
         calls.append(padded_copy(pad, x, geometry(pad, op, pad.dims(x.tensor.shape), pad.dims(op.sizes), window), temp))
@@ -76,6 +78,13 @@ def _phase(region: Region, target: Target, anchor: Value, phase: Phase) -> list[
         source = kernel.input(place, (g.batch, g.image[0], g.image[1], g.image[2] * g.channels))
     _Conv(kernel, anchor, pool, phase, g, cut, dtype, width, outs, source).write()
     return [*calls, kernel.built(f"{cut.reading}, tile {cut.across * math.prod(g.window)}x{width}")]
+
+
+def _keeps_apart(phase: Phase, anchor: Value) -> bool:
+    """True where the taps of a kernel row are no run: a phase takes some of them, or the packed weight keeps each for
+    itself (lowered_grouped.runs_of)."""
+    assert isinstance(anchor.op, PanelConv | GroupedConv)
+    return phase.step[-1] != 1 or (isinstance(anchor.op, GroupedConv) and anchor.op.spread[-1] != 1)
 
 
 def pool_behind(region: Region, anchor: Value) -> Value | None:
@@ -88,7 +97,7 @@ def takes_pool(conv: Value, pool: Value) -> bool:
     op = pool.op
     if not isinstance(op, PoolLast) or op.window != op.stride or any(op.pad) or any(d != 1 for d in op.dilation):
         return False
-    if not isinstance(conv.op, PanelConv) or len(phases(conv.op)) > 1:
+    if not isinstance(conv.op, PanelConv | PairConv) or len(phases(conv.op)) > 1:
         return False
     if math.prod(op.window) > 4:
         return False
@@ -227,7 +236,8 @@ class _Conv:
         g, k = self.g, self.k
         planes, rows, columns = self.cut.strip(g)
         if self.strip is None:
-            stored = accumulated(self.anchor.inputs[0].dtype)
+            x = self.anchor.inputs[0]
+            stored = x.dtype if g.group > 1 else accumulated(x.dtype)
             self.strip = k.scratch("strip", stored, (planes, rows, g.channels * columns))
         low = area.first * (g.window[1] * g.stride[1])
         used = (area.count * g.window[1] - 1) * g.stride[1] + g.reach[1]
@@ -289,7 +299,7 @@ class _Conv:
     def _depth(self) -> Iterator[_Depth]:
         """The loops over the kernel down to a run of steps over neighbouring scalars."""
         g, k = self.g, self.k
-        runs = self._runs()
+        runs = g.runs()
         length = ceil_div(g.inner * (g.kernel[2] if runs else 1), g.group)
         chunks, size = as_int(1), length
         if not (length.is_const and length.const <= BLOCK):
@@ -303,18 +313,14 @@ class _Conv:
             )  # fmt: skip
             yield _Depth((z, y, x), self._panel_row(z, y, x), chunk * size, imin(chunk * size + size, length))
 
-    def _runs(self) -> bool:
-        """True when a step goes on from one tap of a kernel row to the next."""
-        return self.g.runs() and self.phase.step[-1] == 1
-
     def _panel_row(self, z: Int, y: Int, x: Int) -> Int:
         """The row of a tap's first channel in the panels, which hold the taps of all phases."""
-        assert isinstance(self.anchor.op, PanelConv | ByteConv)
+        assert isinstance(self.anchor.op, PanelConv | GroupedConv)
         row, inner = as_int(0), self.g.inner
         taps = list(zip(self.g.outer((z, y, x)), self.anchor.op.kernel, self.phase.first, self.phase.step, strict=True))
         if self.g.group > 1:
             inner = ceil_div(self.g.run, self.g.group)
-            taps = taps[:-1] if self._runs() else taps
+            taps = taps[:-1] if self.g.runs() else taps
         for tap, count, first, step in taps:
             row = row * count + first + tap * step
         return row * inner
@@ -324,9 +330,8 @@ class _Conv:
         """The steps of one run for the tile whose turn it is."""
         g, k = self.g, self.k
         pixels = [(spot.reads[j], offset) for j, offset in self._pixels()]
-        panels = self.anchor.inputs[1]
 
-        def left(r: int, step: Int) -> LoopValue:
+        def left(r: int, step: Int, rest: int | None) -> LoopValue:
             (px, (dz, dy, dx)) = pixels[r]
             column = (px * g.window[2] + dx) * g.stride[2] * g.channels
             column = column + depth.tap[2] * (g.dilation[2] * g.channels) + at.group * g.inner + step * g.group
@@ -334,21 +339,41 @@ class _Conv:
             y = dy * g.stride[1] + depth.tap[1] * g.dilation[1]
             if self.source is None:
                 assert self.strip is not None
-                return k.load(self.strip, (z, spot.y * (g.window[1] * g.stride[1]) + y, column), g.group)
+                return k.load(self.strip, (z, spot.y * (g.window[1] * g.stride[1]) + y, column), g.group, mask=rest)
             place = (area.batch, area.plane * (g.window[0] * g.stride[0]) + z,
                      spot.row * (g.window[1] * g.stride[1]) + y, column)  # fmt: skip
-            return self.kernel.widened(k.load(self.source, place, g.group))
+            found = k.load(self.source, place, g.group, mask=rest)
+            return found if g.group > 1 else self.kernel.widened(found)
 
         def right(step: Int, start: int, lanes: int) -> LoopValue:
             index = (at.group, at.panel, depth.row + step, start * g.group)
-            return self.kernel.fit(self.kernel.read(panels, index, lanes * g.group), lanes * g.group)
+            return self._weights(index, lanes * g.group)
 
         ask = self._ask(at, depth, turn)
         few = depth.high.is_const and depth.low.is_const and depth.high.const - depth.low.const <= UNROLLED_STEPS
-        with k.loop("j", depth.low, depth.high, unroll=few) as step:
-            if ask is not None:
-                ask(step)
-            multiplier.step(sums, step, left, right)
+        for low, high, rest in self._steps(depth):
+            with k.loop("j", low, high, unroll=few) as step:
+                if ask is not None:
+                    ask(step)
+                multiplier.step(sums, step, partial(left, rest=rest), right)
+
+    def _steps(self, depth: _Depth) -> list[tuple[Int, Int, int | None]]:
+        """(first step, end, numbers that a step takes of a pixel where these are not all): a run's last step stays
+        within it, as what lies behind it may be infinite, and no zero of the weight takes that away."""
+        g = self.g
+        rest = g.run.const % g.group if g.group > 1 else 0
+        if not rest:
+            return [(depth.low, depth.high, None)]
+        whole = g.run.const // g.group
+        return [(depth.low, imin(depth.high, whole), None), (imax(depth.low, whole), depth.high, rest)]
+
+    def _weights(self, index: Sequence[Int | int], lanes: int) -> LoopValue:
+        """A vector of the packed weight; what is multiplied in groups stays as narrow as it is."""
+        kernel, panels = self.kernel, self.anchor.inputs[1]
+        if self.g.group > 1 and isinstance(panels.op, Input):
+            return kernel.k.load(kernel.input(kernel.region.body.inputs.index(panels)), index, lanes)
+        found = kernel.fit(kernel.read(panels, index, lanes), lanes)
+        return kernel.k.cast(found, panels.dtype) if self.g.group > 1 else found
 
     def _ask(self, at: _At, depth: _Depth, turn: Int) -> Ask | None:
         """What fetches the block of the weight that comes next; steps are those of the run."""

@@ -89,7 +89,7 @@ def _move(kernel: Kernel, x: Value, g: Geometry, at: Sequence[Int], first: Int, 
         source = kernel.input(kernel.region.body.inputs.index(x), (g.batch, g.image[0], g.image[1], g.image[2] * c))
 
         def part(offset: Int, lanes: int, mask: Int | None) -> LoopValue:
-            return kernel.widened(k.load(source, (batch, plane, row, first * c + offset), lanes, mask=mask))
+            return k.load(source, (batch, plane, row, first * c + offset), lanes, mask=mask)
     else:
 
         def part(offset: Int, lanes: int, mask: Int | None) -> LoopValue:

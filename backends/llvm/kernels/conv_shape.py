@@ -16,8 +16,7 @@ from chainrule.backends.llvm.kernels.matmul_tile import (
     BLOCK,
     TOTALS_BYTES,
     balanced_rows,
-    most_byte_rows,
-    most_rows,
+    most_grouped_rows,
     rows_apart,
     split_lanes,
 )
@@ -28,7 +27,8 @@ from chainrule.backends.loops.ints import bounds
 from chainrule.ir.dims import floordiv
 from chainrule.ir.types import DType
 from chainrule.ops.lowered import ChannelConv, PanelConv, WeightGradLast, accumulated
-from chainrule.ops.lowered_bytes import GROUP, ByteConv
+from chainrule.ops.lowered_bytes import ByteConv
+from chainrule.ops.lowered_grouped import GroupedConv
 
 STRIP_BYTES = 96 * 1024  # of a padded strip on the stack: it stays in the second-level cache next to a panel
 FAR_WEIGHTS = 1024 * 1024  # bytes of a weight that is fetched anew each time an iteration goes through it
@@ -44,7 +44,8 @@ Reading = Literal["in place", "strip", "copy"]
 class Geometry:
     """Sizes as three axes. image: of x, sizes: of the result before pooling, window: of the fused pool (1, 1, 1).
 
-    fill: what lies outside of x. group: numbers of a pixel that one step of the depth takes.
+    fill: what lies outside of x. group: numbers of a pixel that one step of the depth takes. apart: the taps of a
+    kernel row are not neighbours in the packed weight, or in x.
     """
 
     batch: Int
@@ -61,6 +62,7 @@ class Geometry:
     rank: int
     fill: int = 0
     group: int = 1
+    apart: bool = False
 
     @property
     def reach(self) -> tuple[int, ...]:
@@ -87,17 +89,10 @@ class Geometry:
         return ceil_div(self.run, self.group) * (math.prod(self.kernel) // (self.kernel[2] if self.runs() else 1))
 
     @property
-    def slack(self) -> int:
-        """Pixels beyond a window's end that its last step may read, where runs are no whole steps."""
-        if self.group == 1 or self.run.const % self.group == 0:
-            return 0
-        return -(-(self.group - 1) // self.channels.const)
-
-    @property
     def room(self) -> tuple[Int, ...]:
         """Sizes of the padded image that all windows reach."""
         z, y, x = ((n - 1) * s + r for n, s, r in zip(self.sizes, self.stride, self.reach, strict=True))
-        return z, y, x + self.slack
+        return z, y, x
 
     @property
     def is_static(self) -> bool:
@@ -113,14 +108,14 @@ class Geometry:
 
     def runs(self) -> bool:
         """True when the taps of a kernel row are one run of memory."""
-        return self.groups == 1 and self.dilation[2] == 1
+        return self.groups == 1 and self.dilation[2] == 1 and not self.apart
 
     def outer(self, index: Sequence[Int]) -> tuple[Int, ...]:
         """Three spatial indices as the tensor's own."""
         return tuple(index[3 - self.rank :])
 
 
-def geometry(kernel: Kernel, op: PanelConv | ByteConv | ChannelConv | WeightGradLast, x_shape: Sequence[Int],
+def geometry(kernel: Kernel, op: PanelConv | GroupedConv | ChannelConv | WeightGradLast, x_shape: Sequence[Int],
              sizes: Sequence[Int], window: Sequence[int] = ()) -> Geometry:  # fmt: skip
     """The geometry of an op on an image [N, *S, C]. sizes: of what it slides over it; window: of the pool behind it."""
     rank = len(op.kernel)
@@ -133,7 +128,8 @@ def geometry(kernel: Kernel, op: PanelConv | ByteConv | ChannelConv | WeightGrad
     return Geometry(x_shape[0], (*ones, *x_shape[1:-1]), x_shape[-1], (*ones, *sizes), three(op.kernel, 1),
                     three(op.stride, 1), three(op.pad, 0), three(op.dilation, 1), three(spread or (1,) * rank, 1),
                     1 if isinstance(op, ChannelConv) else op.groups, three(window or (1,) * rank, 1), rank,
-                    op.fill if isinstance(op, ByteConv) else 0, GROUP if isinstance(op, ByteConv) else 1)  # fmt: skip
+                    op.fill if isinstance(op, ByteConv) else 0,
+                    op.group if isinstance(op, GroupedConv) else 1)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -145,18 +141,18 @@ class Phase:
     panels; offset: of the pixels (step apart, too).
     """
 
-    op: PanelConv | ByteConv
+    op: PanelConv | GroupedConv
     first: tuple[int, ...]
     step: tuple[int, ...]
     offset: tuple[int, ...]
 
 
-def phases(op: PanelConv | ByteConv) -> list[Phase]:
+def phases(op: PanelConv | GroupedConv) -> list[Phase]:
     """All phases: one for an image that is not spread, or so that phases do not help (dilation, too few taps)."""
     rank = len(op.kernel)
     ones, zeros = (1,) * rank, (0,) * rank
     whole = [Phase(op, zeros, ones, zeros)]
-    if isinstance(op, ByteConv) or op.spread == ones or op.dilation != ones or op.stride != ones or any(
+    if op.spread == ones or op.dilation != ones or op.stride != ones or any(
             k < s for k, s in zip(op.kernel, op.spread, strict=True)):  # fmt: skip
         return whole
     found: list[Phase] = []
@@ -203,7 +199,7 @@ def strip_rows(g: Geometry, rows: int) -> tuple[int, int]:
 
 def strip_columns(g: Geometry, columns: int) -> int:
     """Columns of the padded image that so many pooled columns read."""
-    return (columns * g.window[2] - 1) * g.stride[2] + g.reach[2] + g.slack
+    return (columns * g.window[2] - 1) * g.stride[2] + g.reach[2]
 
 
 def plan(g: Geometry, target: Target, dtype: DType, width: int, outs: Int, wide_sums: bool) -> Plan:
@@ -215,7 +211,7 @@ def plan(g: Geometry, target: Target, dtype: DType, width: int, outs: Int, wide_
     stored = size // g.group  # a step takes as many bytes of a pixel as a sum has
     apart = rows_apart(g.channels * (g.stride[2] * stored)) if g.is_static else 8
     lanes = split_lanes(width, dtype)
-    most = most_rows(target, lanes, dtype, apart) if g.group == 1 else most_byte_rows(target, lanes, apart)
+    most = most_grouped_rows(target, lanes, dtype, g.group, apart)
     most = max(1, most // per_tile)
     across = balanced_rows(g.pooled[2].const, most) if g.pooled[2].is_const else most
     depth = g.depth

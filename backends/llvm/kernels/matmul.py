@@ -26,8 +26,7 @@ from chainrule.backends.llvm.kernels.matmul_tile import (
     ahead,
     balanced_rows,
     beside,
-    most_byte_rows,
-    most_rows,
+    most_grouped_rows,
     rows_apart,
     split_lanes,
     vector_lanes,
@@ -216,10 +215,8 @@ def _panel_kinds(k: Builder, product: Product, panel: Int) -> Iterator[tuple[tup
 def _rows(product: Product, target: Target, lanes: Sequence[int]) -> tuple[int, bool]:
     """Rows of a tile, and whether the last tile is ragged. Of an unknown number: a power of two, which divides most."""
     apart = as_int(1) if product.transposed else product.depth
-    if product.group > 1:
-        most = most_byte_rows(target, lanes, rows_apart(apart * product.group))
-    else:
-        most = most_rows(target, lanes, product.dtype, rows_apart(apart * product.dtype.itemsize))
+    limit = rows_apart(apart * product.dtype.itemsize)  # a step takes as many bytes of a row as a sum has
+    most = most_grouped_rows(target, lanes, product.dtype, product.group, limit)
     if not product.m.is_const:
         return 1 << (most.bit_length() - 1), True
     rows = balanced_rows(product.m.const, most)
@@ -379,5 +376,8 @@ class _Maker:
         product, kernel = self.product, self.product.kernel
         for start, value in zip(self.tile.starts, sums, strict=True):
             mask = self._mask(start, value.lanes)
+            if len(product.anchor.inputs) == 3:
+                bias = kernel.read(product.anchor.inputs[2], (self.column + start,), value.lanes, mask)
+                value = kernel.k.add(value, kernel.fit(bias, value.lanes))
             value = kernel.k.cast(value, product.anchor.tensor.dtype)
             kernel.write((*self.at, row, self.column + start), {product.anchor: value}, value.lanes, mask)

@@ -33,7 +33,7 @@ def _grouped(region: Region, target: Target, group: int, why: str) -> list[Kerne
     region = with_merged_rows(region)
     anchor = region.anchor
     assert anchor is not None and isinstance(anchor.op, ByteMatMul | PairMatMul)
-    a, panels = anchor.inputs
+    a, panels = anchor.inputs[:2]
     kernel = Kernel(region, target, f"{why}_{region.name}"[:80])
     k, packed = kernel.k, kernel.input(region.body.inputs.index(panels))
     *lead, m = kernel.dims(anchor.tensor.shape[:-1])

@@ -80,11 +80,11 @@ def most_rows(target: Target, lanes: Sequence[int], dtype: DType, limit: int = 8
     return max(1, min(limit, (target.vector_registers - 1 - registers) // registers))
 
 
-def most_byte_rows(target: Target, lanes: Sequence[int], limit: int = 8) -> int:
-    """The most rows of a tile of bytes: without the instruction, B and the broadcast take two registers instead of one,
-    and a product of words one more."""
-    if target.multiplies_bytes:
-        return most_rows(target, lanes, i32, limit)
+def most_grouped_rows(target: Target, lanes: Sequence[int], dtype: DType, group: int, limit: int = 8) -> int:
+    """The most rows of a tile whose steps take `group` numbers: without an instruction for that, B and the broadcast
+    take two registers instead of one, and a product one more. dtype: of the sums."""
+    if group == 1 or (target.multiplies_pairs if dtype.is_float else target.multiplies_bytes):
+        return most_rows(target, lanes, dtype, limit)
     registers = sum(max(1, n * 32 // target.vector_bits) for n in lanes)
     return max(1, min(limit, (target.vector_registers - 3 - 2 * registers) // registers))
 

@@ -47,7 +47,7 @@ from chainrule.ops.indexing import Gather, IndexAdd, Scatter, ScatterAdd, TakeAl
 from chainrule.ops.indexing_reduce import ScatterReduce
 from chainrule.ops.lowered import ChannelConv, PackKernel, PackPanels, PanelConv, PanelMatMul, PoolLast, WeightGradLast
 from chainrule.ops.lowered_bytes import ByteConv, ByteMatMul
-from chainrule.ops.lowered_pairs import PackPairs, PairMatMul
+from chainrule.ops.lowered_pairs import PackPairs, PairConv, PairMatMul
 from chainrule.ops.lowered_pool import AvgPoolGradLast, MaxPoolGradLast
 from chainrule.ops.lowered_winograd import WinogradConv, WinogradWeights
 from chainrule.ops.lowered_winograd_grad import WinogradWeightGrad
@@ -75,7 +75,7 @@ TEMPLATES: Mapping[type[Op], Template] = {
     Attention: attention,
     MatMul: matmul, PanelMatMul: panel_matmul, PackPanels: pack_panels, PackKernel: pack_kernel,
     ByteMatMul: byte_matmul, PackPairs: pack_pairs, PairMatMul: pair_matmul,
-    PanelConv: panel_conv, ByteConv: panel_conv, ChannelConv: channel_conv, PoolLast: pool_last,
+    PanelConv: panel_conv, ByteConv: panel_conv, PairConv: panel_conv, ChannelConv: channel_conv, PoolLast: pool_last,
     WeightGradLast: weight_grad_last, WinogradWeightGrad: winograd_weight_grad,
     WinogradConv: winograd_conv, WinogradWeights: winograd_weights,
     LstmSteps: steps, GruSteps: steps, RnnSteps: steps, PackGates: pack_gates,
@@ -98,9 +98,9 @@ VIEWS: tuple[type[Op], ...] = (Reshape, SizedAs)
 
 ANCHORS = Anchors(prologue=_FOLDS | _LINES | {PoolLast},
                   epilogue=_FOLDS | _LINES | {MatMul, PanelMatMul, ByteMatMul, PairMatMul, PanelConv, ByteConv,
-                                              ChannelConv, WinogradConv, PoolLast},
+                                              PairConv, ChannelConv, WinogradConv, PoolLast},
                   widening=frozenset({ChannelConv}),
-                  chains={(PanelConv, PoolLast): takes_pool,
+                  chains={(PanelConv, PoolLast): takes_pool, (PairConv, PoolLast): takes_pool,
                           (WinogradConv, PoolLast): takes_pool_in_tiles})  # fmt: skip
 
 

@@ -1,18 +1,30 @@
-"""The product of bf16 with packed weights, made by the compiler for processors that multiply pairs of bf16."""
+"""Products and convolutions of bf16 with packed weights, made by the compiler for processors that multiply pairs."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from chainrule.errors import DTypeError, ShapeError
+from chainrule.errors import ArgumentError, DTypeError, ShapeError
 from chainrule.ir.dims import Dim
 from chainrule.ir.op import Array, Op
 from chainrule.ir.types import TensorType, bf16, f32
 from chainrule.ops.elementwise import expect_inputs
-from chainrule.ops.lowered import MADE_LATE, check_groups, from_groups, in_panels, panel_count, require_width
+from chainrule.ops.lowered import (
+    MADE_LATE,
+    check_bias,
+    check_groups,
+    from_groups,
+    in_panels,
+    panel_count,
+    require_width,
+    with_bias,
+)
+from chainrule.ops.lowered_grouped import GroupedConv
+from chainrule.ops.matmul import accumulator
 
 GROUP = 2  # numbers of a row and of a column that one instruction multiplies and adds up
 
@@ -57,8 +69,8 @@ class PackPairs(Op):
 
 @dataclass(frozen=True)
 class PairMatMul(Op):
-    """y = a @ w in bf16, summed in f32 and rounded once. a: bf16[.., M, 2*S], panels: bf16[P, S, 2*width] of PackPairs
-    -> bf16[.., M, columns].
+    """y = a @ w (+ bias) in bf16, summed in f32 and rounded once. a: bf16[.., M, 2*S], panels: bf16[P, S, 2*width] of
+    PackPairs, bias: bf16[columns] -> bf16[.., M, columns].
 
     Operands and sums below 2^-126 in size may count as zero: the instruction takes them so. Raises DTypeError for
     other element types, ShapeError where depths differ or the panels do not hold as many columns.
@@ -66,25 +78,67 @@ class PairMatMul(Op):
     """
 
     name: ClassVar[str] = "pair_matmul"
-    args: ClassVar[tuple[str, ...]] = ("a", "panels")
+    args: ClassVar[tuple[str, ...]] = ("a", "panels", "bias")
     tolerance: ClassVar[str] = "D"
     gradient: ClassVar[str] = MADE_LATE
     columns: Dim
 
     def infer(self, *types: TensorType) -> TensorType:
-        expect_inputs(2, types)
-        a, panels = types
-        if (a.dtype, panels.dtype) != (bf16, bf16):
-            raise DTypeError(f"a is {a.dtype}, the panels are {panels.dtype}", help="it takes bf16")
+        a, panels = _pairs(types)
         check_groups(a, panels, GROUP, self.columns)
+        check_bias(types, bf16, self.columns)
         return TensorType(bf16, (*a.shape[:-1], self.columns))
 
     def ref(self, *arrays: Array) -> Array:
         """In the precision of the arrays, f32 for bf16."""
-        wide = np.dtype(np.float32) if arrays[0].dtype == bf16.numpy else arrays[0].dtype
-        a, panels = (x.astype(wide, copy=False) for x in arrays)
+        a, panels = _wide(arrays)
         with np.errstate(all="ignore"):
-            return np.matmul(a, from_groups(panels, GROUP, int(self.columns))).astype(arrays[0].dtype, copy=False)
+            return with_bias(np.matmul(a, from_groups(panels, GROUP, int(self.columns))), arrays)
 
 
-OPS: tuple[type[Op], ...] = (PackPairs, PairMatMul)
+@dataclass(frozen=True)
+class PairConv(GroupedConv):
+    """GroupedConv of bf16, two to a step, summed in f32 with its bias and rounded once. x: bf16[N, *S, C],
+    panels: bf16[groups, P, steps, 2*width], bias: bf16[channels] -> bf16[N, *sizes, channels].
+
+    Outside of x, and between its pixels where it is spread, there are zeros. Small numbers as in PairMatMul. Raises
+    DTypeError for other element types, ShapeError when panels or bias do not fit. Source: ONNX Conv-11,
+    ConvTranspose-11.
+    """
+
+    name: ClassVar[str] = "pair_conv"
+    args: ClassVar[tuple[str, ...]] = ("x", "panels", "bias")
+    tolerance: ClassVar[str] = "D"
+    gradient: ClassVar[str] = MADE_LATE
+    group: ClassVar[int] = GROUP
+
+    def infer(self, *types: TensorType) -> TensorType:
+        x, panels = _pairs(types)
+        self.check(x, panels)
+        check_bias(types, bf16, self.channels)
+        return x.with_shape((x.shape[0], *self.sizes, self.channels))
+
+    def ref(self, *arrays: Array) -> Array:
+        """In the precision of the arrays, f32 for bf16."""
+        x, panels = _wide(arrays)
+        with np.errstate(all="ignore"):
+            return with_bias(self.summed(x, self.weight_of(panels, x.shape[-1])), arrays)
+
+
+def _pairs(types: Sequence[TensorType]) -> tuple[TensorType, TensorType]:
+    """The first two types. Raises ArgumentError unless there are two or three, DTypeError unless they are bf16."""
+    if len(types) not in (2, 3):
+        raise ArgumentError(f"it takes 2 or 3 inputs, {len(types)} were given")
+    a, panels = types[:2]
+    if (a.dtype, panels.dtype) != (bf16, bf16):
+        raise DTypeError(f"its first input is {a.dtype}, the panels are {panels.dtype}", help="it takes bf16")
+    return a, panels
+
+
+def _wide(arrays: Sequence[Array]) -> tuple[Array, Array]:
+    """The first two arrays in the precision that sums have."""
+    wide = accumulator(arrays[0].dtype)
+    return arrays[0].astype(wide, copy=False), arrays[1].astype(wide, copy=False)
+
+
+OPS: tuple[type[Op], ...] = (PackPairs, PairMatMul, PairConv)
