@@ -12,12 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from chainrule.backends.llvm import runtime_steps as native
+from chainrule.backends.llvm.any_size import at_sizes, for_any_size
 from chainrule.backends.llvm.kernels.region import Region, Temp, region_of, tensor_types
 from chainrule.backends.llvm.kernels.table import VIEWS
 from chainrule.backends.llvm.program import Copy, Item, Kind, Part, Program, Step, Storage, Use, live_ranges
 from chainrule.backends.llvm.records import Call, Lowering
 from chainrule.ir.body import Control, bodies
 from chainrule.ir.graph import Get, Graph, Input, Value, reachable
+from chainrule.ir.text import text
 from chainrule.ir.types import TensorType
 from chainrule.ops.basic import Constant
 from chainrule.ops.elementwise import Elementwise
@@ -36,15 +38,18 @@ class Level:
 
 
 class Assembler:
-    """A program in the making. layouts: how loops and branches are laid out."""
+    """A program in the making. layouts: how loops and branches are laid out. once: it runs once per set of weights."""
 
-    def __init__(self, graph: Graph, lowering: Lowering, layouts: Mapping[type[Control], Layout]) -> None:
+    def __init__(self, graph: Graph, lowering: Lowering, layouts: Mapping[type[Control], Layout],
+                 once: bool = False) -> None:  # fmt: skip
         self.graph = graph
+        self.once = once
         self.layouts = layouts
         self.lowering = lowering
         self.program = Program(graph, target=lowering.target)
         self.counters = 1
         self._known: dict[Value, list[Call]] = {}
+        self._shared: dict[str, list[Call]] = {}
         self._constants: dict[Value, int] = {}
         self._commit = 0
 
@@ -93,8 +98,19 @@ class Assembler:
         if isinstance(node.op, (Input, Constant, Get, Control, *VIEWS)):
             return []
         if node not in self._known:
-            self._known[node] = self.lowering.calls(region_of(node))
+            region = region_of(node)
+            self._known[node] = self._shared_calls(region) if self.once else self.lowering.calls(region)
         return self._known[node]
+
+    def _shared_calls(self, region: Region) -> list[Call]:
+        """The calls of kernels that other sizes have too, where the region can have such."""
+        key = text(region.body, places=False)
+        if key not in self._shared:
+            shared = for_any_size(region)
+            self._shared[key] = (
+                self.lowering.calls(region) if shared is None
+                else at_sizes(self.lowering.calls(shared.region), shared.sizes))  # fmt: skip
+        return self._shared[key]
 
     def storage(self, kind: Kind, type: TensorType, *, index: int = 0, part: Part | None = None) -> int:
         """A new storage."""

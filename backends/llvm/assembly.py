@@ -23,9 +23,9 @@ from chainrule.ir.types import TensorType, u8
 from chainrule.ops.control import Checkpoint, Cond, Scan, While
 
 
-def assemble(graph: Graph, lowering: Lowering) -> Program:
-    """The program of a graph whose every node the backend keeps."""
-    return Assembler(graph, lowering, LAYOUTS).assembled()
+def assemble(graph: Graph, lowering: Lowering, once: bool = False) -> Program:
+    """The program of a graph whose every node the backend keeps. once: it runs once per set of weights."""
+    return Assembler(graph, lowering, LAYOUTS, once).assembled()
 
 
 def _nbytes(type: TensorType) -> Dim:

@@ -147,7 +147,7 @@ class LlvmExecutable:
         own = [self.weights[places[v]] for v in split.main.by_role("param", "state") if v in places]
         programs = [main]
         if split.prepared:
-            prepare = assemble(split.prepare, lowering)
+            prepare = assemble(split.prepare, lowering, once=True)
             programs.append(prepare)
         built = time.perf_counter()
         code = lowering.compiled(c for p in programs for c in p.codes)

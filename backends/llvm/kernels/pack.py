@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from chainrule.backends.llvm.kernels.region import Kernel, KernelCall, Region
+from chainrule.backends.llvm.kernels.transpose import turned
 from chainrule.backends.llvm.target import Target
-from chainrule.backends.loops import Buffer, Builder, Int, as_int, imin
+from chainrule.backends.loops import Buffer, Builder, Int, as_int, ceil_div, imin
 from chainrule.backends.loops import Value as LoopValue
 from chainrule.ir.graph import Value
 from chainrule.ir.types import DType, i64
@@ -90,45 +91,35 @@ def write_turned(k: Builder, width: int, dtype: DType, first: Int, n: Int, depth
                  store: WriteRow) -> None:  # fmt: skip
     """One panel of a matrix whose rows are the panel's columns: source row n becomes column n - first."""
     for start, lanes in chunks(k, width, dtype):
-        def block(position: Int, ragged: bool, start: Int = start, lanes: int = lanes) -> None:
+        def block(position: Int, steps: int, start: Int = start, lanes: int = lanes) -> None:
+            """`steps` rows of the panel from a position on."""
             rest = depth - position
             vectors: list[LoopValue] = []
             for i in range(lanes):
                 there = imin(rest, (n - first - start - i) * lanes)
                 vectors.append(row(imin(first + start + i, n - 1), position, lanes, there))
-            for j, vector in enumerate(turned(k, vectors)):
-                if not ragged or j == 0 or (rest.is_const and rest.const > j):
-                    store(position + j, start, vector)
-                elif not rest.is_const:
-                    with k.when(k.cmp("lt", position + j, depth)):
-                        store(position + j, start, vector)
+            for j, vector in enumerate(turned(k, vectors)[:steps]):
+                store(position + j, start, vector)
 
-        whole = depth // lanes
-        if not (whole.is_const and whole.const == 0):
+        def scalars(start: Int = start, lanes: int = lanes) -> None:
+            with k.loop("s", 0, depth) as position, k.loop("c", 0, lanes) as c:
+                column = first + start + c
+                store(position, start + c, row(imin(column, n - 1), position, 1, n - column))
+
+        if not depth.is_const:
+            with k.when(k.cmp("ge", depth, lanes)):
+                length = k.index(k.value(depth, i64), lanes, depth + 1)  # the same number, with bounds for proofs
+                with k.loop("kb", 0, ceil_div(length, lanes)) as at:
+                    block(imin(at * lanes, length - lanes), lanes)  # the last one overlaps the one before it
+            with k.otherwise():
+                scalars()
+            continue
+        whole, tail = divmod(depth.const, lanes)
+        if whole:
             with k.loop("kb", 0, whole) as at:
-                block(at * lanes, False)
-        tail = depth - whole * lanes
-        if tail.is_const and tail.const:
-            block(whole * lanes, True)
-        elif not tail.is_const:
-            with k.when(k.cmp("gt", tail, 0)):
-                block(whole * lanes, True)
-
-
-def turned(k: Builder, rows: Sequence[LoopValue]) -> list[LoopValue]:
-    """The transpose of a square block: as many vectors as lanes. Round d exchanges bit d of row and lane numbers."""
-    vectors = list(rows)
-    count = len(vectors)
-    step = count // 2
-    while step:
-        low = [lane if not lane & step else count + lane - step for lane in range(count)]
-        high = [lane + step if not lane & step else count + lane for lane in range(count)]
-        for i in range(count):
-            if not i & step:
-                a, b = vectors[i], vectors[i + step]
-                vectors[i], vectors[i + step] = k.shuffle(a, b, low), k.shuffle(a, b, high)
-        step //= 2
-    return vectors
+                block(at * lanes, lanes)
+        if tail:
+            block(as_int(whole * lanes), tail)
 
 
 def pack_kernel(region: Region, target: Target) -> list[KernelCall]:

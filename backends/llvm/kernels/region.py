@@ -60,6 +60,11 @@ def region_of(node: Value) -> Region:
         with using(node.locs):
             inputs = tuple(new_input(f"x{i}", v.tensor) for i, v in enumerate(node.inputs))
             body = _body_of(node, inputs)
+    return region_around(node, body)
+
+
+def region_around(node: Value, body: Graph) -> Region:
+    """The region of a node with such a body, whose anchor is found."""
     light = Elementwise | Expand | Iota | Input | Get
     heavy = [n for n in body.nodes if not isinstance(n.op, light) and not is_number(n)]
     anchors = [n for n in heavy if not isinstance(n.op, Reshape | Transpose | Slice)]  # beside one, these are its views
