@@ -19,6 +19,7 @@ from chainrule.ops import elementwise
 from chainrule.ops.basic import Fuse, scalar_like
 from chainrule.ops.elementwise import Elementwise
 from chainrule.ops.norm import LayerNorm, RMSNorm
+from chainrule.ops.norm_grad import NormGrad
 from chainrule.ops.tolerance import judge
 from tests.guard_pages import run_everywhere
 from tests.ops.sample import Sample
@@ -45,7 +46,7 @@ def symbolic_shapes(sample: Sample) -> list[tuple[Dim, ...]]:
     Where the op's inputs are not aligned at the right, one for each size.
     """
     ranks = {x.ndim for x in sample.inputs}
-    aligned = len(ranks) == 1 or isinstance(sample.op, Elementwise | LayerNorm | RMSNorm)
+    aligned = len(ranks) == 1 or isinstance(sample.op, Elementwise | LayerNorm | NormGrad | RMSNorm)
     return [
         tuple(symbol(f"D{d}_{x.ndim - axis if aligned else 0}") if d > 1 else d for axis, d in enumerate(x.shape))
         for x in sample.inputs

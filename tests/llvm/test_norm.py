@@ -10,13 +10,15 @@ from chainrule.errors import ChainruleError
 from chainrule.ir.dims import symbol
 from chainrule.ir.op import Op
 from chainrule.ops.norm import GroupNorm, InstanceNorm, LayerNorm, RMSNorm
+from chainrule.ops.norm_grad import NormGrad
 from chainrule.ops.tolerance import judge
 from tests.llvm.compiled import between_guards, bits_by_threads, complaints, executable, fused_complaint, graph_of
 from tests.ops.sample import Sample, normal
 from tests.ops.samples import SAMPLES
 
 KERNELS = (LayerNorm, RMSNorm, GroupNorm, InstanceNorm)
-NAMES = ("layer_norm", "rms_norm", "group_norm", "instance_norm", "batch_norm", "batch_norm_training", "lp_normalize")
+NAMES = ("layer_norm", "rms_norm", "group_norm", "instance_norm", "norm_grad", "batch_norm", "batch_norm_training",
+         "lp_normalize")  # fmt: skip
 BY_NAME = {name: [s for s in SAMPLES if s.op.name == name] for name in NAMES}
 
 
@@ -25,9 +27,21 @@ def test_samples_agree_with_the_reference(name: str) -> None:
     assert complaints(BY_NAME[name]) == []
 
 
-@pytest.mark.parametrize("name", NAMES[:4])
+@pytest.mark.parametrize("name", NAMES[:5])
 def test_samples_of_symbolic_sizes_agree_with_the_reference(name: str) -> None:
     assert complaints([s for s in BY_NAME[name][::2] if takes_symbols(s)], symbolic=True) == []
+
+
+def slopes(n: int, length: int) -> list[Sample]:
+    """Gradients of layer and RMS norm of n rows."""
+    x, dy, gamma = normal(n, length), normal(n, length, seed=1), normal(length, seed=2)
+    return [Sample(NormGrad(centred=c), given, f"{c} {n} {length}")
+            for c in (True, False) for given in ((x, dy, gamma), (x, dy))]  # fmt: skip
+
+
+@pytest.mark.parametrize("length", [7, 256, 300, 768, 1500])
+def test_gradients_of_rows_of_every_length_and_number_agree(length: int) -> None:
+    assert complaints([s for n in (1, 15, 300) for s in slopes(n, length)]) == []
 
 
 def takes_symbols(sample: Sample) -> bool:
@@ -96,12 +110,13 @@ def test_channels_are_scaled_behind_a_fused_producer(op: Op) -> None:
 
 
 def test_bits_are_equal_for_any_number_of_threads() -> None:
-    for op, shape, width in ((LayerNorm(), (700, 768), 768), (GroupNorm(8), (4, 32, 56, 56), 32)):
-        sample = Sample(op, (normal(*shape), *affine(width)))
+    norms = [Sample(op, (normal(*shape), *affine(width)))
+             for op, shape, width in ((LayerNorm(), (700, 768), 768), (GroupNorm(8), (4, 32, 56, 56), 32))]  # fmt: skip
+    for sample in (*norms, slopes(700, 768)[0]):
         first, *others = bits_by_threads(lambda n, s=sample: executable(graph_of([s]), threads=n), sample.inputs)
         assert all(other == first for other in others)
 
 
 def test_nothing_outside_of_the_arrays_is_touched() -> None:
-    for sample in shaped():
+    for sample in (*shaped(), *slopes(5, 100)):
         assert judge(sample.op, sample.inputs, between_guards(graph_of([sample]), sample.inputs)).reason == ""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from chainrule.errors import ArgumentError, DTypeError, ShapeError
 from chainrule.ir.op import Op
 from chainrule.ir.types import tensor
 from chainrule.ops.norm import BatchNorm, BatchNormTraining, GroupNorm, InstanceNorm, LayerNorm, LpNormalize, RMSNorm
+from chainrule.ops.norm_grad import NormGrad
 from tests.ops.sample import BadSample, Sample, normal, uniform
 from tests.ops.samples_elementwise import half
 
@@ -41,6 +44,33 @@ def _layers() -> list[Sample]:
             Sample(op(), tuple(v.astype(np.float64) for v in (x, *affine)), "f64"),
             Sample(op(), tuple(v.astype(np.float16) for v in (x, *affine)), "f16"),
             Sample(op(), tuple(half(v) for v in (x, *affine)), "bf16"),
+        ]
+    return found
+
+
+def _gradients() -> list[Sample]:
+    x, dy, g = normal(2, 3, 5), normal(2, 3, 5, seed=1), normal(5, seed=2)
+    found: list[Sample] = []
+    for centred in (True, False):
+        op = NormGrad(centred=centred)
+        what = "" if centred else ", RMS"
+        found += [
+            Sample(op, (x, dy, g), f"affine{what}"),
+            Sample(op, (x, dy), f"plain{what}"),
+            Sample(replace(op, trailing=2), (x, dy, normal(3, 5, seed=3)), f"two axes{what}"),
+            Sample(replace(op, trailing=3, eps=1e-3), (x, dy), f"all axes, another eps{what}"),
+            Sample(replace(op, eps=0.1), (normal(4), normal(4, seed=1), normal(4, seed=2)), f"1-d, a large eps{what}"),
+            Sample(op, (SMALL, normal(3, 8, seed=1), normal(8)), f"deviation below sqrt(eps){what}", grad=()),
+            Sample(op, (SHIFTED, normal(3, 8, seed=1), normal(8)), f"large mean{what}", grad=()),
+            Sample(op, (np.full((2, 4), 3, np.float32), normal(2, 4)), f"constant rows{what}", grad=()),
+            Sample(op, (normal(3, 1), normal(3, 1, seed=1), normal(1)), f"rows of one{what}", grad=(1, 2)),
+            Sample(op, (normal(0, 4), normal(0, 4), normal(4)), f"empty batch{what}"),
+            Sample(op, (normal(2, 0), normal(2, 0), normal(0)), f"rows of nothing{what}"),
+            Sample(op, (ROWS, normal(4, 4), normal(4)), f"NaN and infinities{what}", grad=()),
+            Sample(op, (normal(4, 4), ROWS, normal(4)), f"NaN and infinities in dy{what}", grad=()),
+            Sample(op, tuple(v.astype(np.float64) for v in (x, dy, g)), f"f64{what}"),
+            Sample(op, tuple(v.astype(np.float16) for v in (x, dy, g)), f"f16{what}"),
+            Sample(op, tuple(half(v) for v in (x, dy)), f"bf16{what}"),
         ]
     return found
 
@@ -123,7 +153,7 @@ def _lines() -> list[Sample]:
     ]
 
 
-SAMPLES: list[Sample] = [*_layers(), *_channel_norms(), *_batch_norms(), *_lines()]
+SAMPLES: list[Sample] = [*_layers(), *_gradients(), *_channel_norms(), *_batch_norms(), *_lines()]
 
 X = tensor("f32", ("N", 4, 3))
 FOUR, THREE, TWO = tensor("f32", (4,)), tensor("f32", (3,)), tensor("f32", (2,))
@@ -153,6 +183,11 @@ BAD: list[BadSample] = [
     BadSample(RMSNorm(), (X, FOUR), ShapeError, "gamma is f32[4]"),
     BadSample(RMSNorm(5), (X,), ArgumentError, "the last 5 axes"),
     BadSample(RMSNorm(), (X, THREE, THREE), ArgumentError, "1 to 2 inputs"),
+    BadSample(NormGrad(), (X, X, FOUR), ShapeError, "the normalised axes are [3]"),
+    BadSample(NormGrad(), (X, THREE), ShapeError, "dy is f32[3]"),
+    BadSample(NormGrad(4), (X, X), ArgumentError, "x has 3"),
+    BadSample(NormGrad(1, -1e-5), (X, X), ArgumentError, "eps=-1e-05 is negative"),
+    BadSample(NormGrad(), (X,), ArgumentError, "2 or 3 inputs"),
     BadSample(GroupNorm(3), (X,), ShapeError, "4 channels do not split into 3 groups"),
     BadSample(GroupNorm(0), (X,), ArgumentError, "groups 0"),
     *_channels_refused(GroupNorm(2)),

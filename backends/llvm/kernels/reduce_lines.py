@@ -22,6 +22,7 @@ from chainrule.backends.llvm.kernels.reduce_space import Space
 from chainrule.backends.llvm.kernels.reduce_sweeps import (
     SIDE,
     Element,
+    along_line,
     column_tile,
     fold_columns,
     fold_rows,
@@ -236,24 +237,12 @@ class _Lines:
 
     def _mapped(self, index: list[Int], stop: Int, value: Element, numbers: Numbers) -> None:
         """The last sweep, over one stretch of the last group."""
-        k = self.k
-        tile, known = SIDE * LANES, stop.const if stop.is_const else None
-        if known is None or known >= tile:
-            with k.loop("i", 0, stop - (tile - 1), tile) as i:
-                spots = [[*index[:-1], i + u * LANES] for u in range(SIDE)]
-                k.abreast([partial(self._map, at, value, numbers) for at in spots])
-        if known is None or known % tile >= LANES:
-            with k.loop("i", stop // tile * tile, stop - (LANES - 1), LANES) as i:
-                at = [*index[:-1], i]
-                self._write(at, value(at, LANES, None), numbers, None)
-        if known is not None and known % LANES == 0:
-            return
-        with k.loop("i", stop // LANES * LANES, stop, LANES) as i:
-            at = [*index[:-1], i]
-            self._write(at, value(at, LANES, stop - i), numbers, stop - i)
 
-    def _map(self, at: list[Int], value: Element, numbers: Numbers) -> None:
-        self._write(at, value(at, LANES, None), numbers, None)
+        def put(i: Int, mask: Int | None) -> None:
+            at = [*index[:-1], i]
+            self._write(at, value(at, LANES, mask), numbers, mask)
+
+        along_line(self.k, stop, put)
 
     def _choose_store(self) -> None:
         """Where kept values go: the result, the stack, or nowhere."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 
 from chainrule.backends.llvm.kernels.grid import grid
@@ -105,50 +106,81 @@ def fold_rows(kernel: Kernel, space: Space, fold: Fold, index: Sequence[Int], ra
         def along(i: Int, lanes: int, mask: Int | None) -> V:
             return kernel.fit(get([*at[:-1], i], lanes, mask), lanes)
 
-        fold_line(k, fold, along, *ranges[last], regs)
+        fold_lines(k, [Line(fold, along, regs)], *ranges[last])
     return current(regs)
 
 
-def fold_line(k: Builder, fold: Fold, at: At, start: Int, stop: Int, regs: Sequence[Reg]) -> None:
-    """Joins at(i, lanes, mask), start <= i < stop, to the wide state in regs. start is a multiple of BLOCK."""
+@dataclass(frozen=True)
+class Line:
+    """What is folded along a line: at(i, lanes, mask), and the wide state that it joins."""
+
+    fold: Fold
+    at: At
+    regs: Sequence[Reg]
+
+
+def fold_lines(k: Builder, lines: Sequence[Line], start: Int, stop: Int) -> None:
+    """Joins the elements start <= i < stop of all lines to their states, in one sweep. start is a multiple of BLOCK."""
     blocks = stop // BLOCK * BLOCK
     length = stop - start
     if not length.is_const or length.const >= BLOCK:
         with k.loop("block", start, stop - (BLOCK - 1), BLOCK) as first:
-            _fold_block(k, fold, at, first, first + BLOCK, regs)
+            _fold_block(k, lines, first, first + BLOCK)
     if length.is_const:
         if length.const % BLOCK:
-            _fold_block(k, fold, at, blocks, stop, regs)
+            _fold_block(k, lines, blocks, stop)
         return
     with k.when(k.cmp("lt", blocks, stop)):
-        _fold_block(k, fold, at, blocks, stop, regs)
+        _fold_block(k, lines, blocks, stop)
 
 
-def _fold_block(k: Builder, fold: Fold, at: At, start: Int, stop: Int, regs: Sequence[Reg]) -> None:
+def _fold_block(k: Builder, lines: Sequence[Line], start: Int, stop: Int) -> None:
     """At most BLOCK elements: SIDE narrow states, then the rest into one of them. start is a multiple of BLOCK."""
     tile = SIDE * LANES
     length = stop - start
     known = length.const if length.is_const else None
-    sides = [registers(k, fold.start(k, LANES)) for _ in range(SIDE if known is None or known >= tile else 1)]
+    count = SIDE if known is None or known >= tile else 1
+    sides = [[registers(k, line.fold.start(k, LANES)) for line in lines] for _ in range(count)]
     if known is None or known >= tile:
         with k.loop("round", start, stop - (tile - 1), tile) as i:
-            k.abreast([partial(_step, k, fold, at, i + u * LANES, side) for u, side in enumerate(sides)])
+            k.abreast([partial(_step, k, lines, i + u * LANES, side) for u, side in enumerate(sides)])
     if known is None or known % tile >= LANES:
         with k.loop("single", stop // tile * tile, stop - (LANES - 1), LANES) as i:
-            assign(sides[0], fold.step(k, current(sides[0]), at(i, LANES, None), i))
+            _step(k, lines, i, sides[0])
     if known is None or known % LANES:
         with k.loop("tail", stop // LANES * LANES, stop, LANES) as i:
-            x = masked(k, at(i, LANES, stop - i), stop - i, fold.neutral)
-            assign(sides[-1], fold.step(k, current(sides[-1]), x, i))
-    while len(sides) > 1:
-        for a, b in zip(sides[: len(sides) // 2], sides[len(sides) // 2 :], strict=True):
-            assign(a, fold.merge(k, current(a), current(b)))
-        sides = sides[: len(sides) // 2]
-    assign(regs, fold.wide_merge(k, current(regs), fold.widen(k, current(sides[0]))))
+            _step(k, lines, i, sides[-1], stop - i)
+    for line, *states in zip(lines, *sides, strict=True):
+        while len(states) > 1:
+            half = len(states) // 2
+            for a, b in zip(states[:half], states[half:], strict=True):
+                assign(a, line.fold.merge(k, current(a), current(b)))
+            states = states[:half]
+        assign(line.regs, line.fold.wide_merge(k, current(line.regs), line.fold.widen(k, current(states[0]))))
 
 
-def _step(k: Builder, fold: Fold, at: At, place: Int, side: Sequence[Reg]) -> None:
-    assign(side, fold.step(k, current(side), at(place, LANES, None), place))
+def _step(k: Builder, lines: Sequence[Line], place: Int, states: Sequence[Sequence[Reg]],
+          mask: Int | None = None) -> None:  # fmt: skip
+    """Joins LANES elements of every line, or the first few of them, to its narrow state."""
+    for line, state in zip(lines, states, strict=True):
+        x = line.at(place, LANES, mask)
+        x = x if mask is None else masked(k, x, mask, line.fold.neutral)
+        assign(state, line.fold.step(k, current(state), x, place))
+
+
+def along_line(k: Builder, stop: Int, put: Callable[[Int, Int | None], None]) -> None:
+    """put(i, lanes that count, None for all) for each vector of a line from 0, SIDE of them abreast."""
+    tile, known = SIDE * LANES, stop.const if stop.is_const else None
+    if known is None or known >= tile:
+        with k.loop("i", 0, stop - (tile - 1), tile) as i:
+            k.abreast([partial(put, i + u * LANES, None) for u in range(SIDE)])
+    if known is None or known % tile >= LANES:
+        with k.loop("i", stop // tile * tile, stop - (LANES - 1), LANES) as i:
+            put(i, None)
+    if known is not None and known % LANES == 0:
+        return
+    with k.loop("i", stop // LANES * LANES, stop, LANES) as i:
+        put(i, stop - i)
 
 
 def masked(k: Builder, x: V, count: Int | int, neutral: float | int | bool) -> V:

@@ -16,6 +16,7 @@ from chainrule.backends.llvm.kernels.indexing import gather, index_add, scatter,
 from chainrule.backends.llvm.kernels.matmul import matmul, panel_matmul
 from chainrule.backends.llvm.kernels.matmul_groups import byte_matmul, pair_matmul
 from chainrule.backends.llvm.kernels.norm import norm
+from chainrule.backends.llvm.kernels.norm_grad import norm_grad
 from chainrule.backends.llvm.kernels.pack import pack_kernel, pack_panels
 from chainrule.backends.llvm.kernels.pack_pairs import pack_pairs
 from chainrule.backends.llvm.kernels.pointwise import pointwise
@@ -53,6 +54,7 @@ from chainrule.ops.lowered_winograd import WinogradConv, WinogradWeights
 from chainrule.ops.lowered_winograd_grad import WinogradWeightGrad
 from chainrule.ops.matmul import MatMul
 from chainrule.ops.norm import GroupNorm, InstanceNorm, LayerNorm, RMSNorm
+from chainrule.ops.norm_grad import NormGrad
 from chainrule.ops.pool import AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad, MaxPoolTake
 from chainrule.ops.ranges import Iota
 from chainrule.ops.recurrent_base import Recurrence
@@ -70,7 +72,7 @@ Template = Callable[[Region, Target], list[KernelCall]]
 TEMPLATES: Mapping[type[Op], Template] = {
     Sum: reduce, Mean: reduce, AMax: reduce, AMin: reduce, Prod: reduce, Any: reduce, All: reduce,
     ArgMax: reduce, ArgMin: reduce, Softmax: softmax, LogSoftmax: softmax,
-    LayerNorm: norm, RMSNorm: norm, GroupNorm: norm, InstanceNorm: norm,
+    LayerNorm: norm, RMSNorm: norm, GroupNorm: norm, InstanceNorm: norm, NormGrad: norm_grad,
     CumSum: cumulative, CumProd: cumulative, LinearRecurrence: linear_recurrence, Argsort: sort, Sort: sort, TopK: sort,
     Attention: attention,
     MatMul: matmul, PanelMatMul: panel_matmul, PackPanels: pack_panels, PackKernel: pack_kernel,
@@ -113,6 +115,8 @@ def keeps(node: Value) -> bool:
         return takes_attention(node)
     if isinstance(op, Input | Get | Constant | Full | SizeOf | Fuse | Iota | Expand | Control):
         return True
+    if isinstance(op, NormGrad) and node.inputs[0].dtype.bits == 16:
+        return False
     if isinstance(op, Recurrence) and (node.inputs[0].dtype.bits == 16 or getattr(op, "seeded", False)):
         return False
     return type(op) in VIEWS or type(op) in TEMPLATES

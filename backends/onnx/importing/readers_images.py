@@ -17,7 +17,8 @@ from chainrule.ops.basic import zeros_like
 from chainrule.ops.compare import eq
 from chainrule.ops.conv import conv, conv_transpose, reach, same_pads
 from chainrule.ops.declared import sized_as
-from chainrule.ops.norm import batch_norm, batch_norm_training, group_norm, lp_normalize, standardised
+from chainrule.ops.norm import batch_norm, batch_norm_training, group_norm, lp_normalize
+from chainrule.ops.norm_math import standardised
 from chainrule.ops.pool import avg_pool
 from chainrule.ops.transcendental import pow
 

@@ -34,6 +34,7 @@ from chainrule.ops import (
     lowered_winograd_grad,
     matmul,
     norm,
+    norm_grad,
     pool,
     quantise,
     random,
@@ -56,7 +57,7 @@ from chainrule.ops import (
 
 FAMILIES = (basic, elementwise, arithmetic, compare, transcendental, trigonometric, activations, activations_smooth,
             reduce, statistics, cumulative, softmax, matmul, attention, einsum, conv, integer_products, quantise, fft,
-            pool, norm, shaping, declared, selecting, suppression, repeating, ranges, indexing, indexing_nd,
+            pool, norm, norm_grad, shaping, declared, selecting, suppression, repeating, ranges, indexing, indexing_nd,
             indexing_reduce, sorting, resize, keys, random, losses, losses_class, losses_sequence, control, recurrent,
             recurrent_grad, recurrent_steps, lowered, lowered_bytes, lowered_pairs, lowered_pool,
             lowered_winograd, lowered_winograd_grad)  # fmt: skip

@@ -7,7 +7,7 @@ against the deviation. Longer than most files: eight ops of one form, each with 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,15 +17,28 @@ from chainrule.errors import ArgumentError, ShapeError
 from chainrule.ir.dims import Dim, dim_product, mod
 from chainrule.ir.graph import Value, build, results
 from chainrule.ir.op import Array, Op
-from chainrule.ir.types import TensorType, TupleType, f32
+from chainrule.ir.types import TensorType, TupleType
 from chainrule.ops.activations import number
 from chainrule.ops.arithmetic import square
 from chainrule.ops.basic import Full, scalar_like
 from chainrule.ops.elementwise import abs, add, cast, div, expect_inputs, maximum, mul, sub
+from chainrule.ops.norm_grad import NormGrad
+from chainrule.ops.norm_math import (
+    check_eps,
+    check_trailing,
+    in_double,
+    in_f32,
+    last_axes,
+    mean_array,
+    over_power,
+    standard_array,
+    standardised,
+    wide,
+)
 from chainrule.ops.pool import avg_pool
 from chainrule.ops.reduce import count_of, mean, sum
-from chainrule.ops.shape_rules import axis_of, require, same_dtype
-from chainrule.ops.shaping import listed, reshape
+from chainrule.ops.shape_rules import axis_of, require
+from chainrule.ops.shaping import reshape
 from chainrule.ops.statistics import l1_norm, l2_norm
 from chainrule.ops.transcendental import pow, rsqrt
 
@@ -49,36 +62,28 @@ class LayerNorm(Op):
 
     def infer(self, *types: TensorType) -> TensorType:
         _check_affine(types, 3)
-        return _check_trailing(types, self.trailing, self.eps)
+        return check_trailing(types, self.trailing, self.eps)
 
     def ref(self, *arrays: Array) -> Array:
         def body(x: Array, *affine: Array) -> Array:
-            axes = _last(x.ndim, self.trailing)
-            return _affine(_standard(x, axes, self.eps)[0], affine)
+            axes = last_axes(x.ndim, self.trailing)
+            return _affine(standard_array(x, axes, self.eps)[0], affine)
 
-        return _in_double(body, arrays)
+        return in_double(body, arrays)
 
     def magnitude(self, *arrays: Array) -> Array:
         """The scale of errors: the result, and what an error of the mean does to it, in deviations."""
         x, *affine = arrays
-        return _norm_scale(x, _last(x.ndim, self.trailing), self.eps, affine)
+        return _norm_scale(x, last_axes(x.ndim, self.trailing), self.eps, affine)
 
     def decompose(self, *inputs: Value) -> Value:
         def body(x: Value, *affine: Value) -> Value:
-            return _scaled_shifted(standardised(x, _last(x.rank, self.trailing), self.eps)[0], affine)
+            return _scaled_shifted(standardised(x, last_axes(x.rank, self.trailing), self.eps)[0], affine)
 
-        return _in_f32(body, inputs)
+        return in_f32(body, inputs)
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
-        x, *affine = (_wide(v) for v in inputs)
-        g = _wide(grads[0])
-        axes = _last(x.rank, self.trailing)
-        y, scale = standardised(x, axes, self.eps)
-        slope = mul(g, affine[0]) if affine else g
-        dx = mul(scale, sub(sub(slope, mean(slope, axes, True)), mul(y, mean(mul(slope, y), axes, True))))
-        leading = tuple(range(x.rank - self.trailing))
-        found = (dx, *(sum(mul(g, y) if i == 0 else g, leading) for i in range(len(affine))))
-        return tuple(cast(v, given.dtype) for v, given in zip(found, inputs, strict=True))
+        return _norm_vjp(NormGrad(self.trailing, self.eps), inputs, grads[0])
 
 
 @dataclass(frozen=True)
@@ -98,34 +103,23 @@ class RMSNorm(Op):
 
     def infer(self, *types: TensorType) -> TensorType:
         _check_affine(types, 2)
-        return _check_trailing(types, self.trailing, self.eps)
+        return check_trailing(types, self.trailing, self.eps)
 
     def ref(self, *arrays: Array) -> Array:
         def body(x: Array, *affine: Array) -> Array:
-            power = _mean(x * x, _last(x.ndim, self.trailing))
+            power = mean_array(x * x, last_axes(x.ndim, self.trailing))
             return _affine(x / np.sqrt(power + self.eps), affine)
 
-        return _in_double(body, arrays)
+        return in_double(body, arrays)
 
     def decompose(self, *inputs: Value) -> Value:
         def body(x: Value, *affine: Value) -> Value:
-            return _scaled_shifted(mul(x, self._scale(x)), affine)
+            return _scaled_shifted(over_power(x, last_axes(x.rank, self.trailing), self.eps)[0], affine)
 
-        return _in_f32(body, inputs)
-
-    def _scale(self, x: Value) -> Value:
-        power = mean(square(x), _last(x.rank, self.trailing), keepdims=True)
-        return rsqrt(add(power, number(self.eps, x)))
+        return in_f32(body, inputs)
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
-        x, *affine = (_wide(v) for v in inputs)
-        g = _wide(grads[0])
-        scale = self._scale(x)
-        y = mul(x, scale)
-        slope = mul(g, affine[0]) if affine else g
-        dx = mul(scale, sub(slope, mul(y, mean(mul(slope, y), _last(x.rank, self.trailing), True))))
-        found = (dx, *(sum(mul(g, y), tuple(range(x.rank - self.trailing))) for _ in affine))
-        return tuple(cast(v, given.dtype) for v, given in zip(found, inputs, strict=True))
+        return _norm_vjp(NormGrad(self.trailing, self.eps, centred=False), inputs, grads[0])
 
 
 @dataclass(frozen=True)
@@ -156,10 +150,10 @@ class GroupNorm(Op):
 
     def ref(self, *arrays: Array) -> Array:
         def body(x: Array, *affine: Array) -> Array:
-            y = _standard(_split_array(x, self.groups), (2,), self.eps)[0].reshape(x.shape)
+            y = standard_array(_split_array(x, self.groups), (2,), self.eps)[0].reshape(x.shape)
             return _affine(y, [_channel_array(p, x.ndim) for p in affine])
 
-        return _in_double(body, arrays)
+        return in_double(body, arrays)
 
     def magnitude(self, *arrays: Array) -> Array:
         """As for LayerNorm."""
@@ -174,7 +168,7 @@ class GroupNorm(Op):
             y = reshape(layer_norm(part, eps=self.eps), x.shape)
             return _scaled_shifted(y, [per_channel(p, x.rank) for p in affine])
 
-        return _in_f32(body, inputs)
+        return in_f32(body, inputs)
 
 
 @dataclass(frozen=True)
@@ -198,10 +192,10 @@ class InstanceNorm(Op):
 
     def ref(self, *arrays: Array) -> Array:
         def body(x: Array, *affine: Array) -> Array:
-            y = _standard(x, tuple(range(2, x.ndim)), self.eps)[0]
+            y = standard_array(x, tuple(range(2, x.ndim)), self.eps)[0]
             return _affine(y, [_channel_array(p, x.ndim) for p in affine])
 
-        return _in_double(body, arrays)
+        return in_double(body, arrays)
 
     def magnitude(self, *arrays: Array) -> Array:
         """As for LayerNorm."""
@@ -214,7 +208,7 @@ class InstanceNorm(Op):
             y = layer_norm(x, trailing=x.rank - 2, eps=self.eps) if x.rank > 2 else sub(x, x)
             return _scaled_shifted(y, [per_channel(p, x.rank) for p in affine])
 
-        return _in_f32(body, inputs)
+        return in_f32(body, inputs)
 
 
 @dataclass(frozen=True)
@@ -241,7 +235,7 @@ class BatchNorm(Op):
             gamma, beta, mean, var = (_channel_array(p, x.ndim) for p in channels)
             return (x - mean) / np.sqrt(var + self.eps) * gamma + beta
 
-        return _in_double(body, arrays)
+        return in_double(body, arrays)
 
     def magnitude(self, *arrays: Array) -> Array:
         """The sum of the parts' absolute values."""
@@ -256,7 +250,7 @@ class BatchNorm(Op):
             centred = sub(x, per_channel(mean, x.rank))
             return add(mul(centred, per_channel(scale, x.rank)), per_channel(beta, x.rank))
 
-        return _in_f32(body, inputs)
+        return in_f32(body, inputs)
 
 
 @dataclass(frozen=True)
@@ -285,7 +279,7 @@ class BatchNormTraining(Op):
         x = arrays[0].astype(np.float64)
         gamma, beta = (_channel_array(p.astype(np.float64), x.ndim) for p in arrays[1:])
         with np.errstate(all="ignore"):
-            y, mean, var = _standard(x, _batch_axes(x.ndim), self.eps)
+            y, mean, var = standard_array(x, _batch_axes(x.ndim), self.eps)
             found = (y * gamma + beta, mean.reshape(x.shape[1]), var.reshape(x.shape[1]))
             return tuple(part.astype(arrays[0].dtype) for part in found)
 
@@ -293,14 +287,14 @@ class BatchNormTraining(Op):
         """As for LayerNorm, for the mean and for Var."""
         x, *affine = arrays
         axes = _batch_axes(x.ndim)
-        level = _mean(np.abs(x), axes).reshape(x.shape[1])
-        var = _standard(x, axes, self.eps)[2].reshape(x.shape[1])
+        level = mean_array(np.abs(x), axes).reshape(x.shape[1])
+        var = standard_array(x, axes, self.eps)[2].reshape(x.shape[1])
         parts = [_channel_array(p, x.ndim) for p in affine]
         spread = var + 2.0 * np.sqrt(var) * level + 2.0**-22 * level * level
         return _norm_scale(x, axes, self.eps, parts), level, spread
 
     def decompose(self, *inputs: Value) -> tuple[Value, ...]:
-        x, gamma, beta = (_wide(v) for v in inputs)
+        x, gamma, beta = (wide(v) for v in inputs)
         axes = _batch_axes(x.rank)
         middle = mean(x, axes, keepdims=True)
         var = mean(square(sub(x, middle)), axes, keepdims=True)
@@ -310,8 +304,8 @@ class BatchNormTraining(Op):
         return tuple(cast(v, inputs[0].dtype) for v in found)
 
     def vjp(self, inputs: Sequence[Value], output: Value, grads: Sequence[Value]) -> Sequence[Value | None]:
-        x, gamma, _ = (_wide(v) for v in inputs)
-        g, g_mean, g_var = (_wide(v) for v in grads)
+        x, gamma, _ = (wide(v) for v in inputs)
+        g, g_mean, g_var = (wide(v) for v in grads)
         axes = _batch_axes(x.rank)
         y, scale = standardised(x, axes, self.eps)
         d_gamma, d_beta = sum(mul(g, y), axes), sum(g, axes)
@@ -358,14 +352,14 @@ class LpNormalize(Op):
             norm = np.sum(np.abs(x) ** self.p, self.axis, keepdims=True) ** (1.0 / self.p)
             return x / np.maximum(norm, self.eps)
 
-        return _in_double(body, arrays)
+        return in_double(body, arrays)
 
     def decompose(self, *inputs: Value) -> Value:
         def body(x: Value) -> Value:
             norm = _norm(x, self.p, self.axis)
             return div(x, maximum(norm, number(self.eps, x)) if self.eps > 0 else norm)
 
-        return _in_f32(body, inputs)
+        return in_f32(body, inputs)
 
 
 def _norm(x: Value, p: float, axis: int) -> Value:
@@ -374,13 +368,6 @@ def _norm(x: Value, p: float, axis: int) -> Value:
     if p == 1:
         return l1_norm(x, axis, keepdims=True)
     return pow(sum(pow(abs(x), number(p, x)), axis, keepdims=True), number(1.0 / p, x))
-
-
-def standardised(x: Value, axes: Sequence[int], eps: float) -> tuple[Value, Value]:
-    """(x - mean) / sqrt(var + eps) over axes, and the factor 1 / sqrt(var + eps), with the axes kept as 1."""
-    centred = sub(x, mean(x, axes, keepdims=True))
-    scale = rsqrt(add(mean(square(centred), axes, keepdims=True), number(eps, x)))
-    return mul(centred, scale), scale
 
 
 def per_channel(value: Value, rank: int) -> Value:
@@ -393,13 +380,11 @@ def _scaled_shifted(y: Value, affine: Sequence[Value]) -> Value:
     return add(y, affine[1]) if len(affine) > 1 else y
 
 
-def _wide(x: Value) -> Value:
-    return cast(x, f32) if x.dtype.bits < 32 else x
-
-
-def _in_f32(function: Callable[..., Value], inputs: Sequence[Value]) -> Value:
-    """function of the inputs in f32 where they are narrower, rounded once at the end."""
-    return cast(function(*(_wide(v) for v in inputs)), inputs[0].dtype)
+def _norm_vjp(op: NormGrad, inputs: Sequence[Value], grad: Value) -> Sequence[Value]:
+    """The gradients of x, gamma and beta, as many as there are, from one op, each in its input's type."""
+    x, *affine = (wide(v) for v in inputs)
+    found = results(build(op, x, wide(grad), *affine[:1]))
+    return tuple(cast(v, given.dtype) for v, given in zip(found, inputs, strict=False))
 
 
 def _is_zero(value: Value) -> bool:
@@ -410,39 +395,14 @@ def _batch_axes(rank: int) -> tuple[int, ...]:
     return (0, *range(2, rank))
 
 
-def _last(rank: int, trailing: int) -> tuple[int, ...]:
-    return tuple(range(rank - trailing, rank))
-
-
 def _check_affine(types: Sequence[TensorType], most: int) -> None:
     if not 1 <= len(types) <= most:
         raise ArgumentError(f"it takes 1 to {most} inputs, {len(types)} were given")
 
 
-def _check_eps(types: Sequence[TensorType], eps: float) -> None:
-    same_dtype(*types)
-    require("f", types[0])
-    if not eps >= 0:
-        raise ArgumentError(f"eps={eps} is negative", help="eps is a small positive number")
-
-
-def _check_trailing(types: Sequence[TensorType], trailing: int, eps: float) -> TensorType:
-    _check_eps(types, eps)
-    x = types[0]
-    if not 1 <= trailing <= x.rank:
-        raise ArgumentError(f"it normalises the last {trailing} axes, x has {x.rank}",
-                            help="at least one axis, at most those of x")  # fmt: skip
-    shape = x.shape[x.rank - trailing :]
-    for what, given in zip(("gamma", "beta"), types[1:]):
-        if given.shape != shape:
-            raise ShapeError(f"{what} is {given}, the normalised axes are {listed(shape)}",
-                             help=f"{what} has one element for each of them")  # fmt: skip
-    return x
-
-
 def _check_channels(types: Sequence[TensorType], eps: float,
                     names: Sequence[str] = ("x", "gamma", "beta")) -> TensorType:  # fmt: skip
-    _check_eps(types, eps)
+    check_eps(types, eps)
     x = types[0]
     if x.rank < 2:
         raise ShapeError(f"x is {x}: it has no channel axis", help="x is [N, C, ...]")
@@ -452,28 +412,10 @@ def _check_channels(types: Sequence[TensorType], eps: float,
     return x
 
 
-def _in_double(function: Callable[..., Array], arrays: Sequence[Array]) -> Array:
-    """function of all arrays in float64, rounded once to their own type."""
-    with np.errstate(all="ignore"):
-        return np.asarray(function(*(x.astype(np.float64) for x in arrays))).astype(arrays[0].dtype)
-
-
-def _mean(x: Array, axes: Sequence[int]) -> Array:
-    count = math.prod(x.shape[a] for a in axes)
-    return np.sum(x, tuple(axes), keepdims=True) / np.float64(count)
-
-
-def _standard(x: Array, axes: Sequence[int], eps: float) -> tuple[Array, Array, Array]:
-    """The standardised elements, the mean and the variance, in two passes."""
-    middle = _mean(x, axes)
-    var = _mean((x - middle) ** 2, axes)
-    return (x - middle) / np.sqrt(var + eps), middle, var
-
-
 def _norm_scale(x: Array, axes: Sequence[int], eps: float, affine: Sequence[Array]) -> Array:
     with np.errstate(all="ignore"):
-        y, _, var = _standard(x, axes, eps)
-        scale = np.abs(y) + _mean(np.abs(x), axes) / np.sqrt(var + eps) + 1.0
+        y, _, var = standard_array(x, axes, eps)
+        scale = np.abs(y) + mean_array(np.abs(x), axes) / np.sqrt(var + eps) + 1.0
         return _affine(scale, [np.abs(p) for p in affine])
 
 
