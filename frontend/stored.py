@@ -14,7 +14,7 @@ from chainrule.frontend import scope as scopes
 from chainrule.frontend.places import error
 from chainrule.frontend.tensor import Operand, Tensor, value_of
 from chainrule.ir.graph import Role, Value
-from chainrule.ir.memory import aligned_copy
+from chainrule.ir.memory import aligned_copy, is_own
 from chainrule.ir.op import Array
 from chainrule.ir.types import as_dtype, type_of
 from chainrule.ops import elementwise
@@ -29,11 +29,13 @@ class Stored(Tensor):
 
     Inside a trace it stands for an input of the graph. Compiled programs read `data` and training writes it in place,
     so the array object stays the same as long as shape and element type do.
+
+    given: the array is given away, and is not copied where its memory suits.
     """
 
     kind = "stored tensor"
 
-    def __init__(self, data: object, dtype: object = None) -> None:
+    def __init__(self, data: object, dtype: object = None, given: bool = False) -> None:
         if isinstance(data, Tensor):
             raise error(ArgumentError, f"{type(self).__name__.lower()}: {data!r} has no numbers to start from",
                         help="make it of a numpy array")  # fmt: skip
@@ -41,7 +43,8 @@ class Stored(Tensor):
         wanted = array.dtype if dtype is None else as_dtype(dtype).numpy
         if dtype is None and not isinstance(data, np.ndarray | np.generic) and array.dtype == np.float64:
             wanted = np.dtype(np.float32)  # Python numbers: the library's default float
-        self.data: Array = aligned_copy(array, as_dtype(wanted).numpy)
+        held = as_dtype(wanted).numpy
+        self.data: Array = array if given and array.dtype == held and is_own(array) else aligned_copy(array, held)
         self.owner: weakref.ref[Module] | None = None
         self.name = ""
 
@@ -116,8 +119,8 @@ class Parameter(Stored):
 
     kind = "parameter"
 
-    def __init__(self, data: object, requires_grad: bool = True, dtype: object = None) -> None:
-        super().__init__(data, dtype)
+    def __init__(self, data: object, requires_grad: bool = True, dtype: object = None, given: bool = False) -> None:
+        super().__init__(data, dtype, given)
         self.requires_grad = requires_grad
 
     @property
@@ -133,8 +136,8 @@ class Buffer(Stored):
 
     kind = "buffer"
 
-    def __init__(self, data: object, persistent: bool = True, dtype: object = None) -> None:
-        super().__init__(data, dtype)
+    def __init__(self, data: object, persistent: bool = True, dtype: object = None, given: bool = False) -> None:
+        super().__init__(data, dtype, given)
         self.persistent = persistent
 
     def assign(self, x: Operand) -> None:

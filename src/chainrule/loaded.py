@@ -26,6 +26,8 @@ class GraphModule(Module):
 
     Its parameters and buffers have the names they have in the file. Inputs are positional, in the file's order; several
     outputs are a tuple. In a trace its symbolic sizes take those of the tensors it is called on.
+
+    weights: nobody else holds these arrays.
     """
 
     def __init__(self, graph: Graph, weights: Mapping[Value, Array], origin: Origin | None = None) -> None:
@@ -36,7 +38,8 @@ class GraphModule(Module):
         for value in graph.by_role("param", "state"):
             assert isinstance(value.op, Input)
             kind = Parameter if value.op.role == "param" else Buffer
-            self.sources.append((value, self._held(value.op.name_, kind(weights[value], dtype=value.dtype))))
+            stored = kind(weights[value], dtype=value.dtype, given=True)
+            self.sources.append((value, self._held(value.op.name_, stored)))
         names = [input_name(v) for v in graph.by_role("input")]
         self._signature = inspect.Signature([
             inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in _identifiers(names)

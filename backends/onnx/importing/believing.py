@@ -46,7 +46,7 @@ def noted_graph(model: ModelProto, tensors: Tensors) -> tuple[Graph, list[Array]
 
 
 def _believed(model: ModelProto, metadata: Mapping[str, str], tensors: Tensors) -> tuple[Graph, list[Array]] | None:
-    stored = dict(tensors.named(tensor) for tensor in model.graph.initializer)
+    stored = {name: array for _, name, array in tensors.stored(model.graph)}
     graph = _parsed(metadata, stored)
     exporter = Exporter(graph, prepared(graph, model.opset_import[0].version), model.opset_import[0].version,
                         model.ir_version)  # fmt: skip

@@ -9,16 +9,20 @@ from __future__ import annotations
 import math
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from google.protobuf.message import DecodeError
-from onnx import ModelProto, SparseTensorProto, TensorProto, numpy_helper
+from onnx import GraphProto, ModelProto, SparseTensorProto, TensorProto, numpy_helper
 
 from chainrule.backends.onnx.dtypes import dtype_of
+from chainrule.backends.onnx.importing.apart import read_apart
 from chainrule.backends.onnx.importing.narrow import NARROW, packed_bytes, spread
 from chainrule.errors import ArgumentError, ModelError, NotSupported
+from chainrule.ir.memory import aligned_bytes, aligned_copy
 from chainrule.ir.op import Array
 
 LARGEST_MODEL = (1 << 31) - 1  # bytes of one protobuf message
@@ -26,24 +30,39 @@ MOST_AXES = 64  # what numpy has
 LARGEST_DENSE = 1 << 28  # bytes that a few stated ones may become
 
 
-def read_model(source: object) -> tuple[ModelProto, Path | None, str]:
-    """The model, the folder of its external data (None without one) and what to call it in messages.
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A model as it was given. label: what to call it in messages; folder: of its external data, None without one.
 
-    source: a path, the bytes of a model, or a ModelProto. Raises ArgumentError for a path that cannot be read,
-    ModelError for bytes that are not a model.
+    apart: the bytes of large initializers, by their places among them, which the parsed model is without.
+    """
+
+    model: ModelProto
+    label: str
+    folder: Path | None = None
+    apart: Mapping[int, Array] = field(default_factory=dict[int, Array])
+
+
+def read_model(source: object) -> Source:
+    """A model. source: a path, its bytes, or a ModelProto.
+
+    Raises ArgumentError for a path that cannot be read, ModelError for bytes that are not a model.
     """
     if isinstance(source, ModelProto):
-        return source, None, source.graph.name or "model"
+        return Source(source, source.graph.name or "model")
     if isinstance(source, bytes | bytearray | memoryview):
-        return _parsed(bytes(source), "what was given"), None, "model"
+        data = bytes(source)
+        rest, apart = read_apart(BytesIO(data), len(data))
+        return Source(_parsed(rest, "what was given"), "model", None, apart)
     if not isinstance(source, str | os.PathLike):
         raise ArgumentError(f"load_onnx: {type(source).__name__} is not a model",
                             help="give a path, the bytes of a model, or a ModelProto")  # fmt: skip
     place = Path(source)
-    return _parsed(_file_bytes(place), str(place)), place.parent, place.name
+    rest, apart = _file_contents(place)
+    return Source(_parsed(rest, str(place)), place.name, place.parent, apart)
 
 
-def _file_bytes(place: Path) -> bytes:
+def _file_contents(place: Path) -> tuple[bytes, Mapping[int, Array]]:
     try:
         handle = os.open(place, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except OSError as problem:
@@ -57,7 +76,7 @@ def _file_bytes(place: Path) -> bytes:
         if status.st_size > LARGEST_MODEL:
             raise ModelError(f"{place} has {status.st_size} bytes: more than one protobuf message can hold",
                              help="large weights belong into external data")  # fmt: skip
-        return file.read()
+        return read_apart(file, status.st_size)
 
 
 def _parsed(data: bytes, what: str) -> ModelProto:
@@ -100,16 +119,29 @@ def _hint(data: bytes) -> str:
 
 
 class Tensors:
-    """Reads the tensors of one model. folder: where its external data lies; None refuses external data."""
+    """Reads the tensors of one model. folder: where its external data lies; None refuses external data.
 
-    def __init__(self, folder: Path | None) -> None:
+    apart: the bytes of large initializers of the outermost graph (see Source).
+    """
+
+    def __init__(self, folder: Path | None, apart: Mapping[int, Array] | None = None) -> None:
         self.folder = folder
+        self._apart = apart or {}
 
-    def named(self, tensor: TensorProto | SparseTensorProto) -> tuple[str, Array]:
-        """The name and the numbers of an initializer, a sparse one made dense."""
-        if isinstance(tensor, SparseTensorProto):
-            return tensor.values.name, self.dense(tensor)
-        return tensor.name, self.array(tensor)
+    def stored(self, graph: GraphProto) -> Iterator[tuple[TensorProto | SparseTensorProto, str, Array]]:
+        """The initializers of the outermost graph, with their names and numbers."""
+        for index, tensor in enumerate(graph.initializer):
+            yield tensor, tensor.name, self.array(tensor, self._apart.get(index))
+        yield from self.inner(graph.sparse_initializer)
+
+    def inner(self, tensors: Iterable[TensorProto | SparseTensorProto]
+              ) -> Iterator[tuple[TensorProto | SparseTensorProto, str, Array]]:  # fmt: skip
+        """Initializers, with their names and numbers, sparse ones made dense."""
+        for tensor in tensors:
+            if isinstance(tensor, SparseTensorProto):
+                yield tensor, tensor.values.name, self.dense(tensor)
+            else:
+                yield tensor, tensor.name, self.array(tensor)
 
     def dense(self, tensor: SparseTensorProto) -> Array:
         """The numbers of a sparse tensor: zeros but for those that are stated, at flat or at separate indices."""
@@ -131,8 +163,11 @@ class Tensors:
             found[tuple(places.T) if indices.ndim == 2 else np.unravel_index(indices, shape)] = values
         return found
 
-    def array(self, tensor: TensorProto) -> Array:
-        """The numbers of a tensor. Raises ModelError where its bytes are not those of its shape."""
+    def array(self, tensor: TensorProto, apart: Array | None = None) -> Array:
+        """The numbers of a tensor, in memory of their own. Raises ModelError where its bytes do not fit its shape.
+
+        apart: its bytes, where they were read already; the array is made of this memory.
+        """
         what = f"tensor {tensor.name!r}" if tensor.name else "a tensor"
         bits, held = NARROW.get(tensor.data_type, (0, None))
         try:
@@ -148,6 +183,8 @@ class Tensors:
         size = packed_bytes(count, bits) if bits else count * dtype.itemsize
         if tensor.data_location == TensorProto.EXTERNAL:
             data = self._external(tensor, what, size)
+        elif apart is not None:
+            data = apart
         elif tensor.HasField("raw_data"):
             data = tensor.raw_data
         else:
@@ -156,10 +193,12 @@ class Tensors:
             raise ModelError(f"{what} of {dtype}{list(shape)} has {len(data)} bytes, not {size}")
         if bits:
             return spread(data, count, tensor.data_type).reshape(shape)
-        return np.frombuffer(data, dtype.numpy.newbyteorder("<") if dtype.numpy.kind != "V" else dtype.numpy).astype(
-            dtype.numpy, copy=True).reshape(shape)  # fmt: skip
+        stored = dtype.numpy.newbyteorder("<") if dtype.numpy.kind != "V" else dtype.numpy
+        found = np.frombuffer(data, stored).reshape(shape)
+        own = found.flags.writeable and stored == dtype.numpy
+        return found if own else aligned_copy(found, dtype.numpy)
 
-    def _external(self, tensor: TensorProto, what: str, size: int) -> bytes:
+    def _external(self, tensor: TensorProto, what: str, size: int) -> Array:
         entries = {entry.key: entry.value for entry in tensor.external_data}
         place = self._place(entries.get("location", ""), what)
         offset = _whole(entries, "offset", 0, what)
@@ -180,7 +219,10 @@ class Tensors:
                 raise ModelError(f"{what}: {length} bytes at {offset} of {place.name} are asked for, of "
                                  f"{status.st_size}", help="it was cut short, or is of another model")  # fmt: skip
             file.seek(offset)
-            return file.read(length)
+            found = aligned_bytes(length)
+            if file.readinto(found.data) != length:
+                raise ModelError(f"{what}: external data {place.name} was cut short while it was read")
+            return found
 
     def _place(self, location: str, what: str) -> Path:
         if self.folder is None:

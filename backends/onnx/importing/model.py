@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from onnx import ModelProto, TypeProto
 
@@ -35,7 +34,10 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 @dataclass(frozen=True, eq=False)
 class Weight:
-    """A param or state input of an imported graph: the graph's input, its name in the file and its numbers."""
+    """A param or state input of an imported graph: the graph's input, its name in the file and its numbers.
+
+    Nobody else holds the array.
+    """
 
     value: Value
     name: str
@@ -66,11 +68,12 @@ def import_model(source: object, known: Mapping[str, Array] | None = None) -> Im
     model that chainrule wrote, what they were. Raises ModelError for a broken file, NotSupported naming all ops that
     are not built.
     """
-    model, folder, label = read_model(source)
-    refuse_ir_version(model, label)
+    read = read_model(source)
+    model, tensors = read.model, Tensors(read.folder, read.apart)
+    refuse_ir_version(model, read.label)
     metadata = {p.key: p.value for p in model.metadata_props}
-    written = None if known else _as_written(model, folder)
-    graph, weights = written or _as_it_stands(model, folder, label, known or {})
+    written = None if known else _as_written(model, tensors)
+    graph, weights = written or _as_it_stands(model, tensors, read.label, known or {})
     others = {key: value for key, value in metadata.items() if key not in OWN_METADATA}
     if written is None:
         return Imported(graph, weights, others)
@@ -80,9 +83,9 @@ def import_model(source: object, known: Mapping[str, Array] | None = None) -> Im
 Read = tuple[Graph, tuple[Weight, ...]]
 
 
-def _as_written(model: ModelProto, folder: Path | None) -> Read | None:
+def _as_written(model: ModelProto, tensors: Tensors) -> Read | None:
     """What chainrule wrote the file from, if it did."""
-    found = noted_graph(model, Tensors(folder))
+    found = noted_graph(model, tensors)
     if found is None:
         return None
     graph, arrays = found
@@ -90,12 +93,12 @@ def _as_written(model: ModelProto, folder: Path | None) -> Read | None:
     return graph, tuple(Weight(v, v.op.name_, v.op.role, a) for v, a in stored if isinstance(v.op, Input))
 
 
-def _as_it_stands(model: ModelProto, folder: Path | None, label: str, known: Mapping[str, Array]) -> Read:
+def _as_it_stands(model: ModelProto, tensors: Tensors, label: str, known: Mapping[str, Array]) -> Read:
     """What the nodes of the file mean."""
     same: dict[str, Dim] = {}
     while True:
         try:
-            return _Importer(model, folder, label, known, same).imported()
+            return _Importer(model, tensors, label, known, same).imported()
         except SameSize as found:
             same[found.symbol] = found.other
 
@@ -106,13 +109,13 @@ class _Importer:
     same: free sizes that turned out to be others. entries: the graph's values by name.
     """
 
-    def __init__(self, model: ModelProto, folder: Path | None, label: str, known: Mapping[str, Array],
+    def __init__(self, model: ModelProto, tensors: Tensors, label: str, known: Mapping[str, Array],
                  same: Mapping[str, Dim]) -> None:  # fmt: skip
         self.model = model
         self.graph = model.graph
         self.label = label
         self.known = known
-        self.tensors = Tensors(folder)
+        self.tensors = tensors
         metadata = {p.key: p.value for p in model.metadata_props}
         self.ours = ROLES in metadata
         self.roles = _roles(metadata)
@@ -139,8 +142,7 @@ class _Importer:
         return graph, weights
 
     def _read_inputs(self) -> None:
-        for tensor in (*self.graph.initializer, *self.graph.sparse_initializer):
-            name, array = self.tensors.named(tensor)
+        for tensor, name, array in self.tensors.stored(self.graph):
             if not name or name in self.entries:
                 raise ModelError(f"{self.label}: the initializer {name!r} " +
                                  ("occurs twice" if name else "has no name"))  # fmt: skip

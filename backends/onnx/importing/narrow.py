@@ -26,7 +26,7 @@ def packed_bytes(count: int, bits: int) -> int:
     return (count * bits + 7) // 8
 
 
-def spread(data: bytes, count: int, code: int) -> Array:
+def spread(data: bytes | Array, count: int, code: int) -> Array:
     """The numbers out of bytes, the lowest bits first."""
     bits, dtype = NARROW[code]
     packed = np.frombuffer(data, np.uint8)

@@ -239,8 +239,7 @@ class _Attached:
         if len(arguments) != len(self.proto.input):
             raise ModelError(f"its graph {self.proto.name!r} takes {len(self.proto.input)} values, "
                              f"not {len(arguments)}")  # fmt: skip
-        for tensor in (*self.proto.initializer, *self.proto.sparse_initializer):
-            name, array = self.walker.tensors.named(tensor)
+        for _, name, array in self.walker.tensors.inner((*self.proto.initializer, *self.proto.sparse_initializer)):
             if name in scope.entries:
                 raise ModelError(f"{self.path}: the initializer {name!r} occurs twice")
             scope.entries[name] = _constant(array)

@@ -30,6 +30,12 @@ def aligned_copy(array: Array, dtype: np.dtype | None = None) -> Array:
     return made
 
 
+def is_own(array: Array) -> bool:
+    """True for an array that can be kept as it is: writable, C-contiguous, from the start of a cache line on."""
+    flags = array.flags
+    return flags.writeable and flags.c_contiguous and array.ctypes.data % ALIGNMENT == 0
+
+
 def aligned_arrays(kinds: Iterable[tuple[tuple[int, ...], np.dtype]]) -> list[Array]:
     """Arrays of these shapes and element types, not filled, in one block: numpy asks for huge pages for large ones."""
     kinds = list(kinds)
