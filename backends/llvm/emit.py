@@ -398,6 +398,7 @@ def _to_index(w: Writer, node: ToIndex) -> None:
     most = w.intrinsic("llvm.smax.i64", "i64 (i64, i64)")
     name = w.put(f"call i64 @{least}(i64 {name}, i64 {w.int(atom.hi - 1)})")
     name = w.put(f"call i64 @{most}(i64 {name}, i64 {w.int(atom.lo)})", "x")
+    name = w.put(f"freeze i64 {name}", "x")  # else strength reduction computes it anew in every step of inner loops
     w.bind_atom(atom, name, len(w.scopes) - 1)
 
 

@@ -225,14 +225,19 @@ def floor_div(a: Int, b: Int) -> Int:
     whole, rest = _split(a, b)
     if _inside(rest, b):
         return whole
-    only = _only_pair(rest)
-    if only is not None and only.kind == "//" and only.b.is_const and b.is_const:
-        return whole + floor_div(only.a, only.b * b)
     reduced = _common(rest, b)
     if reduced is not None:
         g, high, _ = reduced
         return whole + floor_div(high, as_int(b.const // g))
-    return whole + atom_int(Pair("//", rest, b))
+    return whole + _quotient(rest, b)
+
+
+def _quotient(rest: Int, b: Int) -> Int:
+    """rest // b where nothing can be taken out of it."""
+    only = _only_pair(rest)
+    if only is not None and only.kind == "//" and only.b.is_const and b.is_const:
+        return floor_div(only.a, only.b * b)
+    return atom_int(Pair("//", rest, b))
 
 
 def floor_mod(a: Int, b: Int) -> Int:
@@ -299,7 +304,7 @@ def rejoined(value: Int) -> Int:
             rest = list(mono)
             rest.remove(atom)
             scale = Int({tuple(rest): coefficient}) if rest else as_int(coefficient)
-            partner = floor_div(atom.a, atom.b) * atom.b * scale
+            partner = _quotient(atom.a, atom.b) * atom.b * scale
             if all(value.terms.get(m) == c for m, c in partner.terms.items()):
                 value = value - partner - Int({mono: coefficient}) + atom.a * scale
                 again = True

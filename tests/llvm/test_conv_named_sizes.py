@@ -5,10 +5,14 @@ from __future__ import annotations
 import pytest
 
 from chainrule.backends.llvm.executable import LlvmExecutable
+from chainrule.backends.llvm.pipeline import pipeline
+from chainrule.backends.llvm.target import host_target
 from chainrule.backends.reference import run
 from chainrule.ir.graph import Graph, new_input
 from chainrule.ir.types import f32, tensor
+from chainrule.ops.activations import relu
 from chainrule.ops.conv import conv
+from chainrule.ops.pool import max_pool
 from chainrule.ops.tolerance import models_agree
 from tests.llvm.guarded_programs import guarded_run
 from tests.ops.sample import normal
@@ -36,3 +40,22 @@ def test_dilated_convolutions_of_any_number_of_frames_are_taken_apart(dilation: 
         sound = normal(n, 256, frames)
         (got,), (expected,) = made.run([sound]), run(graph, [sound, weight], precise=True)
         assert got.shape == expected.shape and models_agree(got, expected), (n, frames)
+
+
+@pytest.mark.parametrize(("ins", "outs", "taps", "stride", "pad", "pooled"), [
+    (40, 70, 3, 2, 1, False), (700, 8, 1, 2, 0, False), (3, 20, 3, 2, 1, False), (130, 64, 3, 2, 1, True),
+    (700, 40, 3, 1, 0, True), (3, 8, 3, 1, 1, True)])  # fmt: skip
+def test_tiles_of_direct_sums_go_on_from_row_to_row(
+    ins: int, outs: int, taps: int, stride: int, pad: int, pooled: bool
+) -> None:
+    x = new_input("x", tensor("f32", ("N", ins, "H", "W")))
+    w = new_input("w", tensor("f32", (outs, ins, taps, taps)))
+    y = relu(conv(x, w, stride=stride, pad=pad))
+    graph = Graph("g", (x, w), (max_pool(y, (2, 2), (2, 2)) if pooled else y,))
+    made = LlvmExecutable(graph, [], threads=1, passes=pipeline(host_target(), "strict"))
+    assert not any(fn.name.startswith("winograd") for fn in made.functions)
+    weight = normal(*w.shape, seed=1)
+    for n, high, wide in ((2, 7, 3), (1, 17, 70), (0, 8, 8), (1, 23, 4)):
+        image = normal(n, ins, high, wide)
+        (got,), (expected,) = guarded_run(made, [image, weight]), run(graph, [image, weight], precise=True)
+        assert got.shape == expected.shape and models_agree(got, expected), (n, high, wide)

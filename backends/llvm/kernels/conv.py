@@ -20,7 +20,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from chainrule.backends.llvm.kernels.conv_copy import copy_row, padded_copy, rooms
-from chainrule.backends.llvm.kernels.conv_shape import Geometry, Phase, Plan, geometry, phases, plan
+from chainrule.backends.llvm.kernels.conv_places import Area, Spot, area_of, rounds, spot_of, tiles_of_row
+from chainrule.backends.llvm.kernels.conv_shape import Geometry, Phase, Plan, geometry, phases, plan, strip_columns
 from chainrule.backends.llvm.kernels.matmul_tile import BLOCK, Ask, Multiplier, Tile, ahead, split_lanes
 from chainrule.backends.llvm.kernels.pack import spread_loop
 from chainrule.backends.llvm.kernels.pool import larger
@@ -106,37 +107,12 @@ def takes_pool(conv: Value, pool: Value) -> bool:
 
 
 @dataclass(frozen=True)
-class _Area:
-    """What an iteration makes: `count` rows from row `first` on of a plane of an image, of each `tiles` tiles from tile
-    `tile` on."""
-
-    batch: Int
-    plane: Int
-    first: Int
-    count: Int
-    tile: Int
-    tiles: Int
-
-
-@dataclass(frozen=True)
 class _At:
     """A panel of a group. rest: columns of the last panel, None for a whole one."""
 
     group: Int
     panel: Int
     rest: Int | None
-
-
-@dataclass(frozen=True)
-class _Spot:
-    """A tile. y: its row in the iteration, row, start: row and first column in the result, reads: the columns it reads,
-    counted from the strip's begin where there is one, ragged: pixels beyond the row's end are not stored."""
-
-    y: Int
-    row: Int
-    start: Int
-    reads: tuple[Int, ...]
-    ragged: bool
 
 
 @dataclass(frozen=True)
@@ -180,13 +156,11 @@ class _Conv:
         k.flops = math.prod(g.sizes, start=2 * g.batch * g.channels * self.outs) * math.prod(g.kernel)
         grid = (
             g.batch, g.pooled[0], ceil_div(g.pooled[1], cut.rows),
-            as_int(1) if cut.whole else ceil_div(self.per_row, cut.span),
+            as_int(1) if cut.whole else ceil_div(tiles_of_row(g, cut), cut.span),
             as_int(g.groups) if cut.split else as_int(1), self.panels if cut.split else as_int(1),
         )  # fmt: skip
         with spread_loop(k, grid) as (batch, plane, block, segment, group, panel):
-            first, tile = block * cut.rows, segment * cut.span
-            area = _Area(batch, plane, first, imin(cut.rows, g.pooled[1] - first), tile,
-                         self.per_row if cut.whole else imin(cut.span, self.per_row - tile))  # fmt: skip
+            area = area_of(g, cut, (batch, plane, block, segment))
             if cut.reading == "strip":
                 self._fill_strip(area)
             if cut.split:
@@ -197,12 +171,7 @@ class _Conv:
                 with k.loop("g", 0, g.groups) as each:
                     self._panels(area, each)
 
-    @property
-    def per_row(self) -> Int:
-        """Tiles of a row of the result."""
-        return ceil_div(self.g.pooled[2], self.cut.across)
-
-    def _panels(self, area: _Area, group: Int) -> None:
+    def _panels(self, area: Area, group: Int) -> None:
         k, n = self.k, self.outs
         full = split_lanes(self.width, self.dtype)
         whole = n // self.width
@@ -217,7 +186,7 @@ class _Conv:
         with k.when(k.cmp("gt", rest, 0)):
             self._tiles(area, _At(group, whole, rest), full)
 
-    def _panel(self, area: _Area, group: Int, panel: Int) -> None:
+    def _panel(self, area: Area, group: Int, panel: Int) -> None:
         """One panel, where they are split over iterations."""
         k, n = self.k, self.outs
         full = split_lanes(self.width, self.dtype)
@@ -231,7 +200,7 @@ class _Conv:
             last = split_lanes(rest.const, self.dtype) if rest.is_const else full
             self._tiles(area, _At(group, panel, rest), last)
 
-    def _fill_strip(self, area: _Area) -> None:
+    def _fill_strip(self, area: Area) -> None:
         """Copies the rows and columns that the iteration's windows reach."""
         g, k = self.g, self.k
         planes, rows, columns = self.cut.strip(g)
@@ -241,14 +210,15 @@ class _Conv:
             self.strip = k.scratch("strip", stored, (planes, rows, g.channels * columns))
         low = area.first * (g.window[1] * g.stride[1])
         used = (area.count * g.window[1] - 1) * g.stride[1] + g.reach[1]
+        read = strip_columns(g, area.columns) if self.cut.counted else as_int(columns)
         left = area.tile * (self.cut.across * g.window[2] * g.stride[2])
         with _loop(k, "sz", self.strip.shape[0]) as z, k.loop("sy", 0, used) as y:
             corner = (area.batch, area.plane * (g.window[0] * g.stride[0]) + z, low + y, left)
-            copy_row(self.kernel, self.anchor.inputs[0], g, corner, as_int(columns), self.strip, (z, y))
+            copy_row(self.kernel, self.anchor.inputs[0], g, corner, read, self.strip, (z, y))
 
     # -- tiles ---------------------------------------------------------------------------------------------------------
 
-    def _tiles(self, area: _Area, at: _At, lanes: tuple[int, ...]) -> None:
+    def _tiles(self, area: Area, at: _At, lanes: tuple[int, ...]) -> None:
         """All tiles of an iteration for one panel."""
         k, g, cut = self.k, self.g, self.cut
         tile = Tile(self.dtype, cut.across * math.prod(g.window), lanes)
@@ -256,44 +226,28 @@ class _Conv:
             self._tiles_in_turns(area, at, tile)
             return
         multiplier = Multiplier(k, tile)
-        with k.loop("y", 0, area.count) as y, k.loop("i", 0, area.tiles) as i:
-            spot = self._spot(area, y, i)
-            sums, turn = multiplier.zeros(), y * area.tiles + i
+        stretches, tiles, _ = rounds(cut, area)
+        with _loop(k, "y", stretches) as y, k.loop("i", 0, tiles) as i:
+            spot = spot_of(k, g, cut, area, y, i)
+            sums, turn = multiplier.zeros(), y * tiles + i
             with self._depth() as depth:
                 self._accumulate(multiplier, sums, area, at, spot, depth, turn)
             self._store(area, at, spot, [[k.get(r) for r in row] for row in sums])
 
-    def _tiles_in_turns(self, area: _Area, at: _At, tile: Tile) -> None:
+    def _tiles_in_turns(self, area: Area, at: _At, tile: Tile) -> None:
         """Block of depth by block, all tiles of the iteration: the block of the panel is read from memory once."""
-        k, span = self.k, self.cut.span
+        k, g, cut = self.k, self.g, self.cut
         if tile.lanes not in self.waiting:
-            self.waiting[tile.lanes] = Multiplier(k, tile, span * self.cut.rows)
+            self.waiting[tile.lanes] = Multiplier(k, tile, cut.span * cut.rows)
         multiplier = self.waiting[tile.lanes]
-        multiplier.clear(area.count * span)
-        with self._depth() as depth, k.loop("y", 0, area.count) as y, k.loop("i", 0, area.tiles) as i:
+        stretches, tiles, apart = rounds(cut, area)
+        multiplier.clear(stretches * apart)
+        with self._depth() as depth, _loop(k, "y", stretches) as y, k.loop("i", 0, tiles) as i:
             sums = multiplier.zeros()
-            self._accumulate(multiplier, sums, area, at, self._spot(area, y, i), depth, y * span + i)
-            multiplier.collect(y * span + i, sums)
-        with k.loop("y", 0, area.count) as y, k.loop("i", 0, area.tiles) as i:
-            self._store(area, at, self._spot(area, y, i), multiplier.collected(y * span + i))
-
-    def _spot(self, area: _Area, y: Int, i: Int) -> _Spot:
-        """Tile i of row y of the iteration.
-
-        Where an iteration has whole rows, the last tile of a row lies over the one before; else its pixels beyond the
-        end are not stored (two iterations would store the same ones).
-        """
-        width, across = self.g.pooled[2], self.cut.across
-        if self.cut.whole:
-            start = imin(i * across, width - across)
-            return _Spot(y, area.first + y, start, tuple(start + j for j in range(across)), False)
-        ragged = not (width.is_const and width.const % across == 0)
-        start = (area.tile + i) * across
-        if self.cut.reading == "strip":
-            reads = tuple(i * across + j for j in range(across))
-        else:
-            reads = tuple(imin(start + j, width - 1) if ragged and j else start + j for j in range(across))
-        return _Spot(y, area.first + y, start, reads, ragged)
+            self._accumulate(multiplier, sums, area, at, spot_of(k, g, cut, area, y, i), depth, y * apart + i)
+            multiplier.collect(y * apart + i, sums)
+        with _loop(k, "y", stretches) as y, k.loop("i", 0, tiles) as i:
+            self._store(area, at, spot_of(k, g, cut, area, y, i), multiplier.collected(y * apart + i))
 
     @contextmanager
     def _depth(self) -> Iterator[_Depth]:
@@ -325,23 +279,23 @@ class _Conv:
             row = row * count + first + tap * step
         return row * inner
 
-    def _accumulate(self, multiplier: Multiplier, sums: Sequence[Sequence[Reg]], area: _Area, at: _At, spot: _Spot,
+    def _accumulate(self, multiplier: Multiplier, sums: Sequence[Sequence[Reg]], area: Area, at: _At, spot: Spot,
                     depth: _Depth, turn: Int) -> None:  # fmt: skip
         """The steps of one run for the tile whose turn it is."""
         g, k = self.g, self.k
-        pixels = [(spot.reads[j], offset) for j, offset in self._pixels()]
+        pixels = [(spot[j], offset) for j, offset in self._pixels()]
 
         def left(r: int, step: Int, rest: int | None) -> LoopValue:
-            (px, (dz, dy, dx)) = pixels[r]
-            column = (px * g.window[2] + dx) * g.stride[2] * g.channels
+            (pixel, (dz, dy, dx)) = pixels[r]
+            column = (pixel.reads * g.window[2] + dx) * g.stride[2] * g.channels
             column = column + depth.tap[2] * (g.dilation[2] * g.channels) + at.group * g.inner + step * g.group
             z = dz * g.stride[0] + depth.tap[0] * g.dilation[0]
             y = dy * g.stride[1] + depth.tap[1] * g.dilation[1]
             if self.source is None:
                 assert self.strip is not None
-                return k.load(self.strip, (z, spot.y * (g.window[1] * g.stride[1]) + y, column), g.group, mask=rest)
+                return k.load(self.strip, (z, pixel.y * (g.window[1] * g.stride[1]) + y, column), g.group, mask=rest)
             place = (area.batch, area.plane * (g.window[0] * g.stride[0]) + z,
-                     spot.row * (g.window[1] * g.stride[1]) + y, column)  # fmt: skip
+                     pixel.row * (g.window[1] * g.stride[1]) + y, column)  # fmt: skip
             found = k.load(self.source, place, g.group, mask=rest)
             return found if g.group > 1 else self.kernel.widened(found)
 
@@ -396,18 +350,18 @@ class _Conv:
 
     # -- results -------------------------------------------------------------------------------------------------------
 
-    def _store(self, area: _Area, at: _At, spot: _Spot, sums: Sequence[Sequence[LoopValue]]) -> None:
+    def _store(self, area: Area, at: _At, spot: Spot, sums: Sequence[Sequence[LoopValue]]) -> None:
         """The epilogue of a tile, pooled pixel by pooled pixel."""
         per, k = math.prod(self.g.window), self.k
-        for j in range(self.cut.across):
+        for j, pixel in enumerate(spot):
             part = sums[j * per : (j + 1) * per]
-            if spot.ragged and j:
-                with k.when(k.cmp("lt", spot.start + j, self.g.pooled[2])):
-                    self._store_pixel(area, at, spot.row, spot.start + j, part)
+            if pixel.ragged:
+                with k.when(k.cmp("lt", pixel.column, self.g.pooled[2])):
+                    self._store_pixel(area, at, pixel.row, pixel.column, part)
             else:
-                self._store_pixel(area, at, spot.row, spot.start + j, part)
+                self._store_pixel(area, at, pixel.row, pixel.column, part)
 
-    def _store_pixel(self, area: _Area, at: _At, row: Int, px: Int, sums: Sequence[Sequence[LoopValue]]) -> None:
+    def _store_pixel(self, area: Area, at: _At, row: Int, px: Int, sums: Sequence[Sequence[LoopValue]]) -> None:
         g, k, start = self.g, self.k, 0
         inside = g.outer((area.plane, row, px))
         place = (area.batch, *(

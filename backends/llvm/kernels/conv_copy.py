@@ -35,8 +35,8 @@ def padded_copy(kernel: Kernel, x: Value, g: Geometry, temp: Temp) -> KernelCall
 
 def copy_row(kernel: Kernel, x: Value, g: Geometry, corner: tuple[Int, Int, Int, Int], columns: Int,
              to: Buffer, place: Sequence[Int]) -> None:  # fmt: skip
-    """`columns` pixels of a padded row, which fill the last axis of `to`. corner: batch, plane, row and first column of
-    them in the padded, spread image."""
+    """`columns` pixels of a padded row, at the begin of the last axis of `to`. corner: batch, plane, row and first
+    column of them in the padded, spread image."""
     k = kernel.k
     batch, plane, row, column = corner
     inside = None
@@ -56,7 +56,7 @@ def copy_row(kernel: Kernel, x: Value, g: Geometry, corner: tuple[Int, Int, Int,
     with k.when(inside):
         _copy_inside(kernel, x, g, (batch, *at), (column, columns), to, place)
     with k.otherwise():
-        _fill(k, g, to, place, as_int(0), to.shape[-1])
+        _fill(k, g, to, place, as_int(0), columns * g.channels)
 
 
 def _copy_inside(kernel: Kernel, x: Value, g: Geometry, at: Sequence[Int], stretch: tuple[Int, Int], to: Buffer,
@@ -71,9 +71,9 @@ def _copy_inside(kernel: Kernel, x: Value, g: Geometry, at: Sequence[Int], stret
         count = imax(0, imin(size - first, room - left))
         _fill(k, g, to, place, as_int(0), left * c)
         _move(kernel, x, g, at, first, to, place, left, count)
-        _fill(k, g, to, place, (left + count) * c, to.shape[-1])
+        _fill(k, g, to, place, (left + count) * c, room * c)
         return
-    _fill(k, g, to, place, as_int(0), to.shape[-1])
+    _fill(k, g, to, place, as_int(0), room * c)
     low = imax(0, ceil_div(shift, step))
     high = imin(size, (room - 1 + shift) // step + 1)
     with k.loop("px", low, high) as px:

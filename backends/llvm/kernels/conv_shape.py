@@ -10,7 +10,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 from chainrule.backends.llvm.kernels.matmul_tile import (
     BLOCK,
@@ -23,7 +23,7 @@ from chainrule.backends.llvm.kernels.matmul_tile import (
 from chainrule.backends.llvm.kernels.region import Kernel
 from chainrule.backends.llvm.target import Target
 from chainrule.backends.loops import Int, as_int, ceil_div
-from chainrule.backends.loops.ints import bounds
+from chainrule.backends.loops.prove import nonneg
 from chainrule.ir.dims import floordiv
 from chainrule.ir.types import DType
 from chainrule.ops.lowered import ChannelConv, PanelConv, WeightGradLast, accumulated
@@ -35,9 +35,12 @@ FAR_WEIGHTS = 1024 * 1024  # bytes of a weight that is fetched anew each time an
 FLOPS_PER_ITERATION = 2_000_000  # a parallel iteration is worth about 20 microseconds
 MOST_ITERATIONS = 16
 SPAN = 8  # tiles of a row, and rows, of an iteration where the image's size is not known
+LEAST_DEPTH = 96  # steps that are worth a division for each pixel of a tile
 MOST_ROWS = 4096  # rows of an iteration that are thought of: images are smaller, and files may say anything
 
 Reading = Literal["in place", "strip", "copy"]
+Counted = Literal["", "through", "rows"]
+Number = TypeVar("Number", int, Int)
 
 
 @dataclass(frozen=True)
@@ -103,8 +106,7 @@ class Geometry:
         """True unless every window certainly lies inside the image."""
         if any(self.pad) or any(s != 1 for s in self.spread):
             return True
-        rest = [bounds(n - r)[0] for n, r in zip(self.image, self.room, strict=True)]
-        return any(low is None or low < 0 for low in rest)
+        return not all(nonneg(n - r) for n, r in zip(self.image, self.room, strict=True))
 
     def runs(self) -> bool:
         """True when the taps of a kernel row are one run of memory."""
@@ -173,7 +175,8 @@ class Plan:
 
     across: pooled columns of a tile; rows: pooled rows of a parallel iteration; span: tiles of a row in an iteration,
     whole: all of them; split: panels are split over iterations, too; reading: where A comes from; blocked: the depth
-    has several blocks, whose sums wait in totals; far: the weight is fetched while it is used.
+    has several blocks, whose sums wait in totals; far: the weight is fetched while it is used; counted: whether pixels
+    are counted from row to row, or along a row, where its length is not known (conv_places.py).
     """
 
     across: int
@@ -184,6 +187,7 @@ class Plan:
     reading: Reading
     blocked: bool
     far: bool
+    counted: Counted = ""
 
     def strip(self, g: Geometry) -> tuple[int, int, int]:
         """Planes, rows and columns of the strip that an iteration reads."""
@@ -197,7 +201,7 @@ def strip_rows(g: Geometry, rows: int) -> tuple[int, int]:
     return (g.window[0] - 1) * g.stride[0] + g.reach[0], (rows * g.window[1] - 1) * g.stride[1] + g.reach[1]
 
 
-def strip_columns(g: Geometry, columns: int) -> int:
+def strip_columns(g: Geometry, columns: Number) -> Number:
     """Columns of the padded image that so many pooled columns read."""
     return (columns * g.window[2] - 1) * g.stride[2] + g.reach[2]
 
@@ -244,7 +248,12 @@ def plan(g: Geometry, target: Target, dtype: DType, width: int, outs: Int, wide_
     iterations = -(-high // rows) * (1 if tiles is None else -(-max(1, tiles) // span))
     few = iterations * (g.batch.const if g.batch.is_const else 1) < min(8, wanted)
     split = (few or far) and not (outs.is_const and outs.const <= width and g.groups == 1)
-    return Plan(across, rows, span, whole, split, reading, blocked, far)
+    counted: Counted = "" if tiles is not None else "through" if rows > 1 and _is_deep(depth) else "rows"
+    return Plan(across, rows, span, whole, split, reading, blocked, far, counted)
+
+
+def _is_deep(depth: Int) -> bool:
+    return not depth.is_const or depth.const >= LEAST_DEPTH
 
 
 def _wanted_iterations(g: Geometry, outs: Int) -> int:
