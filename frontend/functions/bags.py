@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from chainrule.errors import ArgumentError, NotSupported, ShapeError
+from chainrule.errors import ArgumentError, ShapeError
 from chainrule.frontend.functions import elementwise
-from chainrule.frontend.functions.create import ones, zeros
+from chainrule.frontend.functions.create import full, ones, zeros
 from chainrule.frontend.functions.indexing import embedding, scatter_add
 from chainrule.frontend.functions.reduce import cumsum
+from chainrule.frontend.functions.shape import broadcast_to
 from chainrule.frontend.places import error
 from chainrule.frontend.tensor import Operand, Tensor, as_tensor, value_of, wrap
 from chainrule.ops.indexing import index_add
+from chainrule.ops.indexing_reduce import scatter_reduce
 
 MODES = ("sum", "mean", "max")
 
@@ -64,18 +66,20 @@ def _together(rows: Tensor, counted: Tensor, mode: str) -> Tensor:
 
 def _ragged(rows: Tensor, counted: Tensor, starts: Tensor, mode: str) -> Tensor:
     """rows [n, D] of which some count [n, 1], put together by where bags start."""
-    if mode == "max":
-        raise error(NotSupported, 'embedding_bag: mode "max" with offsets is not built', help="give indices [BAGS, n]")
     what = "embedding_bag"
     (n, depth), (bags,) = rows.shape, starts.shape
     begun = cumsum(scatter_add(zeros((n + 1,), "i64"), starts, ones((bags,), "i64"), 0))[:n]
     bag = elementwise.where(begun > 0, begun - 1, bags)  # what lies before the first bag is out of range
-    kept = elementwise.where(counted, rows, 0.0)
-    total = wrap(index_add((bags, depth), value_of(bag, what), value_of(kept, what)))
-    if mode == "sum":
-        return total
-    count = value_of(elementwise.astype(counted, rows.dtype), what)
-    return total / _divisor(wrap(index_add((bags, 1), value_of(bag, what), count)))
+    members = value_of(elementwise.astype(counted, rows.dtype), what)
+    count = wrap(index_add((bags, 1), value_of(bag, what), members))
+    if mode == "max":
+        at = broadcast_to(bag[:, None], (n, depth))
+        least = value_of(full((bags, depth), float("-inf"), rows.dtype), what)
+        kept = value_of(elementwise.where(counted, rows, float("-inf")), what)
+        return elementwise.where(count > 0, wrap(scatter_reduce(least, value_of(at, what), kept, 0, "max")), 0.0)
+    kept = value_of(elementwise.where(counted, rows, 0.0), what)
+    total = wrap(index_add((bags, depth), value_of(bag, what), kept))
+    return total if mode == "sum" else total / _divisor(count)
 
 
 def _divisor(count: Tensor) -> Tensor:

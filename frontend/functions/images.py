@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from chainrule.errors import ArgumentError, ShapeError
 from chainrule.frontend.places import error, located
 from chainrule.frontend.tensor import Operand, Tensor, value_of, wrap
-from chainrule.ir.dims import Dim, floordiv
-from chainrule.ir.graph import Value
-from chainrule.ops import resize, shaping
+from chainrule.ir.dims import Dim, as_dim, floordiv
+from chainrule.ir.graph import Value, build
+from chainrule.ops import pools, resample, resize, shaping
 
-_LINEAR = {"linear": 1, "bilinear": 2, "trilinear": 3}
+_SMOOTH = {"linear": 1, "bilinear": 2, "bicubic": 2, "trilinear": 3}
 
 
 def interpolate(
@@ -21,10 +22,14 @@ def interpolate(
     scale_factor: float | Sequence[float] | None = None,
     mode: str = "nearest",
     align_corners: bool | None = None,
+    recompute_scale_factor: bool | None = None,
+    antialias: bool = False,
 ) -> Tensor:
     """x [N, C, *S] sampled to `size`, or to its size times scale_factor. Source: torch.nn.functional.interpolate.
 
-    mode: "nearest", "nearest-exact", or "linear" / "bilinear" / "trilinear" for one, two, three spatial axes.
+    mode: "nearest", "nearest-exact", "area" (adaptive_avg_pool), "bicubic" for two spatial axes, or "linear" /
+    "bilinear" / "trilinear" for one, two, three. recompute_scale_factor: pixels lie as if the size had been given.
+    antialias (of "bilinear" and "bicubic"): smooth before shrinking.
     """
     with located():
         value = value_of(x, "interpolate")
@@ -32,23 +37,51 @@ def interpolate(
         if rank < 1:
             raise error(ShapeError, f"interpolate: x has {value.rank} axes", notes=[f"x: {value.type}"],
                         help="x is [N, C, *S]")  # fmt: skip
-        coordinates, rounding = _sampling(mode, rank, align_corners)
-        sizes = None if size is None else [*value.shape[:2], *_each("size", size, rank)]
-        scales = None if scale_factor is None else [1.0, 1.0, *map(float, _each("scale_factor", scale_factor, rank))]
-        kind = "nearest" if mode.startswith("nearest") else "linear"
-        return wrap(resize.resize(value, sizes, scales, kind, coordinates, rounding))
+        if (size is None) == (scale_factor is None):
+            raise error(ArgumentError, "interpolate: give either size or scale_factor", help="scale_factor=2, say")
+        scales = [0.0] * rank if scale_factor is None else [float(s) for s in _each("scale_factor", scale_factor, rank)]
+        sizes = _each("size", size, rank) if scale_factor is None else [
+            resize.scaled(d, s) for d, s in zip(value.shape[2:], scales, strict=True)]  # fmt: skip
+        if recompute_scale_factor:
+            scales = [0.0] * rank
+        return wrap(_resized(value, sizes, scales, mode, bool(align_corners), antialias))
 
 
-def _sampling(mode: str, rank: int, align_corners: bool | None) -> tuple[str, str]:
+def _resized(x: Value, sizes: list[Any], scales: list[float], mode: str, corners: bool, antialias: bool) -> Value:
+    """x at these sizes. scales: by how much it grows, 0 for what the sizes say."""
+    rank = len(sizes)
+    if antialias and mode not in ("bilinear", "bicubic"):
+        raise error(ArgumentError, f"interpolate: antialias with mode {mode!r}", help='"bilinear" or "bicubic"')
+    if mode == "area":
+        return pools.adaptive_avg_pool(x, sizes)
+    coordinates, rounding = _sampling(mode, rank, corners)
+    if mode == "bicubic" or antialias:
+        return _smooth(x, sizes, scales, mode, coordinates, antialias)
+    kind = "nearest" if mode.startswith("nearest") else "linear"
+    op = resize.Resize((*x.shape[:2], *map(as_dim, sizes)), (0.0, 0.0, *scales), kind, coordinates, rounding)
+    return build(op, x)
+
+
+def _smooth(x: Value, sizes: list[Any], scales: list[float], mode: str, coordinates: str, antialias: bool) -> Value:
+    """Cubic or smoothed samples, axis by axis. The cubic's slope is PyTorch's: -1/2 where it smooths, else -3/4."""
+    how = resample.Sampling("cubic" if mode == "bicubic" else "linear", 0.0, coordinates, antialias=antialias,
+                            cubic_a=-0.5 if antialias else -0.75, exclude_outside=antialias)  # fmt: skip
+    for axis, (size, scale) in enumerate(zip(sizes, scales, strict=True), start=2):
+        scale = 0.0 if coordinates == "align_corners" else scale
+        x = resample.resampled(x, axis, as_dim(size), replace(how, scale=scale))
+    return x
+
+
+def _sampling(mode: str, rank: int, align_corners: bool) -> tuple[str, str]:
     """Where output pixels lie in the input, and how a position becomes a pixel."""
     if mode == "nearest":
         return "asymmetric", "floor"
     if mode == "nearest-exact":
         return "half_pixel", "round_prefer_ceil"
-    if _LINEAR.get(mode) != rank:
-        fitting = next((name for name, count in _LINEAR.items() if count == rank), "nearest")
+    if _SMOOTH.get(mode) != rank:
+        fitting = " or ".join(name for name, count in _SMOOTH.items() if count == rank)
         raise error(ArgumentError, f"interpolate: mode {mode!r} does not fit {rank} spatial axes",
-                    help=f"nearest, nearest-exact or {fitting}")  # fmt: skip
+                    help=f"nearest, nearest-exact, area{', ' + fitting if fitting else ''}")  # fmt: skip
     return ("align_corners" if align_corners else "half_pixel"), "round_prefer_floor"
 
 

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from chainrule.errors import ArgumentError
+from chainrule.frontend.functions.activations import sigmoid
+from chainrule.frontend.functions.control import scan
+from chainrule.frontend.functions.elementwise import tanh
+from chainrule.frontend.functions.linear import matmul
+from chainrule.frontend.functions.shape import split
 from chainrule.frontend.places import error, located
-from chainrule.frontend.tensor import Operand, Tensor, value_of, values_of, wrap
+from chainrule.frontend.tensor import Operand, Tensor, as_tensor, value_of, values_of, wrap
 from chainrule.ir.graph import build, results
 from chainrule.ops.recurrent import Gru, Layer, Lstm, Rnn
 from chainrule.ops.shaping import concat, squeeze, unsqueeze
@@ -21,6 +26,31 @@ def layer_op(kind: str) -> Layer:
             return Rnn(functions=(kind,))
         case _:
             raise error(ArgumentError, f"nonlinearity {kind!r} is not known", help="tanh or relu")
+
+
+def projected_lstm(
+    x: Operand, weights: tuple[Operand, ...], states: tuple[Operand, ...], lengths: Operand | None = None,
+    reverse: bool = False,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """An LSTM whose state h is w_hr times the cell's result: results [T, N, P] and the last h [N, P] and c [N, H].
+
+    weights: [4H, I], [4H, P], perhaps two biases [4H], and w_hr [P, H]; states: [N, P] and [N, H]. A scan over simple
+    steps. Source: torch.nn.LSTM, proj_size; Sak et al., arXiv:1402.1128.
+    """
+    w_ih, w_hh, *biases, w_hr = (as_tensor(w, "LSTM") for w in weights)
+    given = matmul(x, w_ih.mT)
+    for bias in biases:
+        given = given + bias
+
+    def step(carry: tuple[Tensor, Tensor], gates: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        h, c = carry
+        i, f, g, o = split(gates + h @ w_hh.mT, 4, -1)
+        c = sigmoid(f) * c + sigmoid(i) * tanh(g)
+        h = (sigmoid(o) * tanh(c)) @ w_hr.mT
+        return (h, c), h
+
+    last, ys = scan(step, states, given, reverse=reverse, lengths=lengths)
+    return (ys, *last)
 
 
 def recurrent(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from chainrule.errors import ArgumentError, ShapeError
-from chainrule.frontend.functions.windows import Ints, expect_rank
+from chainrule.frontend.functions.windows import Ints, Sizes, expect_rank
 from chainrule.frontend.places import error, located
-from chainrule.frontend.tensor import Operand, Tensor, value_of, wrap
+from chainrule.frontend.tensor import Operand, Tensor, float_value_of, value_of, wrap
 from chainrule.ir.dims import Dim, dim_product
-from chainrule.ops import indexing, pool, shaping
+from chainrule.ir.graph import Value
+from chainrule.ops import indexing, pool, pools, shaping
 from chainrule.ops.basic import full
 
 FORMS = ("[N, C, T]", "[N, C, H, W]", "[N, C, D, H, W]")
@@ -31,6 +34,21 @@ def max_pool3d_with_indices(x: Operand, kernel_size: Ints, stride: Ints | None =
     return _max_pool(3, x, kernel_size, stride, padding, dilation, ceil_mode)
 
 
+def adaptive_max_pool1d_with_indices(x: Operand, output_size: Sizes) -> tuple[Tensor, Tensor]:
+    """adaptive_max_pool1d of x [N, C, T], and where in its image each maximum stands (i64)."""
+    return _adaptive(1, x, output_size)
+
+
+def adaptive_max_pool2d_with_indices(x: Operand, output_size: Sizes) -> tuple[Tensor, Tensor]:
+    """adaptive_max_pool2d of x [N, C, H, W], and where in its image each maximum stands (i64)."""
+    return _adaptive(2, x, output_size)
+
+
+def adaptive_max_pool3d_with_indices(x: Operand, output_size: Sizes) -> tuple[Tensor, Tensor]:
+    """adaptive_max_pool3d of x [N, C, D, H, W], and where in its image each maximum stands (i64)."""
+    return _adaptive(3, x, output_size)
+
+
 def max_unpool1d(x: Operand, indices: Operand, kernel_size: Ints, stride: Ints | None = None, padding: Ints = 0,
                  output_size: Ints | None = None) -> Tensor:  # fmt: skip
     """Zeros [N, C, T] with the maxima x at their places, as max_pool1d_with_indices found them."""
@@ -52,10 +70,26 @@ def max_unpool3d(x: Operand, indices: Operand, kernel_size: Ints, stride: Ints |
 def _max_pool(rank: int, x: Operand, kernel_size: Ints, stride: Ints | None, padding: Ints, dilation: Ints,
               ceil_mode: bool) -> tuple[Tensor, Tensor]:  # fmt: skip
     with located():
-        value = value_of(x, f"max_pool{rank}d")
-        expect_rank(f"max_pool{rank}d", "x", value, rank + 2, FORMS[rank - 1])
-        found = pool.max_pool_with_indices(value, kernel_size, stride, padding, dilation, ceil_mode)
-        return wrap(found[0]), wrap(found[1])
+        return two_of(f"max_pool{rank}d", value_of(x, f"max_pool{rank}d"), rank, lambda v: pool.max_pool_with_indices(
+            v, kernel_size, stride, padding, dilation, ceil_mode))  # fmt: skip
+
+
+def _adaptive(rank: int, x: Operand, size: Sizes) -> tuple[Tensor, Tensor]:
+    what = f"adaptive_max_pool{rank}d"
+    with located():
+        return two_of(what, float_value_of(x, what), rank, lambda v: pools.adaptive_max_pool_with_indices(v, size))
+
+
+def two_of(
+    what: str, x: Value, rank: int, body: Callable[[Value], tuple[Value, Value]]
+) -> tuple[Tensor, Tensor]:
+    """Both results of a pool of x [N, C, *S]; an x without the batch axis gets one for the time of the call."""
+    if x.rank == rank + 1:
+        largest, places = body(shaping.unsqueeze(x, 0))
+        return wrap(shaping.squeeze(largest, 0)), wrap(shaping.squeeze(places, 0))
+    expect_rank(what, "x", x, rank + 2, FORMS[rank - 1])
+    largest, places = body(x)
+    return wrap(largest), wrap(places)
 
 
 def _max_unpool(rank: int, x: Operand, indices: Operand, kernel_size: Ints, stride: Ints | None, padding: Ints,

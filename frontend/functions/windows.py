@@ -12,7 +12,7 @@ from chainrule.errors import ShapeError
 from chainrule.frontend.places import error, located
 from chainrule.frontend.tensor import Operand, Tensor, float_value_of, value_of, values_of, wrap
 from chainrule.ir.graph import Value
-from chainrule.ops import conv, pool, shaping
+from chainrule.ops import conv, pool, pools, shaping
 
 Ints = int | Sequence[int]
 Sizes = int | Sequence[int | None] | None
@@ -91,9 +91,13 @@ def avg_pool2d(
     padding: Ints = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
+    divisor_override: int | None = None,
 ) -> Tensor:
-    """The mean of each window of x [N, C, H, W]; stride=None puts windows side by side."""
-    return _avg_pool(2, x, kernel_size, stride, padding, ceil_mode, count_include_pad)
+    """The mean of each window of x [N, C, H, W]; stride=None puts windows side by side.
+
+    divisor_override: what the sum of each window is divided by instead of its size.
+    """
+    return _avg_pool(2, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
 def avg_pool3d(
@@ -103,39 +107,43 @@ def avg_pool3d(
     padding: Ints = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
+    divisor_override: int | None = None,
 ) -> Tensor:
-    """The mean of each window of x [N, C, D, H, W]; stride=None puts windows side by side."""
-    return _avg_pool(3, x, kernel_size, stride, padding, ceil_mode, count_include_pad)
+    """The mean of each window of x [N, C, D, H, W]; stride=None puts windows side by side.
+
+    divisor_override: what the sum of each window is divided by instead of its size.
+    """
+    return _avg_pool(3, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
 def adaptive_avg_pool1d(x: Operand, output_size: Sizes) -> Tensor:
     """The means of output_size windows that cover x [N, C, T] evenly."""
-    return _adaptive(1, "avg", x, output_size, pool.adaptive_avg_pool)
+    return _adaptive(1, "avg", x, output_size, pools.adaptive_avg_pool)
 
 
 def adaptive_avg_pool2d(x: Operand, output_size: Sizes) -> Tensor:
     """The means of output_size windows that cover x [N, C, H, W] evenly."""
-    return _adaptive(2, "avg", x, output_size, pool.adaptive_avg_pool)
+    return _adaptive(2, "avg", x, output_size, pools.adaptive_avg_pool)
 
 
 def adaptive_avg_pool3d(x: Operand, output_size: Sizes) -> Tensor:
     """The means of output_size windows that cover x [N, C, D, H, W] evenly."""
-    return _adaptive(3, "avg", x, output_size, pool.adaptive_avg_pool)
+    return _adaptive(3, "avg", x, output_size, pools.adaptive_avg_pool)
 
 
 def adaptive_max_pool1d(x: Operand, output_size: Sizes) -> Tensor:
     """The largest of output_size windows that cover x [N, C, T] evenly."""
-    return _adaptive(1, "max", x, output_size, pool.adaptive_max_pool)
+    return _adaptive(1, "max", x, output_size, pools.adaptive_max_pool)
 
 
 def adaptive_max_pool2d(x: Operand, output_size: Sizes) -> Tensor:
     """The largest of output_size windows that cover x [N, C, H, W] evenly."""
-    return _adaptive(2, "max", x, output_size, pool.adaptive_max_pool)
+    return _adaptive(2, "max", x, output_size, pools.adaptive_max_pool)
 
 
 def adaptive_max_pool3d(x: Operand, output_size: Sizes) -> Tensor:
     """The largest of output_size windows that cover x [N, C, D, H, W] evenly."""
-    return _adaptive(3, "max", x, output_size, pool.adaptive_max_pool)
+    return _adaptive(3, "max", x, output_size, pools.adaptive_max_pool)
 
 
 def lp_pool1d(
@@ -187,12 +195,16 @@ def _max_pool(rank: int, x: Operand, kernel_size: Ints, stride: Ints | None, pad
 
 
 def _avg_pool(rank: int, x: Operand, kernel_size: Ints, stride: Ints | None, padding: Ints, ceil_mode: bool,
-              count_include_pad: bool) -> Tensor:  # fmt: skip
+              count_include_pad: bool, divisor: int | None = None) -> Tensor:  # fmt: skip
     with located():
         value = float_value_of(x, f"avg_pool{rank}d")
-        return wrap(batched(f"avg_pool{rank}d", value, rank,
-                            lambda v: pool.avg_pool(v, kernel_size, stride, padding, ceil_mode,
-                                                    count_include_pad)))  # fmt: skip
+
+        def pooled(v: Value) -> Value:
+            if divisor is not None:
+                return pools.divided_pool(v, kernel_size, stride, padding, ceil_mode, divisor)
+            return pool.avg_pool(v, kernel_size, stride, padding, ceil_mode, count_include_pad)
+
+        return wrap(batched(f"avg_pool{rank}d", value, rank, pooled))
 
 
 def _adaptive(rank: int, kind: str, x: Operand, size: Sizes, builder: Callable[[Value, Any], Value]) -> Tensor:
@@ -205,7 +217,7 @@ def _lp_pool(rank: int, x: Operand, norm: float, kernel_size: Ints, stride: Ints
     what = f"lp_pool{rank}d"
     with located():
         return wrap(batched(what, float_value_of(x, what), rank,
-                            lambda v: pool.lp_pool(v, norm, kernel_size, stride, 0, ceil_mode)))  # fmt: skip
+                            lambda v: pools.lp_pool(v, norm, kernel_size, stride, 0, ceil_mode)))  # fmt: skip
 
 
 def _operands(what: str, x: Operand, weight: Operand, bias: Operand | None) -> tuple[Value, Value, Value | None]:

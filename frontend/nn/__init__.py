@@ -33,6 +33,7 @@ from chainrule.frontend.nn.activation import (
     Tanhshrink,
     Threshold,
 )
+from chainrule.frontend.nn.adaptive_softmax import AdaptiveLogSoftmaxWithLoss
 from chainrule.frontend.nn.attention import AdditiveAttention, MultiheadAttention
 from chainrule.frontend.nn.containers import ModuleDict, ModuleList, Sequential
 from chainrule.frontend.nn.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
@@ -87,6 +88,8 @@ from chainrule.frontend.nn.pooling import (
     AvgPool1d,
     AvgPool2d,
     AvgPool3d,
+    FractionalMaxPool2d,
+    FractionalMaxPool3d,
     LPPool1d,
     LPPool2d,
     LPPool3d,
@@ -152,6 +155,8 @@ __all__ = [
     "PReLU",
     "ELU",
     "CELU",
+    "FractionalMaxPool2d",
+    "FractionalMaxPool3d",
     "GELU",
     "Softplus",
     "Hardtanh",
@@ -228,6 +233,7 @@ __all__ = [
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveAvgPool3d",
+    "AdaptiveLogSoftmaxWithLoss",
     "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
     "AdaptiveMaxPool3d",

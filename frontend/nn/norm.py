@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from chainrule.errors import ArgumentError, NotSupported, ShapeError
+from chainrule.errors import ArgumentError, ShapeError
 from chainrule.frontend.functions import norms
 from chainrule.frontend.functions.elementwise import astype
 from chainrule.frontend.nn import init
@@ -44,13 +44,11 @@ class BatchNorm(Module):
         dtype: object = None,
         bias: bool = True,
     ) -> None:
-        kind = as_dtype("f32" if dtype is None else dtype).numpy
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
         self.weight, self.bias = _affine(affine, (num_features,), dtype, bias)
-        self.running_mean = Buffer(np.zeros(num_features, kind)) if track_running_stats else None
-        self.running_var = Buffer(np.ones(num_features, kind)) if track_running_stats else None
-        self.num_batches_tracked = Buffer(np.zeros((), np.int64)) if track_running_stats else None
+        self.running_mean, self.running_var, self.num_batches_tracked = _running(
+            track_running_stats, num_features, dtype)  # fmt: skip
 
     def forward(self, x: Operand) -> Tensor:
         what = type(self).__name__
@@ -171,7 +169,8 @@ class GroupNorm(Module):
 class InstanceNorm(Module):
     """What the instance norms share: each channel of each image standardised, times weight [C], plus bias [C].
 
-    Running statistics (track_running_stats=True) are not built. Source: Ulyanov et al. 2016.
+    With track_running_stats the running mean and variance move in training towards the mean of those of the images, by
+    `momentum`, and stand for them otherwise. Source: Ulyanov et al. 2016; torch.nn.InstanceNorm2d.
     """
 
     rank = 0
@@ -180,28 +179,41 @@ class InstanceNorm(Module):
         self,
         num_features: int,
         eps: float = 1e-5,
-        momentum: float = 0.1,
+        momentum: float | None = 0.1,
         affine: bool = False,
         track_running_stats: bool = False,
         dtype: object = None,
         bias: bool = True,
     ) -> None:
-        if track_running_stats:
-            raise error(NotSupported, "instance_norm: running statistics are not built",
-                        help="leave track_running_stats=False, or use BatchNorm")  # fmt: skip
         self.num_features, self.eps, self.momentum, self.affine = num_features, eps, momentum, affine
+        self.track_running_stats = track_running_stats
         self.weight, self.bias = _affine(affine, (num_features,), dtype, bias)
+        self.running_mean, self.running_var, self.num_batches_tracked = _running(
+            track_running_stats, num_features, dtype)  # fmt: skip
 
     def forward(self, x: Operand) -> Tensor:
         x = as_tensor(x, type(self).__name__)
-        if x.ndim != self.rank + 2 or x.shape[1] != self.num_features:
+        alone = x.ndim == self.rank + 1
+        if x.ndim - 2 + alone != self.rank or x.shape[1 - alone] != self.num_features:
             wanted = f"{self.rank + 2} axes with C = {self.num_features}"
             raise error(ShapeError, f"{type(self).__name__}: the layer takes {wanted}",
-                        notes=[f"x: {x.value.type}"], help="x is [N, C, *S]")  # fmt: skip
+                        notes=[f"x: {x.value.type}"], help="x is [N, C, *S], or [C, *S]")  # fmt: skip
+        y = self._normalised(x[None] if alone else x)
+        return y[0] if alone else y
+
+    def _normalised(self, x: Tensor) -> Tensor:
+        if self.running_mean is None or self.running_var is None:
+            return norms.instance_norm(x, self.weight, self.bias, self.eps)
+        if not self.training:
+            return norms.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, self.eps)
+        share, image = self.momentum or 0.0, tuple(range(2, x.ndim))
+        for buffer, batch in ((self.running_mean, x.mean(image)), (self.running_var, x.var(image, ddof=1))):
+            buffer.assign((1 - share) * buffer + share * astype(batch.mean(0), buffer.data.dtype))
         return norms.instance_norm(x, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}"
+        return (f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
+                f"track_running_stats={self.track_running_stats}")  # fmt: skip
 
 
 class InstanceNorm1d(InstanceNorm):
@@ -244,6 +256,16 @@ def _affine(
     weight = empty_parameter(*shape, dtype=dtype)
     init.ones_(weight)
     return weight, empty_parameter(*shape, dtype=dtype) if bias else None
+
+
+def _running(
+    wanted: bool, count: int, dtype: object
+) -> tuple[Buffer, Buffer, Buffer] | tuple[None, None, None]:
+    """A running mean of zeros and variance of ones, and how many batches they have seen, where they are wanted."""
+    if not wanted:
+        return None, None, None
+    kind = as_dtype("f32" if dtype is None else dtype).numpy
+    return Buffer(np.zeros(count, kind)), Buffer(np.ones(count, kind)), Buffer(np.zeros((), np.int64))
 
 
 def _shape(sizes: int | Sequence[int]) -> tuple[int, ...]:

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from chainrule.frontend.functions import unpooling, windows
+from chainrule.errors import ArgumentError
+from chainrule.frontend.functions import fractional, unpooling, windows
+from chainrule.frontend.functions.fractional import Ratios
 from chainrule.frontend.functions.windows import Ints, Sizes
 from chainrule.frontend.nn.module import Module
+from chainrule.frontend.places import error
+from chainrule.frontend.stored import Buffer
 from chainrule.frontend.tensor import Operand, Tensor
 
 MAX_POOLS: tuple[Sequence[Callable[..., Tensor | tuple[Tensor, Tensor]]], ...] = (
     (windows.max_pool1d, windows.max_pool2d, windows.max_pool3d),
     (unpooling.max_pool1d_with_indices, unpooling.max_pool2d_with_indices, unpooling.max_pool3d_with_indices),
 )
+ADAPTIVE_MAX_POOLS: tuple[Sequence[Callable[..., Tensor | tuple[Tensor, Tensor]]], ...] = (
+    (windows.adaptive_max_pool1d, windows.adaptive_max_pool2d, windows.adaptive_max_pool3d),
+    (unpooling.adaptive_max_pool1d_with_indices, unpooling.adaptive_max_pool2d_with_indices,
+     unpooling.adaptive_max_pool3d_with_indices),
+)  # fmt: skip
 
 
 class MaxPool(Module):
@@ -67,14 +76,20 @@ class AvgPool(Module):
         padding: Ints = 0,
         ceil_mode: bool = False,
         count_include_pad: bool = True,
+        divisor_override: int | None = None,
     ) -> None:
+        if divisor_override is not None and self.rank == 1:
+            raise error(ArgumentError, "AvgPool1d: divisor_override is for two and three axes",
+                        help="scale the result instead")  # fmt: skip
         self.kernel_size, self.padding, self.ceil_mode = kernel_size, padding, ceil_mode
         self.stride = kernel_size if stride is None else stride
-        self.count_include_pad = count_include_pad
+        self.count_include_pad, self.divisor_override = count_include_pad, divisor_override
 
     def forward(self, x: Operand) -> Tensor:
-        pool = (windows.avg_pool1d, windows.avg_pool2d, windows.avg_pool3d)[self.rank - 1]
-        return pool(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
+        args = (x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
+        if self.rank == 1:
+            return windows.avg_pool1d(*args)
+        return (windows.avg_pool2d if self.rank == 2 else windows.avg_pool3d)(*args, self.divisor_override)
 
     def extra_repr(self) -> str:
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
@@ -131,22 +146,80 @@ class AdaptiveAvgPool3d(Adaptive):
     pool = staticmethod(windows.adaptive_avg_pool3d)
 
 
-class AdaptiveMaxPool1d(Adaptive):
+class AdaptiveMaxPool(Module):
+    """What the adaptive max pools share: the largest of output_size windows that cover each axis evenly.
+
+    return_indices gives where each stands, too, as the MaxUnpool layers take it.
+    """
+
+    rank = 0
+
+    def __init__(self, output_size: Sizes, return_indices: bool = False) -> None:
+        self.output_size, self.return_indices = output_size, return_indices
+
+    def forward(self, x: Operand) -> Tensor | tuple[Tensor, Tensor]:
+        return ADAPTIVE_MAX_POOLS[self.return_indices][self.rank - 1](x, self.output_size)
+
+    def extra_repr(self) -> str:
+        return f"output_size={self.output_size}"
+
+
+class AdaptiveMaxPool1d(AdaptiveMaxPool):
     """The largest of output_size windows of x [N, C, T]."""
 
-    pool = staticmethod(windows.adaptive_max_pool1d)
+    rank = 1
 
 
-class AdaptiveMaxPool2d(Adaptive):
+class AdaptiveMaxPool2d(AdaptiveMaxPool):
     """The largest of output_size windows of x [N, C, H, W]."""
 
-    pool = staticmethod(windows.adaptive_max_pool2d)
+    rank = 2
 
 
-class AdaptiveMaxPool3d(Adaptive):
+class AdaptiveMaxPool3d(AdaptiveMaxPool):
     """The largest of output_size windows of x [N, C, D, H, W]."""
 
-    pool = staticmethod(windows.adaptive_max_pool3d)
+    rank = 3
+
+
+class FractionalMaxPool(Module):
+    """What the fractional max pools share: windows of kernel_size at random places, as many as output_size says.
+
+    output_ratio: the output's size as a share of the image's, instead. return_indices: as for MaxPool.
+    """
+
+    pools: tuple[Callable[..., Tensor | tuple[Tensor, Tensor]], ...]
+    rank = 0
+
+    def __init__(self, kernel_size: Ints, output_size: Ints | None = None, output_ratio: Ratios | None = None,
+                 return_indices: bool = False, _random_samples: object = None) -> None:  # fmt: skip
+        if (output_size is None) == (output_ratio is None):
+            raise error(ArgumentError, f"{type(self).__name__}: give either output_size or output_ratio",
+                        help="output_ratio=0.7, say")  # fmt: skip
+        self.kernel_size, self.output_size, self.output_ratio = kernel_size, output_size, output_ratio
+        self.return_indices = return_indices
+        self._random_samples = None if _random_samples is None else Buffer(_random_samples)
+
+    def forward(self, x: Operand) -> Tensor | tuple[Tensor, Tensor]:
+        pool = type(self).pools[self.return_indices]
+        return pool(x, self.kernel_size, self.output_size, self.output_ratio, self._random_samples)
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, output_size={self.output_size}, output_ratio={self.output_ratio}"
+
+
+class FractionalMaxPool2d(FractionalMaxPool):
+    """Fractional max pool of x [N, C, H, W]. Source: Graham, arXiv:1412.6071."""
+
+    pools = (fractional.fractional_max_pool2d, fractional.fractional_max_pool2d_with_indices)
+    rank = 2
+
+
+class FractionalMaxPool3d(FractionalMaxPool):
+    """Fractional max pool of x [N, C, D, H, W]. Source: Graham, arXiv:1412.6071."""
+
+    pools = (fractional.fractional_max_pool3d, fractional.fractional_max_pool3d_with_indices)
+    rank = 3
 
 
 class LPPool(Module):

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from chainrule.errors import ArgumentError, NotSupported, ShapeError
-from chainrule.frontend.functions import random, shape
-from chainrule.frontend.functions.recurrent import layer_op, recurrent
+from chainrule.errors import ArgumentError, ShapeError
+from chainrule.frontend.functions import create, random, shape
+from chainrule.frontend.functions.recurrent import layer_op, projected_lstm, recurrent
 from chainrule.frontend.nn import init
 from chainrule.frontend.nn.linear import empty_parameter
 from chainrule.frontend.nn.module import Module
@@ -35,21 +35,22 @@ class RNNBase(Module):
         proj_size: int = 0,
         dtype: object = None,
     ) -> None:
-        if proj_size:
-            raise error(NotSupported, f"{type(self).__name__}: proj_size={proj_size} is not built",
-                        help="put an nn.Linear behind the layer")  # fmt: skip
+        if not 0 <= proj_size < max(1, hidden_size):
+            raise error(ArgumentError, f"{type(self).__name__}: proj_size={proj_size} with {hidden_size} units",
+                        help="a projection is smaller than hidden_size; 0 is none")  # fmt: skip
         if num_layers < 1:
             raise error(ArgumentError, f"{type(self).__name__}: num_layers={num_layers}", help="give 1 or more")
         random.dropped(dropout, False)
         self.mode, self.input_size, self.hidden_size, self.num_layers = mode, input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.dropout, self.bidirectional = bias, batch_first, dropout, bidirectional
+        self.proj_size, width = proj_size, proj_size or hidden_size
         gates = len(layer_op(mode).LETTERS) * hidden_size
         sides = 2 if bidirectional else 1
         for layer in range(num_layers):
-            inner = input_size if layer == 0 else sides * hidden_size
-            for name in [name for side in range(sides) for name in _weight_names(layer, side, bias)]:
-                columns = [inner] if name.startswith("weight_ih") else [hidden_size]
-                setattr(self, name, empty_parameter(gates, *columns[: name.startswith("weight")], dtype=dtype))
+            inner = input_size if layer == 0 else sides * width
+            shapes = {"weight_ih": (gates, inner), "weight_hh": (gates, width), "weight_hr": (proj_size, hidden_size)}
+            for name in [name for side in range(sides) for name in _weight_names(layer, side, bias, bool(proj_size))]:
+                setattr(self, name, empty_parameter(*shapes.get(name[:9], (gates,)), dtype=dtype))
         _start(self, hidden_size)
 
     def forward(self, input: Operand, hx: Any = None, lengths: Operand | None = None) -> Any:
@@ -70,9 +71,8 @@ class RNNBase(Module):
             found: list[Tensor] = []
             for side in range(sides):
                 place = layer * sides + side
-                weights = tuple(getattr(self, name) for name in _weight_names(layer, side, self.bias))
                 first = tuple(as_tensor(s, self.mode)[place] for s in states)
-                ys, *ends = recurrent(self.mode, x, weights, first, lengths, reverse=side == 1)
+                ys, *ends = self._one(x, first, lengths, layer, side)
                 found.append(ys)
                 last.append(tuple(ends))
             x = found[0] if sides == 1 else shape.concatenate(found, -1)
@@ -83,6 +83,17 @@ class RNNBase(Module):
         states_n = [shape.stack(part, 0) for part in zip(*last, strict=True)]
         states_n = [shape.squeeze(s, 1) for s in states_n] if alone else states_n
         return x, tuple(states_n) if len(states_n) > 1 else states_n[0]
+
+    def _one(self, x: Tensor, first: tuple[Tensor, ...], lengths: Operand | None, layer: int,
+             side: int) -> tuple[Tensor, ...]:  # fmt: skip
+        """One layer in one direction: its results and last states."""
+        names = _weight_names(layer, side, self.bias, bool(self.proj_size))
+        weights = tuple(getattr(self, name) for name in names)
+        if not self.proj_size:
+            return recurrent(self.mode, x, weights, first, lengths, reverse=side == 1)
+        if not first:
+            first = tuple(create.zeros((x.shape[1], size), x.dtype) for size in (self.proj_size, self.hidden_size))
+        return projected_lstm(x, weights, first, lengths, reverse=side == 1)
 
     def _first_states(self, hx: Any, alone: bool) -> tuple[Operand, ...]:
         """One state [layers * sides, N, H] for each that the cell has, or none."""
@@ -103,7 +114,8 @@ class RNNBase(Module):
 
     def extra_repr(self) -> str:
         parts = [f"{self.input_size}, {self.hidden_size}"]
-        plain = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}
+        plain = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False,
+                 "proj_size": 0}  # fmt: skip
         parts += [f"{name}={getattr(self, name)}" for name, usual in plain.items() if getattr(self, name) != usual]
         return ", ".join(parts)
 
@@ -135,7 +147,8 @@ class RNN(RNNBase):
 class LSTM(RNNBase):
     """Long short-term memory over a sequence, gates in the order i, f, g, o. Source: torch.nn.LSTM.
 
-    input: as for RNN; hx: (h_0, c_0) -> results of the last layer, (h_n, c_n).
+    input: as for RNN; hx: (h_0, c_0) -> results of the last layer, (h_n, c_n). With proj_size h is projected to that
+    many features; such a layer is a scan over simple steps, and slower.
     """
 
     def __init__(
@@ -237,9 +250,10 @@ class GRUCell(RNNCellBase):
         return self._step(input, () if hx is None else (hx,))[0]
 
 
-def _weight_names(layer: int, side: int, bias: bool) -> list[str]:
+def _weight_names(layer: int, side: int, bias: bool, projected: bool) -> list[str]:
     end = f"_l{layer}" + ("_reverse" if side else "")
-    return [name + end for name in ("weight_ih", "weight_hh", *(("bias_ih", "bias_hh") if bias else ()))]
+    names = ("weight_ih", "weight_hh", *(("bias_ih", "bias_hh") if bias else ()))
+    return [name + end for name in (*names, *(("weight_hr",) if projected else ()))]
 
 
 def _start(module: Module, hidden_size: int) -> None:

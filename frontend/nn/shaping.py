@@ -88,11 +88,14 @@ class Upsample(Module):
         scale_factor: float | Sequence[float] | None = None,
         mode: str = "nearest",
         align_corners: bool | None = None,
+        recompute_scale_factor: bool | None = None,
     ) -> None:
         self.size, self.scale_factor, self.mode, self.align_corners = size, scale_factor, mode, align_corners
+        self.recompute_scale_factor = recompute_scale_factor
 
     def forward(self, x: Operand) -> Tensor:
-        return images.interpolate(x, self.size, self.scale_factor, self.mode, self.align_corners)
+        return images.interpolate(x, self.size, self.scale_factor, self.mode, self.align_corners,
+                                  self.recompute_scale_factor)  # fmt: skip
 
     def extra_repr(self) -> str:
         how = f"size={self.size}" if self.scale_factor is None else f"scale_factor={self.scale_factor}"

@@ -159,6 +159,14 @@ if TYPE_CHECKING:
     from chainrule.frontend.functions.elementwise import tanh as tanh
     from chainrule.frontend.functions.elementwise import trunc as trunc
     from chainrule.frontend.functions.elementwise import where as where
+    from chainrule.frontend.functions.fractional import fractional_max_pool2d as fractional_max_pool2d
+    from chainrule.frontend.functions.fractional import (
+        fractional_max_pool2d_with_indices as fractional_max_pool2d_with_indices,
+    )
+    from chainrule.frontend.functions.fractional import fractional_max_pool3d as fractional_max_pool3d
+    from chainrule.frontend.functions.fractional import (
+        fractional_max_pool3d_with_indices as fractional_max_pool3d_with_indices,
+    )
     from chainrule.frontend.functions.images import channel_shuffle as channel_shuffle
     from chainrule.frontend.functions.images import interpolate as interpolate
     from chainrule.frontend.functions.images import pixel_shuffle as pixel_shuffle
@@ -276,6 +284,15 @@ if TYPE_CHECKING:
     from chainrule.frontend.functions.shape import tile as tile
     from chainrule.frontend.functions.shape import transpose as transpose
     from chainrule.frontend.functions.shape import unflatten as unflatten
+    from chainrule.frontend.functions.unpooling import (
+        adaptive_max_pool1d_with_indices as adaptive_max_pool1d_with_indices,
+    )
+    from chainrule.frontend.functions.unpooling import (
+        adaptive_max_pool2d_with_indices as adaptive_max_pool2d_with_indices,
+    )
+    from chainrule.frontend.functions.unpooling import (
+        adaptive_max_pool3d_with_indices as adaptive_max_pool3d_with_indices,
+    )
     from chainrule.frontend.functions.unpooling import max_pool1d_with_indices as max_pool1d_with_indices
     from chainrule.frontend.functions.unpooling import max_pool2d_with_indices as max_pool2d_with_indices
     from chainrule.frontend.functions.unpooling import max_pool3d_with_indices as max_pool3d_with_indices
@@ -607,7 +624,16 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "fold",
         "unfold",
     ),
+    "chainrule.frontend.functions.fractional": (
+        "fractional_max_pool2d",
+        "fractional_max_pool2d_with_indices",
+        "fractional_max_pool3d",
+        "fractional_max_pool3d_with_indices",
+    ),
     "chainrule.frontend.functions.unpooling": (
+        "adaptive_max_pool1d_with_indices",
+        "adaptive_max_pool2d_with_indices",
+        "adaptive_max_pool3d_with_indices",
         "max_pool1d_with_indices",
         "max_pool2d_with_indices",
         "max_pool3d_with_indices",

@@ -24,8 +24,6 @@ CONSTANT_TARGETS: Mapping[str, str] = {
     "SoftMarginLoss": "PyTorch does not differentiate by its target",
     "PoissonNLLLoss": "PyTorch's Stirling term has a gradient of NaN by targets below 0, where the term is 0",
 }
-NOT_BUILT = frozenset({"proj_size", "divisor_override"})  # refused or unknown
-
 
 @dataclass(frozen=True)
 class Case:
@@ -41,14 +39,15 @@ class Case:
 
 def cases(name: str, training: bool) -> list[Case]:
     """The calls that one layer is compared in."""
-    if name in OWN:
-        return [Case(name, make, args) for make, args in OWN[name]]
+    own = [Case(name, make, args) for make, args in OWN.get(name, ())]
+    if name not in INFOS:
+        return own
     info = INFOS[name]
     torch.manual_seed(0)
     calls = info.module_inputs_func(info, "cpu", torch.float64, True, training=training)
-    return [_case(info.module_cls, call.constructor_input, call.forward_input) for call in calls
+    return [*own, *(_case(info.module_cls, call.constructor_input, call.forward_input) for call in calls
             if call.forward_input is not None
-            and not _left_out(info.module_cls, call.constructor_input, call.forward_input)]  # fmt: skip
+            and not _left_out(info.module_cls, call.constructor_input, call.forward_input))]  # fmt: skip
 
 
 def _case(kind: type[Any], made: Any, call: Any) -> Case:
@@ -67,11 +66,8 @@ def _left_out(kind: type[Any], made: Any, call: Any) -> bool:
     given = dict(zip(list(inspect.signature(kind.__init__).parameters)[1:], made.args)) | made.kwargs
     tensors = [a for a in (*call.args, *call.kwargs.values()) if isinstance(a, torch.Tensor)]
     scalar = tensors[0].ndim == 0
-    return (any(given.get(name) not in (None, False, 0) for name in NOT_BUILT)
-            or any(isinstance(v, types.FunctionType | types.BuiltinFunctionType) for v in given.values())
-            or (scalar and (kind.__name__.startswith(("Soft", "LogSoftmax")) or given.get("reduction") == "batchmean"))
-            or (kind.__name__.startswith("InstanceNorm") and (tensors[0].ndim == int(kind.__name__[-2]) + 1
-                                                              or given.get("track_running_stats"))))  # fmt: skip
+    return (any(isinstance(v, types.FunctionType | types.BuiltinFunctionType) for v in given.values())
+            or (scalar and (kind.__name__.startswith(("Soft", "LogSoftmax")) or given.get("reduction") == "batchmean")))
 
 
 def _arrays(value: Any) -> Any:
@@ -107,8 +103,28 @@ def pooled(rank: int, *options: Any, size: int = 4, more: int = 2) -> tuple[Any,
     return pool(x(2, 3, *(size + more * i for i in range(rank))), *options, return_indices=True)
 
 
+def samples(library: Any, *shape: int) -> Any:
+    """Numbers in [0, 1), as a library takes them."""
+    drawn = torch.tensor(np.random.default_rng(0).random(shape))
+    return drawn if library is torch.nn else drawn.numpy()
+
+
 Calls = tuple[tuple[Callable[[Any], Any], tuple[Any, ...]], ...]
 OWN: Mapping[str, Calls] = {
+    **{f"AdaptiveMaxPool{rank}d": (
+        (lambda nn, rank=rank: getattr(nn, f"AdaptiveMaxPool{rank}d")(3, return_indices=True),
+         (x(2, 3, *(7,) * rank),)),
+        (lambda nn, rank=rank: getattr(nn, f"AdaptiveMaxPool{rank}d")(2), (x(3, *(4,) * rank),)))
+       for rank in (1, 2, 3)},
+    "AdaptiveLogSoftmaxWithLoss": (
+        (lambda nn: nn.AdaptiveLogSoftmaxWithLoss(16, 12, [3, 7]), (x(5, 16), labels([0, 2, 3, 8, 11]))),
+        (lambda nn: nn.AdaptiveLogSoftmaxWithLoss(8, 5, [4], 2.0, head_bias=True), (x(8), torch.tensor(4)))),
+    **{f"FractionalMaxPool{rank}d": (
+        (lambda nn, rank=rank: getattr(nn, f"FractionalMaxPool{rank}d")(
+            2, 3, return_indices=True, _random_samples=samples(nn, 2, 3, rank)), (x(2, 3, *(7,) * rank),)),
+        (lambda nn, rank=rank: getattr(nn, f"FractionalMaxPool{rank}d")(
+            (3, 2, 1)[:rank], output_ratio=0.6, _random_samples=samples(nn, 1, 2, rank)),
+         (x(2, *(6 + 2 * i for i in range(rank))),))) for rank in (2, 3)},
     "AlphaDropout": ((lambda nn: nn.AlphaDropout(0.0), (x(2, 3),)), (lambda nn: nn.AlphaDropout(1.0), (x(2, 3),))),
     "CosineSimilarity": ((lambda nn: nn.CosineSimilarity(), (x(4, 3), x(4, 3, seed=1))),
                          (lambda nn: nn.CosineSimilarity(-1, 1e-3), (x(2, 1, 3), x(4, 3, seed=1))),
@@ -117,10 +133,9 @@ OWN: Mapping[str, Calls] = {
     "EmbeddingBag": tuple((lambda nn, mode=mode, o=o: nn.EmbeddingBag(5, 3, mode=mode, **o), call)
                           for mode in ("mean", "sum", "max") for o, call in (
         ({}, (labels([0, 4, 4], [1, 0, 2]),)), ({"padding_idx": 4}, (labels([0, 4, 4], [4, 4, 4]),)),
-        *(() if mode == "max" else (
-            ({}, (labels([0, 4, 4, 1, 2]), labels([0, 2, 2, 5]))),
-            ({"padding_idx": -1}, (labels([0, 4, 4]), labels([0]))),
-            ({"include_last_offset": True}, (labels([0, 4, 4, 1]), labels([0, 0, 3, 4]))))),
+        ({}, (labels([0, 4, 4, 1, 2]), labels([0, 2, 2, 5]))),
+        ({"padding_idx": -1}, (labels([0, 4, 4]), labels([0]))),
+        ({"include_last_offset": True}, (labels([0, 4, 4, 1]), labels([0, 0, 3, 4]))),
         *((({}, (labels([0, 4, 4, 1]), labels([0, 3]), x(4))), ({}, (labels([0, 4], [1, 1]), None, x(2, 2))))
           if mode == "sum" else ()))),
     "FeatureAlphaDropout": ((lambda nn: nn.FeatureAlphaDropout(0.0), (x(2, 3, 4),)),),
@@ -188,6 +203,9 @@ OWN: Mapping[str, Calls] = {
                   (lambda nn: nn.Unflatten(-1, (2, -1)), (x(2, 6),))),
     "Upsample": ((lambda nn: nn.Upsample(scale_factor=2), (x(1, 2, 3),)),
                  (lambda nn: nn.Upsample((5, 2), mode="bilinear"), (x(1, 2, 3, 4),)),
+                 (lambda nn: nn.Upsample((5, 2), mode="bicubic"), (x(1, 2, 3, 4),)),
+                 (lambda nn: nn.Upsample(scale_factor=1.7, mode="bicubic", recompute_scale_factor=True),
+                  (x(1, 2, 3, 4),)),
                  (lambda nn: nn.Upsample((5, 7), mode="bilinear", align_corners=True), (x(1, 2, 3, 1),)),
                  (lambda nn: nn.Upsample(scale_factor=(1, 2, 1), mode="trilinear"), (x(1, 1, 2, 3, 2),))),
 }  # fmt: skip

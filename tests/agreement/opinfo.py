@@ -12,6 +12,7 @@ from typing import Any
 
 import chainrule as cr
 from chainrule.errors import NotSupported
+from tests.agreement import opinfo_more
 
 Function = Callable[..., Any]
 
@@ -72,12 +73,10 @@ def max_pool(rank: int) -> Function:
 
 
 def adaptive_max_pool(rank: int) -> Function:
-    f = getattr(cr, f"adaptive_max_pool{rank}d")
+    plain, told = getattr(cr, f"adaptive_max_pool{rank}d"), getattr(cr, f"adaptive_max_pool{rank}d_with_indices")
 
     def ours(x: Any, output_size: Any, return_indices: bool = False) -> Any:
-        if return_indices:
-            raise NotSupported("places of adaptive maxima")
-        return f(x, output_size)
+        return (told if return_indices else plain)(x, output_size)
 
     return ours
 
@@ -183,17 +182,18 @@ NETWORKS: Mapping[str, Function] = {
 OURS: Mapping[str, Function] = {
     **{name: unary(getattr(cr, ours)) for name, ours in UNARY.items() },
     **{name: binary(getattr(cr, ours)) for name, ours in BINARY.items()},
-    **REDUCTIONS, **SHAPES, **NETWORKS,
+    **REDUCTIONS, **SHAPES, **NETWORKS, **opinfo_more.OPERATORS, **opinfo_more.RESHAPED,
 }  # fmt: skip
 
 REFUSED: Mapping[str, str] = {  # what we say to the samples that PyTorch takes and we do not
+    **opinfo_more.REFUSED,
+    **{f"nn.functional.avg_pool{rank}d": "does not have . or . numbers" for rank in (2, 3)},  # (1,) for both axes
     "cat": "axis 1 is out of range for 1 axes",  # an empty vector among matrices
     "einsum": "the result leaves the axes of the ellipsis out",
     "expand": "-1 is not a size",
     "nn.functional.gaussian_nll_loss": "the shapes differ",  # a target that broadcasts
     "nn.functional.hardshrink": "bound=.* is negative",
     "nn.functional.hardtanh": "is not below",
-    "nn.functional.interpolate": "does not fit|out of",  # bicubic and area
     "nn.functional.multi_margin_loss": "do not fit",  # a score without classes
     "nn.functional.multilabel_margin_loss": "do not fit",
     "nn.functional.normalize": "p=(-1|0).0",
@@ -203,14 +203,13 @@ REFUSED: Mapping[str, str] = {  # what we say to the samples that PyTorch takes 
     "nn.functional.scaled_dot_product_attention": "it draws",
     "repeat_interleave": "not known while the model is traced",  # a number for each element
     **{f"nn.functional.{name}_norm": "eps=-0.5 is negative" for name in ("group", "layer", "rms")},
-    **{f"nn.functional.adaptive_max_pool{rank}d": "places of adaptive maxima" for rank in (1, 2, 3)},
-    **{f"nn.functional.max_pool{rank}d": "axes, . are expected" for rank in (1, 2, 3)},  # places without a batch
     "std": "correction=", "var": "correction=",  # that is not 0 or 1
 }  # fmt: skip
 NOT_COMPARED: Mapping[str, str] = {
     "arange": "takes no tensor", "eye": "takes no tensor", "full": "takes no tensor", "linspace": "takes no tensor",
     "ones": "takes no tensor", "zeros": "takes no tensor",
     "trace": "ours writes a program down; the sum of a diagonal is compared through diagonal",
+    "fractional_max_pool2d": "draws: compared among the modules", "fractional_max_pool3d": "draws: as in two axes",
     "bernoulli": "draws", "normal": "draws", "randint": "draws", "uniform": "draws", "dropout": "draws",
     "alpha_dropout": "draws", "rrelu": "draws",
     "batch_norm": "ours is a layer's, with its state: compared among the modules",

@@ -12,6 +12,7 @@ torch: Any = pytest.importorskip("torch")
 import chainrule as cr  # noqa: E402
 from tests.agreement.comparison import compare  # noqa: E402
 from tests.agreement.opinfo import NOT_COMPARED, OURS, REFUSED, bound  # noqa: E402
+from tests.agreement.opinfo_more import ABSENT  # noqa: E402
 from tests.agreement.torch_tables import OPS  # noqa: E402
 
 
@@ -29,7 +30,8 @@ def filled(value: Any, given: Any) -> Any:
     if isinstance(value, dict):
         return {name: filled(part, given) for name, part in value.items()}
     if isinstance(value, tuple | list):
-        return [filled(part, given) for part in value]
+        parts = [filled(part, given) for part in value]
+        return parts if isinstance(value, list) else tuple(parts)
     return next(given) if isinstance(value, torch.Tensor) else value
 
 
@@ -76,3 +78,11 @@ def test_every_function_that_both_have_is_compared() -> None:
     covered = {name.rpartition(".")[2] for name in OURS} | set(NOT_COMPARED)
     assert short - covered == set(), "add them to tests/agreement/opinfo.py"
     assert set(OURS) <= set(OPS)
+
+
+def test_every_op_of_the_table_is_compared_or_says_why_not() -> None:
+    reasons = [name for names in ABSENT.values() for name in names.split()]
+    assert len(reasons) == len(set(reasons))
+    told = set(OURS) | set(reasons) | {name for name in OPS if name.rpartition(".")[2] in NOT_COMPARED}
+    assert set(OPS) - told == set(), "compare them, or give the reason in tests/agreement/opinfo_more.py"
+    assert set(reasons) & set(OURS) == set()

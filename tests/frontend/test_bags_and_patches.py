@@ -10,7 +10,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
-from chainrule.errors import ArgumentError, NotSupported, ShapeError
+from chainrule.errors import ArgumentError, ShapeError
 from chainrule.frontend.functions.random import key as key_of
 from chainrule.ops.tolerance import ADJOINT_RTOL
 from tests.frontend.agreement import normal
@@ -18,10 +18,17 @@ from tests.frontend.agreement import normal
 Array = np.ndarray[Any, Any]
 
 LABELS, BEGINS = np.array([0, 4, 4, 1, 2]), np.array([0, 2, 2])
+DRAWN = np.random.default_rng(5).random((1, 2, 2))
 TARGETS = np.array([[3, 0, -1, 1], [-1, 2, 2, 2]])
 CASES: tuple[tuple[str, Callable[..., Any], tuple[Any, ...], Array], ...] = (
     ("bag", lambda w: cr.embedding_bag(LABELS.reshape(1, 5), w, mode="max"), (5, 3), normal(5, 3)),
     ("bag with offsets", lambda w: cr.embedding_bag(LABELS, w, BEGINS, padding_idx=1), (5, 3), normal(5, 3)),
+    ("largest of bags", lambda w: cr.embedding_bag(LABELS, w, BEGINS, mode="max"), (5, 3), normal(5, 3)),
+    ("fractional", lambda x: cr.fractional_max_pool2d(x, 2, 3, random_samples=DRAWN), (1, 2, 6, 7), normal(1, 2, 6, 7)),
+    ("adaptive", lambda x: cr.adaptive_max_pool2d_with_indices(x, 3)[0], ("N", 2, 4, 7), normal(2, 2, 4, 7)),
+    ("divisor", lambda x: cr.avg_pool2d(x, 3, 2, 1, True, divisor_override=5), (1, 2, 4, 7), normal(1, 2, 4, 7)),
+    ("bicubic", lambda x: cr.interpolate(x, (5, 3), mode="bicubic"), (1, 2, 4, 7), normal(1, 2, 4, 7)),
+    ("smoothed", lambda x: cr.interpolate(x, (3, 3), mode="bicubic", antialias=True), (1, 1, 7, 9), normal(1, 1, 7, 9)),
     ("unfold", lambda x: cr.unfold(x, (2, 3), padding=1, stride=2), ("N", 2, "H", "W"), normal(2, 2, 5, 4)),
     ("fold", lambda x: cr.fold(x, (4, 5), (2, 3)), ("N", 12, 9), normal(2, 12, 9)),
     ("unpool", lambda x: cr.max_unpool2d(*cr.max_pool2d_with_indices(x, 2), 2), ("N", 2, 4, 6), normal(2, 2, 4, 6)),
@@ -69,7 +76,12 @@ def test_positions_before_the_first_bag_are_out_of_range() -> None:
 
 MISTAKES: tuple[tuple[Callable[[], object], type[Exception], str], ...] = (
     (lambda: cr.embedding_bag(LABELS, normal(5, 3)), ShapeError, "indices have 1 axes"),
-    (lambda: cr.embedding_bag(LABELS, normal(5, 3), BEGINS, mode="max"), NotSupported, "with offsets is not built"),
+    (lambda: cr.fractional_max_pool2d(normal(1, 1, 5, 5), 3, 4), ShapeError, r"windows of \[3, 3\] do not fit"),
+    (lambda: nn.FractionalMaxPool2d(2), ArgumentError, "give either output_size or output_ratio"),
+    (lambda: cr.avg_pool2d(normal(1, 1, 4, 4), 2, divisor_override=0), ArgumentError, "divisor_override is 0"),
+    (lambda: nn.AvgPool1d(2, divisor_override=3), ArgumentError, "is for two and three axes"),
+    (lambda: cr.interpolate(normal(1, 1, 4), 2, mode="linear", antialias=True), ArgumentError, "antialias with mode"),
+    (lambda: nn.AdaptiveLogSoftmaxWithLoss(4, 5, [3, 3]), ArgumentError, r"cutoffs \[3, 3\] of 5 classes"),
     (lambda: nn.EmbeddingBag(5, 3, mode="sums"), ArgumentError, "mode 'sums' is not known"),
     (lambda: cr.unfold(normal(1, 2, 3, 3), 4), ShapeError, "the window does not fit into the image"),
     (lambda: cr.unfold(normal(1, 2, 3, 3), 2, stride=0), ArgumentError, "stride=0"),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from chainrule.errors import ArgumentError, NotSupported, ShapeError
+from chainrule.errors import ArgumentError, ShapeError
 from chainrule.frontend import nn
 from chainrule.frontend.functions import images, windows
 from chainrule.frontend.trace import spec, trace
@@ -264,8 +264,7 @@ REFUSED: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: nn.Conv2d(4, 6, 3, padding_mode="mirror"), ArgumentError, "padding_mode 'mirror' is not known"),
     (lambda: nn.BatchNorm2d(3)(IMAGE), ShapeError, "BatchNorm2d: the layer takes [N, C, H, W] with C = 3"),
     (lambda: nn.GroupNorm(3, 4), ArgumentError, "GroupNorm: 4 channels do not divide into 3 groups"),
-    (lambda: nn.InstanceNorm2d(4, track_running_stats=True), NotSupported,
-     "instance_norm: running statistics are not built"),
+    (lambda: nn.InstanceNorm2d(4)(normal(4, 4)), ShapeError, "InstanceNorm2d: the layer takes 4 axes with C = 4"),
     (lambda: nn.Embedding(3, 2, padding_idx=3), ArgumentError, "Embedding: padding_idx=3 is not one of 3 rows"),
     (lambda: nn.Dropout(-0.1), ArgumentError, "dropout: p=-0.1 is not a probability"),
     (lambda: nn.Linear(3, -1), ArgumentError, "-1 is not a size"),

@@ -9,7 +9,8 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
-from chainrule.errors import ArgumentError, NotSupported, ShapeError
+from chainrule.errors import ArgumentError, ShapeError
+from chainrule.ops.tolerance import ADJOINT_RTOL
 from tests.frontend.agreement import assert_same, normal
 
 Array = np.ndarray[Any, Any]
@@ -136,9 +137,27 @@ def test_dropout_stands_between_layers_and_only_in_training() -> None:
     assert_same(layer.eval()(x)[0], layer(x)[0])
 
 
+def test_a_projected_lstm_is_the_same_in_native_code_with_its_gradient() -> None:
+    layer = nn.LSTM(3, 5, 2, bidirectional=True, proj_size=2, dtype="f64")
+    x, lengths = normal(4, 3, 3), np.array([4, 1, 3])
+
+    def loss(x: cr.Tensor) -> cr.Tensor:
+        ys, (h, c) = layer(x, lengths=lengths)
+        return (ys * ys).sum() + (h * h).sum() + (c * c).sum()
+
+    both = cr.value_and_grad(loss)
+    native, plain = (cr.compile(both, cr.spec("T", 3, 3, dtype="f64"), backend=b)(x) for b in ("llvm", "reference"))
+    for got, wanted in zip(native, plain, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=ADJOINT_RTOL, atol=ADJOINT_RTOL)
+    ys, _ = layer(x, lengths=lengths)
+    alone, _ = layer(x[:1, 1:2])
+    np.testing.assert_allclose(ys[:1, 1:2], alone, rtol=ADJOINT_RTOL)
+    assert not np.asarray(ys)[1:, 1].any()
+
+
 def test_wrong_calls_say_what_is_wrong() -> None:
-    with pytest.raises(NotSupported, match="proj_size=2 is not built"):
-        nn.LSTM(3, 4, proj_size=2)
+    with pytest.raises(ArgumentError, match="proj_size=4 with 4 units"):
+        nn.LSTM(3, 4, proj_size=4)
     with pytest.raises(ArgumentError, match="nonlinearity 'sin' is not known"):
         nn.RNN(3, 4, nonlinearity="sin")
     with pytest.raises(ArgumentError, match="num_layers=0"):

@@ -21,7 +21,8 @@ from chainrule.ops.integer_products import IntegerConv, IntegerMatMul
 from chainrule.ops.lowered import ChannelConv, PanelConv, PanelMatMul, PoolLast
 from chainrule.ops.lowered_bytes import ByteConv, ByteMatMul
 from chainrule.ops.matmul import matmul
-from chainrule.ops.pool import global_avg_pool, max_pool
+from chainrule.ops.pool import max_pool
+from chainrule.ops.pools import global_avg_pool
 from chainrule.ops.quantise import Quantize, RoundTo
 from chainrule.ops.shaping import concat, pad_constant, transpose
 from chainrule.ops.tolerance import steps_agree

@@ -12,16 +12,8 @@ from chainrule.errors import ArgumentError, ChainruleError, NotSupported, ShapeE
 from chainrule.ir.graph import Graph, Value, build, new_input
 from chainrule.ir.types import tensor, type_of
 from chainrule.ops.conv import conv, conv_transpose, conv_weight_grad
-from chainrule.ops.pool import (
-    MaxPoolTake,
-    adaptive_avg_pool,
-    adaptive_max_pool,
-    avg_pool,
-    global_avg_pool,
-    lp_pool,
-    max_pool,
-    max_pool_with_indices,
-)
+from chainrule.ops.pool import MaxPoolTake, avg_pool, max_pool, max_pool_with_indices
+from chainrule.ops.pools import adaptive_avg_pool, adaptive_max_pool, global_avg_pool, lp_pool
 from chainrule.passes.autodiff import gradients
 from tests.ops.sample import distinct, normal
 

@@ -20,7 +20,8 @@ from chainrule.ops.losses import mse_loss
 from chainrule.ops.losses_class import cross_entropy
 from chainrule.ops.matmul import linear, matmul
 from chainrule.ops.norm import batch_norm_training, group_norm, instance_norm, layer_norm, local_response_norm, rms_norm
-from chainrule.ops.pool import adaptive_avg_pool, avg_pool, global_max_pool, max_pool, max_pool_with_indices
+from chainrule.ops.pool import avg_pool, max_pool, max_pool_with_indices
+from chainrule.ops.pools import adaptive_avg_pool, global_max_pool
 from chainrule.ops.reduce import mean, sum
 from chainrule.passes.autodiff import gradients
 from tests.ops.sample import distinct, integers, normal

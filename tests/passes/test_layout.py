@@ -19,7 +19,8 @@ from chainrule.ops.lowered import ChannelConv, PackKernel, PackPanels, PanelConv
 from chainrule.ops.lowered_pairs import PairConv, PairMatMul
 from chainrule.ops.lowered_winograd import WinogradConv
 from chainrule.ops.matmul import MatMul, matmul
-from chainrule.ops.pool import avg_pool, global_avg_pool, max_pool
+from chainrule.ops.pool import avg_pool, max_pool
+from chainrule.ops.pools import global_avg_pool
 from chainrule.ops.reduce import amax, mean
 from chainrule.ops.reduce import sum as total
 from chainrule.ops.shaping import Transpose, concat, expand, flip, narrow, pad_constant, reshape, transpose

@@ -19,7 +19,8 @@ from chainrule.ops.activations_smooth import silu
 from chainrule.ops.basic import constant, full, scalar_like, zeros_like
 from chainrule.ops.conv import conv, conv_transpose, counts, reach
 from chainrule.ops.indexing import index_add, scatter
-from chainrule.ops.pool import avg_pool, lp_pool, max_pool, max_pool_with_indices, pooled
+from chainrule.ops.pool import avg_pool, max_pool, max_pool_with_indices, pooled
+from chainrule.ops.pools import lp_pool
 from chainrule.ops.ranges import iota
 from chainrule.ops.reduce import lowest_of
 from chainrule.ops.transcendental import pow, sqrt

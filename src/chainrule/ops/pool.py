@@ -1,4 +1,4 @@
-"""Pools: the maximum or mean of windows, the ops that their gradients are, and the pools made of these.
+"""Pools: the maximum or mean of windows, and the ops that their gradients are. What is made of these: ops/pools.py.
 
 Longer than most files: windows, positions and padding are one arithmetic that all pools share.
 """
@@ -6,7 +6,7 @@ Longer than most files: windows, positions and padding are one arithmetic that a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,16 +17,12 @@ from chainrule.ir.dims import Dim, dim_min, dim_product, floordiv
 from chainrule.ir.graph import Value, build
 from chainrule.ir.op import Array, Op
 from chainrule.ir.types import TensorType
-from chainrule.ops.arithmetic import square
-from chainrule.ops.basic import scalar_like
 from chainrule.ops.conv import Ints, check_window, flat_image, numbers, pad_spatial, pads, reach, taps
-from chainrule.ops.elementwise import abs, expect_inputs, mul
+from chainrule.ops.elementwise import expect_inputs
 from chainrule.ops.matmul import accumulator
 from chainrule.ops.ranges import iota
-from chainrule.ops.reduce import amax, mean
 from chainrule.ops.shape_rules import require, same_dtype, window_count
-from chainrule.ops.shaping import concat, expand, listed, narrow, reshape
-from chainrule.ops.transcendental import pow, sqrt
+from chainrule.ops.shaping import expand, listed, reshape
 
 
 @dataclass(frozen=True)
@@ -192,7 +188,7 @@ class AvgPool(Op):
     def ref(self, *arrays: Array) -> Array:
         (x,) = arrays
         sizes = array_positions(x.shape[2:], self.window, self.stride, self.pad, self.ceil_mode)
-        padded = pad_spatial(x.astype(np.float64), _room(x.shape[2:], sizes, self.window, self.stride, self.pad))
+        padded = pad_spatial(x.astype(np.float64), room_for(x.shape[2:], sizes, self.window, self.stride, self.pad))
         total = np.zeros((*x.shape[:2], *sizes))
         with np.errstate(all="ignore"):
             for _, part in taps(self.window, sizes, self.stride, (1,) * len(sizes)):
@@ -245,7 +241,7 @@ class AvgPoolGrad(Op):
     def ref(self, *arrays: Array) -> Array:
         (dy,) = arrays
         rank, sizes = len(self.window), tuple(int(d) for d in self.size)  # type: ignore[arg-type]
-        widths = _room(sizes, dy.shape[2:], self.window, self.stride, self.pad)
+        widths = room_for(sizes, dy.shape[2:], self.window, self.stride, self.pad)
         room = [widths[i] + sizes[i] + widths[i + rank] for i in range(rank)]
         dx = np.zeros((*dy.shape[:2], *room))
         with np.errstate(all="ignore"):
@@ -300,7 +296,7 @@ def array_positions(sizes: Sequence[int], spans: Sequence[int], stride: Sequence
     return tuple(found)
 
 
-def _room(image: Sequence[int], sizes: Sequence[int], spans: Sequence[int], stride: Sequence[int],
+def room_for(image: Sequence[int], sizes: Sequence[int], spans: Sequence[int], stride: Sequence[int],
           pad: Sequence[int]) -> tuple[int, ...]:  # fmt: skip
     """The padding, begins then ends, that holds every window, also those that ceil_mode lets stick out."""
     rank = len(image)
@@ -325,7 +321,7 @@ def _first_maxima(op: MaxWindow, x: Array) -> tuple[Array, Array]:
     """The largest element of each window of x, and its place, counted within an image (-1: it meets none)."""
     spans = reach(op.window, op.dilation)
     sizes = array_positions(x.shape[2:], spans, op.stride, op.pad, op.ceil_mode)
-    widened = _room(x.shape[2:], sizes, spans, op.stride, op.pad)
+    widened = room_for(x.shape[2:], sizes, spans, op.stride, op.pad)
     within = np.arange(math.prod(x.shape[2:]), dtype=np.int64).reshape(1, 1, *x.shape[2:])
     places, elements = pad_spatial(within, widened, -1), pad_spatial(x, widened)
     floats = x.dtype.kind in "fV"  # numpy calls bfloat16 a void type
@@ -366,98 +362,6 @@ def avg_pool(x: Value, window: Ints, stride: Ints | None = None, pad: Ints = 0, 
     windows = numbers(window, rank, "window")
     strides = windows if stride is None else numbers(stride, rank, "stride")
     return build(AvgPool(windows, strides, pads(pad, rank), ceil_mode, count_include_pad), x)
-
-
-def lp_pool(x: Value, norm: float, window: Ints, stride: Ints | None = None, pad: Ints = 0,
-            ceil_mode: bool = False) -> Value:  # fmt: skip
-    """(sum of |x|^norm)^(1/norm) of each window of x [N, C, *S].
-
-    A window cut short by ceil_mode counts as if the mean of its part went on, as in PyTorch. Raises ArgumentError
-    unless norm > 0. Source: ONNX LpPool-22; torch.nn.functional.lp_pool2d.
-    """
-    if not norm > 0:
-        raise ArgumentError(f"lp_pool: norm {norm} is not positive")
-    powers = square(x) if norm == 2 else abs(x) if norm == 1 else pow(abs(x), scalar_like(float(norm), x))
-    y = avg_pool(powers, window, stride, pad, ceil_mode)
-    assert isinstance(y.op, AvgPool)
-    total = mul(y, scalar_like(float(math.prod(y.op.window)), x))
-    return sqrt(total) if norm == 2 else total if norm == 1 else pow(total, scalar_like(1.0 / norm, x))
-
-
-def global_avg_pool(x: Value) -> Value:
-    """The mean of each image. x: [N, C, *S] -> [N, C, 1...]. Source: ONNX GlobalAveragePool-22."""
-    return mean(x, range(2, x.rank), keepdims=True)
-
-
-def global_max_pool(x: Value) -> Value:
-    """The largest element of each image. x: [N, C, *S] -> [N, C, 1...]. Source: ONNX GlobalMaxPool-22."""
-    return amax(x, range(2, x.rank), keepdims=True)
-
-
-def adaptive_avg_pool(x: Value, size: int | Sequence[int | None] | None) -> Value:
-    """The mean of `size` windows that cover each axis evenly: window i is floor(i*S/size) up to ceil((i+1)*S/size).
-
-    x: [N, C, *S] -> [N, C, *size]; None keeps an axis. Sizes that do not divide the image give windows that overlap.
-    Raises NotSupported for a symbolic image unless size is 1 or None. Source: torch.nn.functional.adaptive_avg_pool2d.
-    """
-    goals = _goals(x, size, "adaptive_avg_pool")
-    if goals == (1,) * (x.rank - 2):
-        return global_avg_pool(x)
-    even = _even_windows(x, goals)
-    if even is not None:
-        return avg_pool(x, even)
-    for axis, goal in enumerate(goals, start=2):
-        x = _pooled_axis(x, axis, goal, mean, "adaptive_avg_pool")
-    return x
-
-
-def adaptive_max_pool(x: Value, size: int | Sequence[int | None] | None) -> Value:
-    """The largest element of `size` windows that cover each axis evenly, as adaptive_avg_pool lays them."""
-    goals = _goals(x, size, "adaptive_max_pool")
-    if goals == (1,) * (x.rank - 2):
-        return global_max_pool(x)
-    even = _even_windows(x, goals)
-    if even is not None:
-        return max_pool(x, even)
-    for axis, goal in enumerate(goals, start=2):
-        x = _pooled_axis(x, axis, goal, amax, "adaptive_max_pool")
-    return x
-
-
-def _goals(x: Value, size: int | Sequence[int | None] | None, name: str) -> tuple[Dim, ...]:
-    rank = x.rank - 2
-    if not 1 <= rank <= 3:
-        raise ShapeError(f"{name}: x has {x.rank} axes, 3 to 5 are expected", help="x is [N, C, *IMAGE]")
-    goals = (size,) * rank if size is None or isinstance(size, int) else tuple(size)
-    if len(goals) != rank or any(goal is not None and goal < 1 for goal in goals):
-        raise ArgumentError(f"{name}: size {size} does not fit {rank} spatial axes",
-                            help="numbers >= 1, or None to keep")  # fmt: skip
-    return tuple(x.shape[2 + i] if goal is None else goal for i, goal in enumerate(goals))
-
-
-def _even_windows(x: Value, goals: Sequence[Dim]) -> tuple[int, ...] | None:
-    """The windows side by side that make the goals, where there are such."""
-    found: list[int] = []
-    for have, goal in zip(x.shape[2:], goals, strict=True):
-        window = 1 if have == goal else floordiv(have, goal)
-        if not isinstance(window, int) or window < 1 or window * goal != have:
-            return None
-        found.append(window)
-    return tuple(found)
-
-
-def _pooled_axis(x: Value, axis: int, goal: Dim, reduce: Callable[[Value, int, bool], Value], name: str) -> Value:
-    """One axis reduced over `goal` windows that cover it evenly."""
-    have = x.shape[axis]
-    if have == goal:
-        return x
-    if goal == 1:
-        return reduce(x, axis, True)
-    if not isinstance(have, int) or not isinstance(goal, int):
-        raise NotSupported(f"{name}: axis {axis} of {x.tensor} has no fixed size",
-                           help="give the image's size as a number, or use size 1")  # fmt: skip
-    bounds = [(i * have // goal, -(-(i + 1) * have // goal)) for i in range(goal)]
-    return concat([reduce(narrow(x, axis, low, high - low), axis, True) for low, high in bounds], axis)
 
 
 OPS: tuple[type[Op], ...] = (MaxPool, MaxPoolGrad, MaxPoolTake, AvgPool, AvgPoolGrad)
