@@ -6,6 +6,7 @@ Sound but not complete: True is a proof, False means only that none was found.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import gcd
 
 from chainrule.backends.loops.ints import Atom, Index, Int, Iter, Mono, Pair, Size, as_int, atoms_of, bounds
@@ -17,7 +18,18 @@ _EFFORT = (
 
 def nonneg(value: Int, facts: Sequence[Int] = ()) -> bool:
     """True when value >= 0 can be proved from the loops' bounds and from facts (Ints known to be >= 0)."""
-    return any(_search(value, tuple(facts), [_EFFORT, by_scope]) for by_scope in (0, 1))
+    atoms = {id(atom) for each in (value, *facts) for atom in atoms_of(each) if not isinstance(atom, Pair)}
+    return _nonneg(value, tuple(facts), frozenset(atoms))
+
+
+@lru_cache(maxsize=1024)
+def _nonneg(value: Int, facts: tuple[Int, ...], atoms: frozenset[int]) -> bool:
+    """Each question is answered once: a kernel of named sizes asks the same ones at each access, and where there is no
+    proof (of 1 / 8 of ((n + 1) // 2 + 1) // 2, say) the search takes a tenth of a second.
+
+    atoms: whose sizes and iterators these are, as their names are those of one kernel only. The entry keeps them alive.
+    """
+    return any(_search(value, facts, [_EFFORT, by_scope]) for by_scope in (0, 1))
 
 
 def _search(value: Int, facts: tuple[Int, ...], effort: list[int]) -> bool:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chainrule.backends.loops import Int, LoopError, as_int, ceil_div, imax, imin
+from chainrule.backends.loops import Int, LoopError, as_int, ceil_div, imax, imin, prove
 from chainrule.backends.loops.ints import Atom, Iter, Pair, Size, atom_int, bounds, rejoined, substitute
 from chainrule.backends.loops.prove import nonneg
 
@@ -83,6 +83,31 @@ def test_what_is_proved_nonnegative_is(made: tuple[Int, object]) -> None:
     expression, function = made
     if nonneg(expression):
         assert all(function(*point) >= 0 for point in POINTS)  # type: ignore[operator]
+
+
+def test_answers_are_those_of_the_unknowns_asked_about_not_of_their_names() -> None:
+    for least in (3, 2, 3):  # two kernels name their sizes alike, and answers are kept
+        size = atom_int(Size(0, "N", least, None))
+        assert nonneg(size - 3) == (least == 3)
+        inside = Iter(0, "i", as_int(0), size * (least - 1), as_int(1))
+        assert nonneg(size - 1 - atom_int(inside)) == (least == 2)
+
+
+def test_a_question_is_searched_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Int] = []
+
+    def counted(value: Int, facts: tuple[Int, ...], effort: list[int]) -> bool:
+        asked.append(value)
+        return search(value, facts, effort)
+
+    search = prove._search  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(prove, "_search", counted)
+    rows = atom_int(Size(0, "H", 1, None))
+    below = ((rows + 1) // 2 + 7) // 8 - atom_int(Iter(0, "i", as_int(0), rows, as_int(1))) - 1
+    answers = [nonneg(below)]
+    first = len(asked)
+    answers += [nonneg(((rows + 1) // 2 + 7) // 8 - atom_int(I) - 1), nonneg(below)]
+    assert first and answers[0] == answers[2] and len(asked) - first <= first
 
 
 def test_equal_polynomials_are_equal_objects() -> None:
