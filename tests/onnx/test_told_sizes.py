@@ -7,10 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 import chainrule as cr
 from chainrule.backends.onnx.executable import session_of
+from chainrule.errors import NotSupported
 from chainrule.ir.text import text
 from tests.onnx.models import model, node, seeded
 
@@ -81,6 +82,51 @@ def test_boxes_are_suppressed_and_looked_up() -> None:
     rng = np.random.default_rng(0)
     calls = [(rng.random((1, n, 4), np.float32), rng.random((1, 2, n), np.float32)) for n in (6, 20, 1)]
     agree(proto, *calls)
+
+
+def empty_or_kept() -> onnx.ModelProto:
+    """Boxes suppressed, but where there are none: as torchvision's detectors are exported."""
+    none = helper.make_graph([node("Constant", [], ["empty"], value=numpy_helper.from_array(np.int64([])))], "none", [],
+                             [onnx.ValueInfoProto(name="empty")])  # fmt: skip
+    some = helper.make_graph(
+        [node("Unsqueeze", ["b", "zero"], ["b3"]), node("Unsqueeze", ["s", "zero_one"], ["s3"]),
+         node("NonMaxSuppression", ["b3", "s3", "most", "iou"], ["picked"]),
+         node("Gather", ["picked", "two"], ["kept"], axis=1)],
+        "some", [], [onnx.ValueInfoProto(name="kept")])  # fmt: skip
+    nodes = [node("Size", ["b"], ["n"]), node("Equal", ["n", "nothing"], ["is_empty"]),
+             node("If", ["is_empty"], ["k"], then_branch=none, else_branch=some),
+             node("Gather", ["b", "k"], ["y"], axis=0)]  # fmt: skip
+    weights = {"most": np.int64([9]), "iou": np.float32([0.3]), "zero": np.int64([0]), "zero_one": np.int64([0, 1]),
+               "two": np.asarray(np.int64(2)), "nothing": np.asarray(np.int64(0))}  # fmt: skip
+    return model(nodes, {"b": ["N", 4], "s": ["N"]}, ["k", "y"], weights)
+
+
+def test_boxes_are_suppressed_in_a_branch() -> None:
+    boxes = np.float32([[0, 0, 2, 2], [0, 0, 2, 1.9], [5, 5, 6, 7], [9, 0, 10, 1]])
+    scores = np.float32([0.5, 0.7, 0.1, 0.6])
+    agree(empty_or_kept(), (boxes, scores), (boxes[:1], scores[:1]), (boxes[:0], scores[:0]), (boxes, scores))
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_branches_may_give_what_is_longer_along_one_axis(axis: int) -> None:
+    twice = helper.make_graph([node("Concat", ["x", "x"], ["xx"], axis=axis)], "twice", [],
+                              [onnx.ValueInfoProto(name="xx")])  # fmt: skip
+    once = helper.make_graph([node("Neg", ["x"], ["minus"])], "once", [], [onnx.ValueInfoProto(name="minus")])
+    nodes = [node("ReduceSum", ["x"], ["sum"], keepdims=0), node("Greater", ["sum", "one"], ["large"]),
+             node("If", ["large"], ["y"], then_branch=twice, else_branch=once), node("Exp", ["y"], ["z"])]  # fmt: skip
+    proto = model(nodes, {"x": ["N", 3]}, ["y", "z"], {"one": np.asarray(np.float32(1))})
+    agree(proto, (X,), (-X,), (X[:0],), (np.tile(X, (3, 1)),))
+
+
+def test_branches_of_other_ranks_are_refused() -> None:
+    flat = helper.make_graph([node("Flatten", ["x"], ["f"]), node("Reshape", ["f", "all"], ["r"])], "flat", [],
+                             [onnx.ValueInfoProto(name="r")])  # fmt: skip
+    same = helper.make_graph([node("Neg", ["x"], ["minus"])], "same", [], [onnx.ValueInfoProto(name="minus")])
+    nodes = [node("ReduceSum", ["x"], ["sum"], keepdims=0), node("Greater", ["sum", "one"], ["large"]),
+             node("If", ["large"], ["y"], then_branch=flat, else_branch=same)]  # fmt: skip
+    proto = model(nodes, {"x": ["N", 3]}, ["y"], {"one": np.asarray(np.float32(1)), "all": np.int64([-1])})
+    with pytest.raises(NotSupported, match="differ in the length of one axis"):
+        cr.load_onnx(proto)
 
 
 def test_reshape_by_numbers_that_come_in() -> None:

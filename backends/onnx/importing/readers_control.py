@@ -18,12 +18,13 @@ from chainrule.errors import ModelError, NotSupported
 from chainrule.ir.dims import Dim, DimExpr, dim_max
 from chainrule.ir.graph import Graph, Value, inline, new_input, reachable
 from chainrule.ir.types import TensorType, bool_, i64
-from chainrule.ops.basic import Constant, constant
+from chainrule.ops.basic import Constant, constant, size_of
 from chainrule.ops.compare import logical_and, lt
 from chainrule.ops.control import cond, one_captured, scan, while_
 from chainrule.ops.elementwise import Cast, add, maximum, where
+from chainrule.ops.indexing import gather
 from chainrule.ops.ranges import iota
-from chainrule.ops.shaping import flip, reshape, stack, transpose
+from chainrule.ops.shaping import concat, flip, reshape, stack, transpose
 
 MOST_UNROLLED = 64
 ENDLESS = 1 << 31  # a bound from here on means that there is none
@@ -35,13 +36,40 @@ def branch(given: Given) -> Read:
     if known is not None and known.size == 1 and not isinstance(known.reshape(-1)[0], DimExpr):
         chosen = "then_branch" if bool(known.reshape(-1)[0]) else "else_branch"
         return tuple(given.graph(chosen).inlined(()))
-    parts = [given.graph(name).body(()) for name in ("then_branch", "else_branch")]
+    try:
+        parts = [given.graph(name).body(()) for name in ("then_branch", "else_branch")]
+    except Undecided:  # a size that data tells is one of the graph around a branch
+        return _both(given)
     (then, otherwise), captured = one_captured(0, [(part.graph, part.captured) for part in parts])
-    for name, a, b in zip(parts[0].graph.output_names, then.outputs, otherwise.outputs):
-        if a.type != b.type:
-            raise NotSupported(f"If: the output {name!r} is {a.type} in one branch and {b.type} in the other",
-                               help="both branches give the same types")  # fmt: skip
+    if any(a.type != b.type for a, b in zip(then.outputs, otherwise.outputs)):
+        return _both(given)
     return cond(_flag(given.value(0)), then, otherwise, captured)
+
+
+def _both(given: Given) -> Read:
+    """Both branches, and of each output the one that the condition names: it may be longer in one branch.
+
+    Detectors keep their suppression from images without boxes so. Both branches run, which nobody sees but by the time.
+    """
+    graphs = [given.graph(name) for name in ("then_branch", "else_branch")]
+    outputs = zip(graphs[0].outputs, *(graph.inlined(()) for graph in graphs))
+    return tuple(_chosen(given, name, a.value(), b.value()) for name, a, b in outputs)
+
+
+def _chosen(given: Given, name: str, a: Value, b: Value) -> Value:
+    """a where the condition is true, else b: taken from both in a row where one axis has two lengths."""
+    flag = _flag(given.value(0))
+    if a.type == b.type:
+        return where(flag, a, b)
+    axes = [i for i, (m, n) in enumerate(zip(a.shape, b.shape)) if m != n]
+    if a.dtype != b.dtype or a.rank != b.rank or len(axes) != 1:
+        raise NotSupported(f"If: the output {name!r} is {a.type} in one branch and {b.type} in the other",
+                           help="both branches give the same types, or such that differ in the length of one axis")  # fmt: skip
+    (axis,) = axes
+    sizes = [size_of(value.shape[axis]) for value in (a, b)]
+    length = given.told(where(flag, *sizes), "chosen")
+    places = iota((length,), 0, i64)
+    return gather(concat([a, b], axis), where(flag, places, add(places, sizes[0])), axis)
 
 
 def _flag(value: Value) -> Value:
