@@ -7,7 +7,7 @@ as the length of an array of bools that nothing reads. Where no size depends on 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,10 +117,10 @@ def _stage(graph: Graph, number: int, nodes: Sequence[Value], own: set[Value], g
     return Stage(part, tuple(takes), tuple(gives[:count]), lengths, tells)
 
 
-def _untold(inputs: Iterable[Value], nodes: Iterable[Value]) -> tuple[str, ...]:
-    """The symbols that nodes mention and that are no axis of the inputs."""
+def _untold(inputs: Collection[Value], nodes: Iterable[Value]) -> tuple[str, ...]:
+    """The symbols that nodes or the inputs' shapes mention and that are no axis of the inputs: an axis may be K + M."""
     told = {d.symbol_name() for v in inputs for d in v.shape if isinstance(d, DimExpr)}
-    return tuple(sorted({name for node in nodes for name in symbols_of(node)} - told))
+    return tuple(sorted({name for value in (*inputs, *nodes) for name in symbols_of(value)} - told))
 
 
 class StagedExecutable:
