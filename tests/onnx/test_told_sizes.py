@@ -109,7 +109,8 @@ def test_boxes_are_suppressed_in_a_branch() -> None:
 
 def test_lengths_that_data_tells_add_up() -> None:
     nodes = [*(node("NonZero", [name], [f"p{name}"]) for name in "ab"), node("Concat", ["pa", "pb"], ["p"], axis=1),
-             node("Mod", ["p", "four"], ["m"]), node("Gather", ["t", "m"], ["v"]), node("NonZero", ["v"], ["q"])]  # fmt: skip
+             node("Mod", ["p", "four"], ["m"]), node("Gather", ["t", "m"], ["v"]),
+             node("NonZero", ["v"], ["q"])]  # fmt: skip
     proto = model(nodes, {"a": ["N"], "b": ["M"]}, ["q", "v"], {"t": np.float32([0, 1, 0, 3]), "four": np.int64([4])})
     agree(proto, (np.float32([1, 0, 2]), np.float32([3, 4, 0, 5])), (np.float32([0]), np.float32([0, 0, 1])))
 

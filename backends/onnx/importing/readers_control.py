@@ -64,7 +64,7 @@ def _chosen(given: Given, name: str, a: Value, b: Value) -> Value:
     axes = [i for i, (m, n) in enumerate(zip(a.shape, b.shape)) if m != n]
     if a.dtype != b.dtype or a.rank != b.rank or len(axes) != 1:
         raise NotSupported(f"If: the output {name!r} is {a.type} in one branch and {b.type} in the other",
-                           help="both branches give the same types, or such that differ in the length of one axis")  # fmt: skip
+                           help="both branches give the same types, or differ in the length of one axis")  # fmt: skip
     (axis,) = axes
     sizes = [size_of(value.shape[axis]) for value in (a, b)]
     length = given.told(where(flag, *sizes), "chosen")
