@@ -99,9 +99,11 @@ def passes_caches(w: Writer, node: Store) -> bool:
 
 def lines_apart(a: Store, b: Store) -> bool:
     """True if two stores certainly lie whole lines apart: what the one's address tells is true of both."""
-    if a.buffer != b.buffer or not a.index or a.index[:-1] != b.index[:-1]:
+    if a.buffer != b.buffer or not a.index:
         return False
-    apart = b.index[-1] - a.index[-1]
+    apart, pitch = as_int(0), as_int(1)
+    for extent, here, there in zip(reversed(a.buffer.shape), reversed(a.index), reversed(b.index), strict=True):
+        apart, pitch = apart + (there - here) * pitch, pitch * extent
     return apart.is_const and apart.const * a.buffer.dtype.itemsize % LINE == 0
 
 

@@ -23,9 +23,9 @@ from chainrule.ir.types import i64
 
 SIDE = 4  # vectors side by side: enough to hide an addition's latency
 BLOCK = SIDE * STEPS * LANES
+AHEAD = 8192  # bytes between what is read and what is asked for
 PANEL = 1024  # columns of a panel, at the most
 LEAST_PANEL = 256
-ROWS = 8  # rows of a panel at a time: a power of two apart they share a set of the first-level cache, which has 8 ways
 
 At = Callable[[Int, int, Int | None], V]
 Element = Callable[[Sequence[Int], int, Int | None], V]
@@ -96,7 +96,7 @@ def fold_rows(kernel: Kernel, space: Space, fold: Fold, index: Sequence[Int], ra
     """
     k = kernel.k
     get = element or (lambda at, lanes, valid: space.read(kernel, at, lanes, valid))
-    regs = registers(k, fold.wide_start(k, LANES))
+    regs, far = registers(k, fold.wide_start(k, LANES)), is_far(kernel, space, fold)
     *outer, last = ranges
     with nest(k, [ranges[g] for g in outer]) as place:
         at = list(index)
@@ -104,10 +104,24 @@ def fold_rows(kernel: Kernel, space: Space, fold: Fold, index: Sequence[Int], ra
             at[g] = i
 
         def along(i: Int, lanes: int, mask: Int | None) -> V:
+            if mask is None and far:
+                ask_ahead(kernel, space, [*at[:-1], i + AHEAD // fold.dtype.itemsize])
             return kernel.fit(get([*at[:-1], i], lanes, mask), lanes)
 
         fold_lines(k, [Line(fold, along, regs)], *ranges[last])
     return current(regs)
+
+
+def is_far(kernel: Kernel, space: Space, fold: Fold) -> bool:
+    """True where what is folded surely comes from memory."""
+    elements = dim_product(space.dims)
+    return isinstance(elements, int) and elements * fold.dtype.itemsize >= kernel.target.l3
+
+
+def ask_ahead(kernel: Kernel, space: Space, index: list[Int]) -> None:
+    """Prefetches what the fold reads at a place."""
+    for buffer, place in space.streamed(kernel, index):
+        kernel.k.prefetch(buffer, place)
 
 
 @dataclass(frozen=True)
@@ -251,38 +265,39 @@ def column_tiles(kernel: Kernel, space: Space, more: Sequence[Int],
         yield [*place[: len(outer)], place[-1]], place[len(outer) : -1]
 
 
-def panel_columns(columns: int) -> int:
-    """The columns of a panel: at least two panels, of whole tiles; 0 where these would be too narrow."""
+def panel_columns(columns: int, alone: bool) -> int:
+    """The columns of a panel, in whole tiles: of all columns alone, else of at most half; 0 where it is too narrow."""
     tile = SIDE * LANES
-    width = min(PANEL, -(-columns // 2 // tile) * tile)
+    width = min(PANEL, -(-columns // (1 if alone else 2) // tile) * tile)
     return width if width >= LEAST_PANEL else 0
 
 
-def fold_panels(kernel: Kernel, space: Space, fold: Fold, ranges: Ranges, width: int,
-                done: Callable[[list[Int], State, Int], None]) -> None:  # fmt: skip
-    """Folds all columns, a panel of `width` at a time, and calls done(index, state, lanes that count) for each vector.
+def fold_panels(kernel: Kernel, space: Space, fold: Fold, ranges: Callable[[Sequence[Int]], Ranges], width: int,
+                more: Sequence[Int], done: Callable[[list[Int], Sequence[Int], State, Int], None]) -> None:  # fmt: skip
+    """Folds all columns, a panel of `width` at a time, and calls done(index, place, state, lanes that count) for each
+    vector. place: along the further extents `more`, which the ranges of the reduced groups depend on.
 
-    Measured on a Zen 5 core, sums of 16M f32: 1024 columns from 18 GB/s (tiles of 64 columns) to 29; wide arrays 36.
+    Measured on a Zen 5 core, sums of 16M f32: 1024 columns from 18 GB/s (tiles of 64 columns) to 43; wide arrays 36.
     """
     k, size = kernel.k, kernel.dim(space.dims[-1])
     panel = _Panel(kernel, space, fold, width)
-    *outer, last = ranges
-    with column_tiles(kernel, space, [], width) as (place, _):
+    with column_tiles(kernel, space, more, width) as (place, further):
         first = place[-1] * width
         index = placed(space, [*place[:-1], first])
         length = imin(size - first, width)
         panel.clear()
-        with nest(k, [ranges[g] for g in outer]) as where:
+        *outer, (last, (start, stop)) = ranges(further).items()
+        with nest(k, [bounds for _, bounds in outer]) as where:
             at = list(index)
-            for g, i in zip(outer, where, strict=True):
+            for (g, _), i in zip(outer, where, strict=True):
                 at[g] = i
-            start, stop = ranges[last]
             with k.loop("block", start, stop, STEPS) as top:
-                with k.loop("row", top, imin(top + STEPS, stop), ROWS) as row:
-                    panel.take(at, (last, row, imin(row + ROWS, stop)), length)
+                with k.loop("row", top, imin(top + STEPS, stop)) as row:
+                    at[last] = row
+                    panel.take(at, length)
                 panel.flush()
         with k.loop("j", 0, length, LANES) as j:
-            done([*index[:-1], first + j], panel.state(j), length - j)
+            done([*index[:-1], first + j], further, panel.state(j), length - j)
 
 
 class _Panel:
@@ -290,6 +305,7 @@ class _Panel:
 
     def __init__(self, kernel: Kernel, space: Space, fold: Fold, width: int) -> None:
         self.kernel, self.space, self.fold, self.width = kernel, space, fold, width
+        self.far = is_far(kernel, space, fold)
         probe, k = Builder("probe"), kernel.k
         self.narrow = [k.scratch(f"some{i}", v.dtype, (width,)) for i, v in enumerate(fold.start(probe, 1))]
         self.wide = self.narrow
@@ -304,41 +320,27 @@ class _Panel:
             if self.fold.blocked:
                 self._put(self.wide, j, self.fold.wide_start(k, LANES))
 
-    def take(self, index: list[Int], rows: tuple[int, Int, Int], length: Int) -> None:
-        """Joins a few rows of the first `length` columns."""
+    def take(self, index: list[Int], length: Int) -> None:
+        """Joins the first `length` columns of a row.
+
+        One row at a time: memory is then read in order, which several rows by turns lose a third by.
+        """
         k, tile = self.kernel.k, SIDE * LANES
         with k.loop("tile", 0, length - (tile - 1), tile) as j:
-            self._take(index, rows, j, SIDE, None)
+            for u in range(SIDE):
+                self._take(index, j + u * LANES, None)
         if length.is_const and length.const % tile == 0:
             return
         with k.loop("rest", imax(length // tile * tile, 0), length, LANES) as j:
-            self._take(index, rows, j, 1, length - j)
+            self._take(index, j, length - j)
 
-    def _take(self, index: list[Int], rows: tuple[int, Int, Int], j: Int, width: int, mask: Int | None) -> None:
-        k, (group, start, stop) = self.kernel.k, rows
-        states = [registers(k, self._get(self.narrow, j + u * LANES)) for u in range(width)]
-        with k.loop("i", start, stop) as i:
-            at = [*index[:-1], index[-1] + j]
-            at[group] = i
-            for u, state in enumerate(states):
-                if mask is None and self.far:
-                    self._ask(moved(at, u * LANES), group)
-                x = self.kernel.fit(self.space.read(self.kernel, moved(at, u * LANES), LANES, mask), LANES)
-                assign(state, self.fold.step(k, current(state), x, i))
-        for u, state in enumerate(states):
-            self._put(self.narrow, j + u * LANES, current(state))
-
-    @property
-    def far(self) -> bool:
-        """True where what is folded surely comes from memory."""
-        elements = dim_product(self.space.dims)
-        return isinstance(elements, int) and elements * self.fold.dtype.itemsize >= self.kernel.target.l3
-
-    def _ask(self, index: list[Int], group: int) -> None:
-        """Prefetches what is at a place of the next few rows: 16M f32 in rows of 1024 from 28 GB/s to 33."""
-        index[group] = index[group] + ROWS
-        for buffer, place in self.space.streamed(self.kernel, index):
-            self.kernel.k.prefetch(buffer, place)
+    def _take(self, index: list[Int], j: Int, mask: Int | None) -> None:
+        at = [*index[:-1], index[-1] + j]
+        if mask is None and self.far:
+            ask_ahead(self.kernel, self.space, [*at[:-1], at[-1] + AHEAD // self.fold.dtype.itemsize])
+        x = self.kernel.fit(self.space.read(self.kernel, at, LANES, mask), LANES)
+        row = index[self.space.inner[-1]]
+        self._put(self.narrow, j, self.fold.step(self.kernel.k, self._get(self.narrow, j), x, row))
 
     def flush(self) -> None:
         """Joins the narrow states to the wide ones and begins them anew."""

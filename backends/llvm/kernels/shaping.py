@@ -18,12 +18,14 @@ from chainrule.backends.llvm.kernels.shaping_rows import (
     SMALL,
     Axis,
     blocks,
+    copy_lines,
     copy_row,
     fill_row,
     flipped,
     merged_axes,
     nest,
     spread,
+    takes_lines,
     whole_lines,
 )
 from chainrule.backends.llvm.target import Target
@@ -53,13 +55,17 @@ def _view_copy(kernel: Kernel, axes: Sequence[Axis]) -> KernelCall:
     """The output is a view of the input, copied."""
     k = kernel.k
     source = kernel.input(0, kernel.dims([a.dim for a in axes]))
-    target = kernel.output(0, kernel.dims([a.size for a in axes]),
-                           streams=whole_lines(kernel.region.body.outputs[0].dtype, axes[-1].size))
+    dtype, shape = kernel.region.body.outputs[0].dtype, [a.size for a in axes]
+    by_lines = len(axes) > 1 and axes[-1].step == 1 and takes_lines(dtype, shape, kernel.target.l3)
+    target = kernel.output(0, kernel.dims(shape), streams=by_lines or whole_lines(dtype, shape[-1]))
     starts, sizes = kernel.dims([a.start for a in axes]), target.shape
 
     def row(index: Sequence[Int], start: Int, count: Int) -> None:
         at = [s + i * a.step for s, i, a in zip(starts[:-1], index, axes[:-1], strict=True)]
         last = axes[-1]
+        if by_lines:
+            copy_lines(k, source, (*at, starts[-1] + start), target, (*index, start), count)
+            return
         copy_row(k, source, (*at, starts[-1] + start * last.step), target, (*index, start), count, last.step)
 
     if len(axes) == 1:
