@@ -150,17 +150,18 @@ def _turn_from_memory(kernel: Kernel, source: Buffer, into: Buffer, perm: Sequen
     """
     k, side, across = kernel.k, tile_side(source.dtype), perm.index(len(perm) - 1)
     others = [axis for axis in range(len(perm) - 1) if axis != across]
-    with grid(kernel, [*(into.shape[axis] for axis in others), into.shape[-1] // (BESIDE * side)]) as (*place, block):
-        with k.loop("t", 0, into.shape[across] // side) as t, k.loop("beside", 0, BESIDE) as beside:
-            index = [t * side] * (len(perm) - 1)
-            for axis, at in zip(others, place, strict=True):
-                index[axis] = at
-            start = (block * BESIDE + beside) * side
-            strip = _Strip(k, source, into, perm, across, tuple(index))
-            for r in range(side):
-                *row, first = _source_index(perm, strip.at(as_int(0), start + r))
-                k.prefetch(source, (*row, first + AHEAD_BYTES // source.dtype.itemsize))
-            strip.tile(start, side, side)
+    extents = [*(into.shape[axis] for axis in others), into.shape[-1] // (BESIDE * side)]
+    tiles = into.shape[across] // side
+    with grid(kernel, extents) as (*place, block), k.loop("t", 0, tiles) as t, k.loop("beside", 0, BESIDE) as beside:
+        index = [t * side] * (len(perm) - 1)
+        for axis, at in zip(others, place, strict=True):
+            index[axis] = at
+        start = (block * BESIDE + beside) * side
+        strip = _Strip(k, source, into, perm, across, tuple(index))
+        for r in range(side):
+            *row, first = _source_index(perm, strip.at(as_int(0), start + r))
+            k.prefetch(source, (*row, first + AHEAD_BYTES // source.dtype.itemsize))
+        strip.tile(start, side, side)
 
 
 def _product(sizes: Sequence[Int]) -> int:
