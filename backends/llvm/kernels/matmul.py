@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 
 from chainrule.backends.llvm.kernels.matmul_rows import with_merged_rows
 from chainrule.backends.llvm.kernels.matmul_tile import (
+    BLOCK,
     FAR_BYTES,
     TOTALS_BYTES,
     Ask,
@@ -47,6 +48,7 @@ TILES = 8  # row tiles of one parallel iteration, where B stays in the caches
 NEAR_A = 400 * 1024  # bytes of A that stay in the second-level cache while large panels pass by
 ASKING = 8  # tiles of an iteration that fetch panels ahead for all, where it is not known how many there are
 FEW_ITERATIONS = 8  # of a product: fewer could not be shared out evenly
+TURNED_BLOCK = 128  # steps of depth that take turns where A is transposed: each takes another line, often a page away
 SMALL_B = 256 * 1024  # bytes of B up to which it is read where it lies, when its rows are contiguous
 
 # (indices of the leading axes, step of the depth, first column, lanes, mask) -> a vector of B
@@ -76,6 +78,11 @@ class Product:
     @property
     def dtype(self) -> DType:
         return accumulated(self.anchor.tensor.dtype)
+
+    @property
+    def steps(self) -> Depth:
+        """The depth, in short blocks where each step takes another line of A."""
+        return Depth(self.depth, TURNED_BLOCK if self.transposed else BLOCK)
 
 
 def panel_matmul(region: Region, target: Target) -> list[KernelCall]:
@@ -244,7 +251,7 @@ def block_tiles(product: Product, rows: int) -> int:
         return TILES
     size, depth = product.dtype.itemsize, product.depth.const
     most = NEAR_A // max(1, rows * depth * size)
-    if Depth(product.depth).blocks() is not None:
+    if product.steps.blocks() is not None:
         most = min(most, TOTALS_BYTES // (rows * product.width * size))
     batch, panels = math.prod(product.lead, start=as_int(1)), -(-product.n.const // product.width)
     if not batch.is_const or not product.m.is_const:
@@ -292,7 +299,7 @@ class _Maker:
 
         With several blocks of depth the tiles take turns within each, so that a block of B stays in the caches.
         """
-        k, depth, rows = self.product.kernel.k, Depth(self.product.depth), self.tile.rows
+        k, depth, rows = self.product.kernel.k, self.product.steps, self.tile.rows
         blocks = depth.blocks()
         if blocks is None:
             for lo, hi, maker in self._parts(count):
@@ -348,7 +355,7 @@ class _Maker:
         """The prefetches of what the epilogue reads, where that comes from memory and all of the depth is one chain."""
         product = self.product
         arrays = far_beside(product)
-        if not arrays or self.tail or Depth(product.depth).blocks() is not None:
+        if not arrays or self.tail or product.steps.blocks() is not None:
             return ()
         asks = beside(product.kernel.k, arrays, (*self.at, row), self.column, self.tile)
         return asks if sum(steps for steps, _ in asks) <= (hi - lo).const else ()

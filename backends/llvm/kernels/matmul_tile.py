@@ -145,21 +145,22 @@ def beside(k: Builder, arrays: Sequence[Buffer], at: Sequence[Int], column: Int,
 
 @dataclass(frozen=True)
 class Depth:
-    """The loops over the depth. count: its steps; steps(k, lo, hi, body) runs body at each of a range of steps."""
+    """The loops over the depth. count: its steps; most: of them in one block."""
 
     count: Int
+    most: int = BLOCK
 
     def blocks(self) -> Int | None:
         """The number of blocks, None when one chain of sums takes it all."""
-        if self.count.is_const and self.count.const <= BLOCK:
+        if self.count.is_const and self.count.const <= self.most:
             return None
-        return ceil_div(self.count, BLOCK)
+        return ceil_div(self.count, self.most)
 
     def block_size(self) -> Int:
         """Steps of a block: even parts where the depth is known."""
         if not self.count.is_const:
-            return as_int(BLOCK)
-        return as_int(-(-self.count.const // -(-self.count.const // BLOCK)))
+            return as_int(self.most)
+        return as_int(-(-self.count.const // -(-self.count.const // self.most)))
 
 
 @dataclass

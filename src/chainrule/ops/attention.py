@@ -112,13 +112,18 @@ class Attention(Op):
     def weights(self, q: Value, k: Value, *mask: Value) -> Value:
         """The weight of every key for every query: [..., H, T, S]."""
         scores = self.masked(self.scores(q, k), *mask)
-        if not mask and not self.causal:
+        if not mask and (not self.causal or self._sees_first):
             return softmax(scores, -1)
         top = amax(scores, -1, keepdims=True)
         unseen = eq(top, scalar_like(-INFINITY, top))
         powers = exp(sub(scores, where(unseen, scalar_like(0.0, top), top)))
         total = sum(powers, -1, keepdims=True)
         return div(powers, where(unseen, scalar_like(1.0, total), total))
+
+    @property
+    def _sees_first(self) -> bool:
+        """True where every query sees the first key."""
+        return isinstance(self.offset, int) and self.offset >= 0
 
     def scores(self, q: Value, k: Value) -> Value:
         """How well queries and keys fit, before the mask."""
