@@ -59,3 +59,16 @@ def test_tiles_of_direct_sums_go_on_from_row_to_row(
         image = normal(n, ins, high, wide)
         (got,), (expected,) = guarded_run(made, [image, weight]), run(graph, [image, weight], precise=True)
         assert got.shape == expected.shape and models_agree(got, expected), (n, high, wide)
+
+
+@pytest.mark.parametrize("channels", [20, 200])
+def test_a_call_chooses_the_form_of_its_blocks_of_tiles(channels: int) -> None:
+    x = new_input("x", tensor("f32", ("N", channels, "H", "W")))
+    w = new_input("w", tensor("f32", (16, channels, 3, 3)))
+    graph = Graph("g", (x, w), (relu(conv(x, w, pad=1)),))
+    made, weight = LlvmExecutable(graph, [], threads=1), normal(16, channels, 3, 3, seed=1)
+    assert any(fn.name.startswith("winograd_winograd") for fn in made.functions)
+    for n, high, wide in ((1, 3, 121), (1, 119, 2), (2, 28, 29), (1, 1, 1), (0, 9, 9), (1, 33, 50), (1, 0, 5)):
+        image = normal(n, channels, high, wide)
+        (got,), (expected,) = guarded_run(made, [image, weight]), run(graph, [image, weight], precise=True)
+        assert got.shape == expected.shape and models_agree(got, expected), (n, high, wide)

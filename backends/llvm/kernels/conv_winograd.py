@@ -28,13 +28,13 @@ from dataclasses import dataclass, field, replace
 
 from chainrule.backends.llvm.kernels.conv import combined, pool_behind
 from chainrule.backends.llvm.kernels.conv_winograd_inputs import Area, Inputs, area_of, loop
-from chainrule.backends.llvm.kernels.conv_winograd_product import Place, Products
+from chainrule.backends.llvm.kernels.conv_winograd_product import Place, Products, register_rows
 from chainrule.backends.llvm.kernels.conv_winograd_shape import Plan, Tiling, parts, plans, tiling
 from chainrule.backends.llvm.kernels.pack import spread_loop
 from chainrule.backends.llvm.kernels.region import Kernel, KernelCall, Region, Temp, refuse
 from chainrule.backends.llvm.kernels.winograd_lines import to_outputs
 from chainrule.backends.llvm.target import Target
-from chainrule.backends.loops import Buffer, Builder, Int, as_int, imax
+from chainrule.backends.loops import Buffer, Builder, Int, as_int, imax, imin
 from chainrule.backends.loops import Value as LoopValue
 from chainrule.ir.dims import Dim, dim_product, floordiv
 from chainrule.ir.graph import Value
@@ -52,7 +52,8 @@ def winograd_conv(region: Region, target: Target) -> list[KernelCall]:
     if shape[0] > 1 or (shape[1] == 1 and len(shape) - len(anchor.op.tile) < 2) or shape[2] == 1:
         raise refuse(region, f"tiles of {anchor.op.tile} outputs have no kernel")
     images = anchor.inputs[0].shape[0]
-    ways = plans(tiling(_kernel(region, target, "winograd"), anchor), images)
+    t = tiling(_kernel(region, target, "winograd"), anchor)
+    ways = plans(t, images, register_rows(t, target))
     return [call for cut in ways for call in _way(region, target, anchor, cut)]
 
 
@@ -87,7 +88,7 @@ def _images(anchor: Value, cut: Plan) -> Dim:
 
 
 def _why(t: Tiling, cut: Plan) -> str:
-    return f"F({_by(t.tile)}, {_by(t.kernel)}), blocks of {cut.rows}x{cut.columns} tiles"
+    return f"F({_by(t.tile)}, {_by(t.kernel)}), {cut.text}"
 
 
 def takes_pool_in_tiles(conv: Value, pool: Value) -> bool:
@@ -114,22 +115,22 @@ def _kernel(region: Region, target: Target, name: str) -> Kernel:
 
 def _blocks(kernel: Kernel, anchor: Value, t: Tiling, cut: Plan, target: Target) -> None:
     """All three steps, block by block."""
-    k, tiles = kernel.k, cut.rows * cut.columns
+    k, tiles = kernel.k, cut.most
     left = k.scratch("v", t.dtype, (t.matrices, tiles | 1, t.row))
     right = k.scratch("m", t.dtype, (t.matrices, tiles | 1, t.out_row(1)))
     inputs, outputs = Inputs(kernel, anchor, t, cut, left), _Outputs(kernel, anchor, t, cut, right)
-    products = Products(kernel, anchor, t, target, left, right, tiles)
+    products = Products(kernel, anchor, t, target, left, right, tiles, spare=cut.is_named)
     k.flops = math.prod(t.sizes, start=2 * t.batch * t.channels * t.outs) * math.prod(t.kernel)
 
     def panel_by_panel(area: Area, panel: Int, columns: int) -> None:
         """The products of all matrices with a panel, and its outputs: only these wait at a time."""
-        count = as_int(tiles) if all(n.is_const for n in t.counts) else imax(0, area.rows) * area.pitch
+        count = imin(imax(0, area.rows) * area.pitch, tiles) if cut.is_named else as_int(tiles)
         with k.loop("t", 0, t.matrices) as matrix:
             products.write(matrix, panel, as_int(0), Place(as_int(0), as_int(0)), count)
         outputs.write(area, panel * t.width, columns)
 
     with spread_loop(k, (t.batch, *_grid(kernel, t, cut))) as (batch, plane, block, segment):
-        area = area_of(t, cut, (batch, plane, block, segment), as_int(0))
+        area = area_of(kernel, t, cut, (batch, plane, block, segment), as_int(0))
         inputs.write(area, as_int(0), as_int(t.vectors))
         whole = t.outs // t.width
         with loop(k, "p", as_int(whole)) as panel:
@@ -163,7 +164,7 @@ def _in_steps(region: Region, target: Target, anchor: Value, cut: Plan) -> list[
     inputs = Inputs(first, anchor, seen, cut, matrices(first, t, before, "w"))
     first.k.flops = t.batch * math.prod(seen.counts) * (t.matrices * 8 * t.channels)
     with spread_loop(first.k, (t.batch, *_grid(first, seen, cut), as_int(t.vectors))) as (*place, vector):
-        inputs.write(area_of(seen, cut, place, None), vector, as_int(1))
+        inputs.write(area_of(first, seen, cut, place, None), vector, as_int(1))
 
     t = _taken(second, anchor, cut)
     products = Products(second, anchor, t, target, matrices(second, t, before, "r"), matrices(second, t, after, "w"))
@@ -174,7 +175,7 @@ def _in_steps(region: Region, target: Target, anchor: Value, cut: Plan) -> list[
     outputs = _Outputs(third, anchor, t, cut, matrices(third, t, after, "r"))
     third.k.flops = t.batch * math.prod(t.counts) * (t.matrices * 8 * t.outs)
     with spread_loop(third.k, (t.batch, *_grid(third, t, cut))) as place:
-        outputs.write(area_of(t, cut, place, None), as_int(0), t.outs)
+        outputs.write(area_of(third, t, cut, place, None), as_int(0), t.outs)
     return [first.built(why), second.built(products.text), third.built(why)]
 
 
@@ -231,7 +232,7 @@ class _Outputs:
         def tiles(column: Int, mask: int | None) -> None:
             with loop(k, "ty", area.rows) as y, loop(k, "tx", area.columns) as x:
                 place = (area.batch, area.plane, area.top + y, area.side + x)
-                self._tile(place, area.start + y * area.pitch + x, _Channels(column, first + column, mask))
+                self._tile(place, area.row(self.cut, y, x), _Channels(column, first + column, mask))
 
         if whole:
             with loop(k, "o", as_int(whole)) as o:

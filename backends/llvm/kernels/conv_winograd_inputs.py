@@ -29,22 +29,28 @@ class Area:
     start: Int
     pitch: Int
 
+    def row(self, cut: Plan, y: Int, x: Int) -> Int:
+        """The matrices' row of a tile; a block's own hold no more than its most tiles."""
+        row = self.start + y * self.pitch + x
+        return imin(row, cut.most - 1) if cut.is_named and self.start == 0 else row
 
-def area_of(t: Tiling, cut: Plan, place: Sequence[Int], start: Int | None) -> Area:
+
+def area_of(kernel: Kernel, t: Tiling, cut: Plan, place: Sequence[Int], start: Int | None) -> Area:
     """The block at a place of the grid. start: of its rows in the matrices; None where these hold all tiles."""
     batch, plane, block, segment = place
     planes, high, wide = t.counts
-    top, side = block * cut.rows, segment * cut.columns
-    rows, columns = _left(high, top, cut.rows), _left(wide, side, cut.columns)
+    most_rows, most_columns = cut.block(kernel)
+    top, side = block * most_rows, segment * most_columns
+    rows, columns = _left(high, top, most_rows), _left(wide, side, most_columns)
     if start is not None:
-        pitch = as_int(cut.columns) if wide.is_const else imax(0, columns)
+        pitch = imax(0, columns) if cut.is_named else most_columns
         return Area(batch, plane, top, side, rows, columns, start, pitch)
     return Area(batch, plane, top, side, rows, columns, ((batch * planes + plane) * high + top) * wide + side, wide)
 
 
-def _left(count: Int, first: Int, most: int) -> Int:
-    if count.is_const and count.const % most == 0:
-        return as_int(most)
+def _left(count: Int, first: Int, most: Int) -> Int:
+    if count.is_const and most.is_const and count.const % most.const == 0:
+        return most
     return imin(most, count - first)
 
 
@@ -62,8 +68,7 @@ class Inputs:
 
     def __post_init__(self) -> None:
         t, k = self.t, self.kernel.k
-        rows, columns = reach(t, self.cut.rows, self.cut.columns)
-        self.strip = k.scratch("strip", t.dtype, (rows, columns * t.lanes))
+        self.strip = k.scratch("strip", t.dtype, (self.cut.pixels, t.lanes))
         self.patch = k.scratch("patch", t.dtype, (t.products[1], t.products[2] * t.lanes))
 
     def write(self, area: Area, first: Int, count: Int) -> None:
@@ -73,13 +78,13 @@ class Inputs:
             vector = first + c
             self._fill(area, vector)
             with loop(k, "ty", area.rows) as y, loop(k, "tx", area.columns) as x:
-                self._tile(y, x, area.start + y * area.pitch + x, vector * self.t.lanes)
+                self._tile(y, x, area.row(self.cut, y, x), vector * self.t.lanes)
 
     def _fill(self, area: Area, vector: Int) -> None:
         """Copies the pixels under a block to the strip, with zeros around the image."""
         t, k = self.t, self.kernel.k
         top, side = area.top * t.tile[1] - t.pad[1], area.side * t.tile[2] - t.pad[2]
-        used, room = area.rows * t.tile[1] + t.kernel[1] - 1, self.strip.shape[1] // t.lanes
+        used, room = area.rows * t.tile[1] + t.kernel[1] - 1, self._room()
         left = imin(imax(0, 0 - side), room)
         start = imax(0, side)
         count = imin(t.image[2] - start, room - left)
@@ -90,10 +95,20 @@ class Inputs:
                 with k.loop("px", 0, count) as x:
                     pixel = (area.batch, *t.outer((area.plane, source, start + x)))
                     self._ask_below(pixel, vector)
-                    k.store(self.strip, (y, (left + x) * t.lanes), self._read(pixel, vector))
+                    k.store(self.strip, self._spot(y, left + x), self._read(pixel, vector))
                 self._zeros(y, left + imax(0, count), room)
             with k.otherwise():
                 self._zeros(y, as_int(0), room)
+
+    def _room(self) -> Int:
+        """Pixels of a row of the strip."""
+        return self.cut.block(self.kernel)[1] * self.t.tile[2] + self.t.kernel[2] - 1
+
+    def _spot(self, y: Int, x: Int) -> tuple[Int, Int]:
+        """The place of a pixel in the strip. Rows of a length that a call chooses are held within it for the verifier,
+        which cannot know that a block of many columns has few rows."""
+        begin, last = y * self._room(), self.cut.pixels - reach(self.t, 1, self.cut.wide)[1]
+        return (imin(begin, last) if self.cut.is_named else begin) + x, as_int(0)
 
     def _ask_below(self, pixel: Sequence[Int], vector: Int) -> None:
         """Asks for the pixel that the block of tiles below reads here: vectors of channels lie too far apart for the
@@ -102,7 +117,7 @@ class Inputs:
         if self.t.rank > 1 and isinstance(x.op, Input):
             buffer = self.kernel.input(self.kernel.region.body.inputs.index(x))
             *before, row, column = pixel
-            below = row + self.cut.rows * self.t.tile[1]
+            below = row + self.cut.block(self.kernel)[0] * self.t.tile[1]
             self.kernel.k.prefetch(buffer, (*before, below, column, vector * self.t.lanes))
 
     def _zeros(self, y: Int, start: Int, stop: Int) -> None:
@@ -110,7 +125,7 @@ class Inputs:
         if start.is_const and stop.is_const and start.const >= stop.const:
             return
         with k.loop("z", start, stop) as x:
-            k.store(self.strip, (y, x * t.lanes), k.const(0, t.dtype, t.lanes))
+            k.store(self.strip, self._spot(y, x), k.const(0, t.dtype, t.lanes))
 
     def _read(self, pixel: Sequence[Int], vector: Int) -> LoopValue:
         """A vector of a pixel's channels, zeros behind the last."""
@@ -129,7 +144,7 @@ class Inputs:
         across = short_convolution(t.tile[2], t.kernel[2]).inputs
 
         def line(source: Int) -> list[LoopValue]:
-            pixels = [k.load(self.strip, (source, (x * t.tile[2] + j) * lanes), lanes) for j in range(wide)]
+            pixels = [k.load(self.strip, self._spot(source, x * t.tile[2] + j), lanes) for j in range(wide)]
             return from_inputs(k, across, pixels)
 
         if high == 1:

@@ -42,7 +42,8 @@ class Place:
 @dataclass
 class Products:
     """left: [matrices, places, row], right: [matrices, tiles, out_row]. tiles: rows of a call, None if not known; part:
-    what they are a multiple of then, as with any number of images, or 0."""
+    what they are a multiple of then, as with any number of images, or 0. spare: a call has at most so many, and both
+    matrices have room for a whole number of register tiles."""
 
     kernel: Kernel
     anchor: Value
@@ -53,6 +54,7 @@ class Products:
     tiles: int | None = None
     part: int = 0
     by_blocks: bool = True
+    spare: bool = False
     made: dict[int, Multiplier] = field(default_factory=dict)
 
     @property
@@ -66,8 +68,8 @@ class Products:
 
     @property
     def rows(self) -> int:
-        most = most_rows(self.target, split_lanes(self.t.width, self.t.dtype), self.t.dtype)
-        if self.tiles is not None:
+        most = register_rows(self.t, self.target)
+        if self.tiles is not None and not self.spare:
             return balanced_rows(self.tiles, most)
         return most if self.part < most else balanced_rows(self.part, most)
 
@@ -111,11 +113,19 @@ class Products:
             if count.const % rows:
                 part.sweep(count.const % rows, as_int(count.const // rows * rows), as_int(1))
             return
+        half = -(-rows // 2)
+        if self.spare:
+            whole = (count + (rows - 1 - half)) // rows
+            part.sweep(rows, as_int(0), whole)
+            with self.k.when(self.k.cmp("gt", count, whole * rows)):
+                part.sweep(half, whole * rows, as_int(1))
+            return
         whole = count // rows
         part.sweep(rows, as_int(0), whole)
         if self.rest:
-            with self.k.when(self.k.cmp("gt", count - whole * rows, 0)):
-                part.sweep(self.rest, whole * rows, as_int(1), True)
+            part.rest(min(half, self.rest), whole * rows, 0)
+        if self.rest > half:
+            part.rest(self.rest, whole * rows, half)
 
     def multiplier(self, rows: int) -> Multiplier:
         """One for each height of tile, as its waiting sums are on the stack."""
@@ -136,6 +146,12 @@ class _Part:
     target: Place
     count: Int
     taps: tuple[Int, Int, Int] | None
+
+    def rest(self, rows: int, first: Int, beyond: int) -> None:
+        """A register tile of the rows from `first` on, where there are more than `beyond` and no more than `rows`."""
+        k, left = self.products.k, self.count - first
+        with k.when(k.and_(k.cmp("gt", left, beyond), k.cmp("le", left, rows))):
+            self.sweep(rows, first, as_int(1), True)
 
     def sweep(self, rows: int, first: Int, count: Int, ragged: bool = False) -> None:
         """`count` register tiles from row `first` on; ragged: rows beyond the last are not there."""
@@ -218,3 +234,8 @@ class _Part:
                     put()
             else:
                 put()
+
+
+def register_rows(t: Tiling, target: Target) -> int:
+    """The most rows of a register tile."""
+    return most_rows(target, split_lanes(t.width, t.dtype), t.dtype)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from chainrule.backends.llvm.kernels.matmul_tile import vector_lanes
 from chainrule.backends.llvm.kernels.region import Kernel
-from chainrule.backends.loops import Int, as_int
+from chainrule.backends.loops import Int, as_int, imax, imin
 from chainrule.backends.loops.build import SCRATCH_BYTES
 from chainrule.ir.dims import Dim, dim_max, dim_min, dim_product, floordiv
 from chainrule.ir.graph import Value
@@ -28,7 +28,6 @@ MOST_TILES = 28  # in a block: more gain nothing
 WEIGHTS_NEAR = 1024 * 1024  # bytes of weights that stay in the second-level cache from block to block
 WEIGHTS_FAR = 10 * 1024 * 1024  # bytes of weights that are not read once per block
 MATRICES_NEAR = 16 * 1024 * 1024  # bytes of the matrices of all tiles that stay in the third-level cache
-SPAN = (4, 7)  # rows and columns of tiles in a block where the image's size is not known
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ def tiling(kernel: Kernel, anchor: Value) -> Tiling:
                   int(anchor.inputs[1].shape[-1]), rank, accumulated(anchor.dtype))  # type: ignore[arg-type]
 
 
-def parts(size: Dim, part: int) -> Dim:
+def parts(size: Dim, part: Dim) -> Dim:
     """How many parts cover a size."""
     return floordiv(size + part - 1, part)
 
@@ -124,21 +123,35 @@ def parts(size: Dim, part: int) -> Dim:
 class Plan:
     """How the tiles are cut up. whole: all tiles are transformed before any product; else block by block.
 
-    rows, columns: tiles of a block. taken: 1 where the call goes this way and else 0.
+    rows, columns: tiles of a block, as sizes of the graph: a call of an image of named size chooses its own. most:
+    tiles of a block at most, pixels: that the strip of a block holds (where rows are of any length, one of the longest
+    more), wide: columns of tiles at most. taken: 1 where the call goes this way and else 0.
     """
 
     whole: bool
-    rows: int
-    columns: int
+    rows: Dim
+    columns: Dim
+    most: int
+    pixels: int
+    wide: int
     taken: Dim = 1
 
     @property
-    def tiles(self) -> int:
-        """The most tiles of a block."""
-        return self.rows * self.columns
+    def is_named(self) -> bool:
+        return not (isinstance(self.rows, int) and isinstance(self.columns, int))
+
+    @property
+    def text(self) -> str:
+        """The block, for people."""
+        return f"blocks of {self.most} tiles" if self.is_named else f"blocks of {self.rows}x{self.columns} tiles"
+
+    def block(self, kernel: Kernel) -> tuple[Int, Int]:
+        """Rows and columns of a block as the kernel's sizes."""
+        rows, columns = kernel.size(self.rows, "block_rows"), kernel.size(self.columns, "block_columns")
+        return (imax(1, rows), imin(imax(1, columns), self.wide)) if self.is_named else (rows, columns)
 
 
-def plans(t: Tiling, images: Dim) -> list[Plan]:
+def plans(t: Tiling, images: Dim, rows: int) -> list[Plan]:
     """Blocks of so many tiles that their matrices stay in the second-level cache, or all tiles before any product.
 
     Blocks where the weights stay there, too, or where the matrices of all tiles would have to go to memory and back.
@@ -146,16 +159,15 @@ def plans(t: Tiling, images: Dim) -> list[Plan]:
     Measured, us for blocks and for all at once: 64@56 349, 413; 128@28 311, 277; 128-256@56 3821, 3517; 128@112 7329,
     9234; 256@28 1796, 1473.
 
-    images: of the batch. Where it depends on sizes that are not known, there are both ways, of which each call takes
-    one.
+    images: of the batch; rows: of a register tile. Where it depends on sizes that are not known, there are both ways,
+    of which each call takes one.
     """
     tiles = dim_product(t.tiles)
     per_tile = t.matrices * (t.row + t.out_row(1)) * t.dtype.itemsize
     most = BLOCK_BYTES // per_tile
     few = min(LEAST_TILES, max(1, tiles)) if isinstance(tiles, int) else LEAST_TILES
-    whole = Plan(True, *_block(t, 1 << 30))
-    blocks = Plan(False, *_block(t, max(1, min(most, MOST_TILES))))
-    alone = isinstance(images, int) and isinstance(tiles, int) and images * -(-tiles // blocks.tiles) == 1
+    whole, blocks = _cut(t, True, 1 << 30, rows), _cut(t, False, max(1, min(most, MOST_TILES)), rows)
+    alone = isinstance(images, int) and isinstance(tiles, int) and images * -(-tiles // blocks.most) == 1
     if not t.flat or most < few or t.weight_bytes > WEIGHTS_FAR or alone:
         return [whole]
     if t.weight_bytes <= WEIGHTS_NEAR:
@@ -166,21 +178,43 @@ def plans(t: Tiling, images: Dim) -> list[Plan]:
     return [replace(way, taken=taken) for way, taken in ((blocks, far_all), (whole, near_all)) if taken != 0]
 
 
-def _block(t: Tiling, most: int) -> tuple[int, int]:
-    """Rows and columns of a block of at most so many tiles, in even parts, whose strip is small."""
-    high, wide = (n.const if n.is_const else None for n in t.counts[1:])
-    span = SPAN if t.products[1] > 1 else (1, math.prod(SPAN))
-    columns = min(span[1] if wide is None else max(1, wide), most)
+def _cut(t: Tiling, whole: bool, most: int, register_rows: int) -> Plan:
+    """Blocks of at most so many tiles, in even parts, whose strip is small. A call that chooses their form has
+    room for whole register tiles of so many rows, and a half."""
+    high, wide = t.tiles[1:]
+    if isinstance(high, int) and isinstance(wide, int):
+        rows, columns = _block(t, most, high, wide)
+        return Plan(whole, rows, columns, rows * columns, math.prod(reach(t, rows, columns)), columns)
+    most = min(most, MOST_TILES)
+    while _most_pixels(t, most) * t.lanes * t.dtype.itemsize > STRIP_BYTES:
+        most -= 1
+    half = -(-register_rows // 2)
+    most = max(1, most // half) * half
+    columns = _even_part(wide, most)
+    rows = _even_part(high, dim_max(1, floordiv(most, columns)))
+    return Plan(whole, rows, columns, most, _most_pixels(t, most) + reach(t, 1, most)[1], most)
+
+
+def _even_part(count: Dim, most: Dim) -> Dim:
+    """At most `most` of `count`, so that all parts are of nearly one size."""
+    return dim_max(1, parts(count, dim_max(1, parts(count, most))))
+
+
+def _most_pixels(t: Tiling, most: int) -> int:
+    """Pixels that a block of so many tiles reads at most, whatever its form."""
+    return max(math.prod(reach(t, most // columns, columns)) for columns in range(1, most + 1))
+
+
+def _block(t: Tiling, most: int, high: int, wide: int) -> tuple[int, int]:
+    """Rows and columns of a block of at most so many tiles of a known image."""
+    columns = min(max(1, wide), most)
     while columns > 1 and _strip(t, 1, columns) > STRIP_BYTES:
         columns -= 1
-    if wide:
-        columns = -(-wide // -(-wide // columns))
-    rows = min(span[0] if high is None else max(1, high), max(1, most // columns))
+    columns = -(-max(1, wide) // -(-max(1, wide) // columns))
+    rows = min(max(1, high), max(1, most // columns))
     while rows > 1 and _strip(t, rows, columns) > STRIP_BYTES:
         rows -= 1
-    if high:
-        rows = -(-high // -(-high // rows))
-    return rows, columns
+    return -(-max(1, high) // -(-max(1, high) // rows)), columns
 
 
 def _strip(t: Tiling, rows: int, columns: int) -> int:
