@@ -51,6 +51,8 @@ def elementwise(kind: type) -> Iterator[Node]:
     for op in ("QLinearAdd", "QLinearMul"):
         yield Node(op, (a, scale(0.02), kind(10), b, scale(0.03), kind(20), scale(0.05), kind(5)))
         yield Node(op, (a[:, :1], scale(0.02), kind(0), b, scale(0.03), kind(7), scale(0.01), kind(5)))
+    zeros = np.zeros((3, 4), kind)  # by the lowest float of a mask, which is infinite in 127 such steps
+    yield Node("QLinearMul", (zeros, scale(1), kind(0), zeros, scale(2.6793887e36), kind(127), scale(1), kind(5)))
     row, stored = numbers(kind, 500), (1, 2, 3, 4)
     yield Node("QLinearSigmoid", (row, scale(0.04), kind(100), scale(1 / 256), kind(0)), stored=stored)
     yield Node("QLinearLeakyRelu", (row, scale(0.04), kind(100), scale(0.03), kind(60)), {"alpha": 0.2}, stored=stored)

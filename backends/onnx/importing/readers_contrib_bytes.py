@@ -31,7 +31,7 @@ from chainrule.ops import elementwise as el
 from chainrule.ops import reduce as red
 from chainrule.ops import shaping as sh
 from chainrule.ops.activations import leaky_relu, number
-from chainrule.ops.basic import scalar_like
+from chainrule.ops.basic import constant, scalar_like
 from chainrule.ops.shape_rules import axis_of
 from chainrule.ops.softmax import softmax
 from chainrule.ops.transcendental import sigmoid
@@ -66,12 +66,26 @@ def _require_bytes(given: Given, x: Value) -> None:
 
 
 def of_pairs(function: Pair) -> Reader:
-    """QLinearAdd, QLinearMul: both operands broadcast."""
+    """QLinearAdd: both operands broadcast."""
 
     def read(given: Given) -> Read:
         return stepped(given, function(real(given, 0), real(given, 3)), 6, given.value(0))
 
     return read
+
+
+def multiplied(given: Given) -> Read:
+    """QLinearMul: whole numbers are multiplied first, then by the scales. A mask's -3.4e38 in 127 steps may be infinite
+    as a float, and 0 times it no number."""
+    scales = el.mul(*(single_or_same(given.value(at)) for at in (1, 4)))
+    return stepped(given, el.mul(el.mul(_whole(given, 0), _whole(given, 3)), scales), 6, given.value(0))
+
+
+def _whole(given: Given, at: int) -> Value:
+    """The quantised input at a place less its zero point, as f32."""
+    point, x = optional(given, at + 2), given.value(at)
+    _require_bytes(given, x)
+    return dequantised(x, constant(1.0, f32), None if point is None else single_or_same(point), f32)
 
 
 def of_one(function: Function) -> Reader:
@@ -215,7 +229,7 @@ def embedding(given: Given) -> Read:
 
 
 READERS: Mapping[str, Reader] = {
-    "QLinearAdd": of_pairs(el.add), "QLinearMul": of_pairs(el.mul),
+    "QLinearAdd": of_pairs(el.add), "QLinearMul": multiplied,
     "QLinearSigmoid": of_one(lambda given, x: sigmoid(x)), "QLinearLeakyRelu": of_one(_leaky),
     "QLinearSoftmax": of_one(_softmax),
     "QLinearAveragePool": of_one(_pooled(average_pooling)),
