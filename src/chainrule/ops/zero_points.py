@@ -9,15 +9,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from chainrule.ir.dims import Dim, dim_product
 from chainrule.ir.graph import Value, build
 from chainrule.ir.op import Array
-from chainrule.ir.types import i32
+from chainrule.ir.types import f32, i8, i32, u8
 from chainrule.ops.basic import Constant, constant, full, scalar_like
-from chainrule.ops.elementwise import cast, mul, sub, where
+from chainrule.ops.compare import BitXor
+from chainrule.ops.conv import Conv
+from chainrule.ops.elementwise import BitCast, cast, mul, sub, where
 from chainrule.ops.integer_products import IntegerConv, integer_matmul
 from chainrule.ops.reduce import sum as total
 from chainrule.ops.shaping import Reshape, pad_constant, reshape
+
+_SIGN = 128  # between a byte without sign and one with it at the same place of their ranges
 
 
 def numbers_of(point: Value) -> Array | None:
@@ -67,6 +73,12 @@ def shifted_conv(op: IntegerConv, pads: Sequence[Dim], x: Value, weight: Value, 
     op: without padding. The padding of x - zero_x is 0, so that x is padded with its zero point.
     """
     rank = len(op.stride)
+    sides = tuple(p for p in pads if isinstance(p, int))
+    if len(sides) == len(pads) and op.by_channels(weight.tensor) and _fits_floats(weight):
+        conv = Conv(op.stride, sides, op.dilation, op.groups)
+        point = zero_w if zero_w is None or zero_w.rank == 0 else reshape(zero_w, (-1, *(1,) * (weight.rank - 1)))
+        return cast(build(conv, _shifted_float(x, zero_x), _shifted_float(weight, point)), i32)
+    weight, zero_w = _with_sign(weight, zero_w)
     x, bare = _padded(op, pads, x, zero_x)
     y = build(bare, x, weight)
     if not is_zero(zero_x):
@@ -75,13 +87,39 @@ def shifted_conv(op: IntegerConv, pads: Sequence[Dim], x: Value, weight: Value, 
         y = sub(y, mul(cast(single_or_same(zero_x), i32), as_channels(sums, rank)))
     if not is_zero(zero_w):
         assert zero_w is not None
-        windows = build(bare, x, full(1, weight.shape, weight.dtype))
+        alike = weight.shape if op.groups > 1 else (1, *weight.shape[1:])  # all outputs of a group see the same window
+        windows = build(bare, x, full(1, alike, weight.dtype))
         if not is_zero(zero_x):
             assert zero_x is not None
             taps = scalar_like(dim_product(weight.shape[1:]), windows)
             windows = sub(windows, mul(taps, cast(single_or_same(zero_x), i32)))
         y = sub(y, mul(as_channels(cast(zero_w, i32), rank), windows))
     return y
+
+
+def _fits_floats(weight: Value) -> bool:
+    """True where f32 holds every sum of a window's products of shifted bytes exactly."""
+    taps = dim_product(weight.shape[1:])
+    return isinstance(taps, int) and taps * 255 * 255 <= 1 << 24
+
+
+def _shifted_float(x: Value, zero: Value | None) -> Value:
+    """x - zero as f32."""
+    wide = cast(x, f32)
+    return wide if zero is None or is_zero(zero) else sub(wide, cast(single_or_same(zero), f32))
+
+
+def _with_sign(weight: Value, zero: Value | None) -> tuple[Value, Value | None]:
+    """A weight of u8 as one of i8, as products of bytes take it, and its zero point, each 128 less."""
+    if weight.dtype != u8:
+        return weight, zero
+    signed = build(BitCast(i8), build(BitXor(), weight, constant(_SIGN, u8)))
+    known = np.zeros((), u8.numpy) if zero is None else numbers_of(zero)
+    if known is None:
+        assert zero is not None
+        wide = cast(zero, i32)
+        return signed, sub(wide, scalar_like(_SIGN, wide))
+    return signed, constant(known.astype(np.int32) - _SIGN)
 
 
 def _padded(op: IntegerConv, pads: Sequence[Dim], x: Value, zero: Value | None) -> tuple[Value, IntegerConv]:
