@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from chainrule.backends.llvm.aot import Item, NativeProgram
-from chainrule.backends.llvm.failures import INDEX_OUT_OF_RANGE, SLICE_LEAVES_AXIS
+from chainrule.backends.llvm.failures import INDEX_OUT_OF_RANGE, NUMBER_OUT_OF_BOUNDS, SLICE_LEAVES_AXIS
 
 _C_TYPES = {
     "f32": "float", "f64": "double", "f16": "uint16_t", "bf16": "uint16_t", "bool": "uint8_t",
@@ -69,7 +69,8 @@ def _run(program: NativeProgram, takes_weights: bool) -> list[str]:
         lines.append(f" *   {c}: {_type(item)}, {'in' if i < count else 'out'}{half}")
     if program.failures:
         lines += [f" * Returns 0, or the step that failed << 32 | why: {INDEX_OUT_OF_RANGE} an index is out of range, "
-                  f"{SLICE_LEAVES_AXIS} a slice leaves its axis.", " * Steps that may fail:"]  # fmt: skip
+                  f"{SLICE_LEAVES_AXIS} a slice leaves its axis, {NUMBER_OUT_OF_BOUNDS} a number leaves its bounds.",
+                  " * Steps that may fail:"]  # fmt: skip
         lines += [f" *   {step}: {_comment(what)}" for step, what in program.failures.items()]
     else:
         lines.append(" * Returns 0: no data makes it fail.")

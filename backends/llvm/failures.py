@@ -11,9 +11,11 @@ from collections.abc import Mapping, Sequence
 from chainrule.errors import ArgumentError, ChainruleError, ShapeError
 from chainrule.ir.dims import dim_substitute
 from chainrule.ir.graph import Value
+from chainrule.ops.declared import Within
 
 INDEX_OUT_OF_RANGE = 1
 SLICE_LEAVES_AXIS = 2
+NUMBER_OUT_OF_BOUNDS = 3
 
 
 def failure(status: int, nodes: Sequence[Value | None], dims: Mapping[str, int]) -> ChainruleError:
@@ -33,6 +35,11 @@ def failure(status: int, nodes: Sequence[Value | None], dims: Mapping[str, int])
     if code == SLICE_LEAVES_AXIS:
         return ShapeError(f"{name}: the slice leaves its axis for these sizes", loc=node.loc, notes=notes,
                           help="the slice must lie inside the axis")  # fmt: skip
+    if code == NUMBER_OUT_OF_BOUNDS:
+        assert isinstance(node.op, Within)
+        high = dim_substitute(node.op.high, dict(dims))
+        return ArgumentError(f"{name}: {node.op.what} lie in {node.op.low} to {high}, another is given",
+                             loc=node.loc, notes=notes)  # fmt: skip
     return ChainruleError(f"{name}: the kernel failed with code {code}", loc=node.loc, notes=notes)
 
 

@@ -15,7 +15,7 @@ from chainrule.frontend import scope as scopes
 from chainrule.frontend.anywhere import anywhere
 from chainrule.frontend.bodies import Body, Leaves, called, hand_on, opened, traced_branch
 from chainrule.frontend.functions.recompute import checkpoint
-from chainrule.frontend.places import error
+from chainrule.frontend.places import error, located
 from chainrule.frontend.scope import Scope, Stored
 from chainrule.frontend.structure import flatten
 from chainrule.frontend.tensor import Operand, Tensor, value_of, wrap
@@ -26,6 +26,7 @@ from chainrule.ir.types import TensorType, bool_, i64
 from chainrule.ops import control
 from chainrule.ops.basic import constant, size_of, zeros_like
 from chainrule.ops.compare import lt
+from chainrule.ops.declared import within
 from chainrule.ops.elementwise import add, cast, mul, where
 from chainrule.ops.ranges import iota
 from chainrule.ops.shaping import concat, narrow, reshape
@@ -40,18 +41,19 @@ def scan(f: Function, init: Any, xs: Any = None, length: Dim | str | None = None
     init: the first carry; f gives the next ones of the same types. xs: nested arrays with one leading axis of the same
     size, symbolic or not, or None with a `length`. reverse: the loop begins at the end; y stands where its x stands.
     lengths: for ragged batches. xs are then [T, N, ...] and carries [N, ...]; from step lengths[n] on, row n of the
-    carry stays as it is and row n of y is zero.
+    carry stays as it is and row n of y is zero. A call with lengths below 0, or beyond the steps, raises ArgumentError.
     checkpoint_every: the gradient keeps the carry of every so many steps alone and computes the steps between again.
 
     Raises ShapeError or DTypeError, naming the part, when f changes the type of its carry; ArgumentError for another
     nesting, or when nothing tells the length.
     """
     if checkpoint_every is None:
-        return anywhere(lambda *args: _scan(f, args, length, reverse), (init, xs, lengths))
+        return anywhere(lambda *args: _scan(f, _bounded(args, length), length, reverse), (init, xs, lengths))
     if not isinstance(checkpoint_every, int) or checkpoint_every < 1:
         raise error(ArgumentError, f"scan: checkpoint_every={checkpoint_every!r} is no number of steps",
                     help="give an int of 1 or more")  # fmt: skip
-    return anywhere(lambda *args: _chunked(f, args, length, reverse, checkpoint_every), (init, xs, lengths))
+    return anywhere(lambda *args: _chunked(f, _bounded(args, length), length, reverse, checkpoint_every),
+                    (init, xs, lengths))  # fmt: skip
 
 
 def map(f: Function, xs: Any) -> Any:
@@ -77,6 +79,16 @@ def cond(pred: Operand, true_fn: Function, false_fn: Function, *operands: Any) -
     if isinstance(pred, bool):
         return (true_fn if pred else false_fn)(*operands)
     return anywhere(lambda flag, *args: _cond(flag, true_fn, false_fn, args), (pred, *operands))
+
+
+def _bounded(args: Sequence[Any], length: Dim | str | None) -> tuple[Any, Any, Any]:
+    """The arguments of a scan, with lengths that are checked in every call."""
+    init, xs, lengths = args
+    if lengths is None:
+        return init, xs, None
+    steps = _steps(Leaves.of(xs, "scan"), None if length is None else as_dim(length))
+    with located():
+        return init, xs, wrap(within(_limits(lengths), 0, steps, "lengths"))
 
 
 def _scan(f: Function, args: Sequence[Any], length: Dim | str | None, reverse: bool) -> tuple[Any, Any]:
@@ -157,17 +169,17 @@ def _chunked(f: Function, args: Sequence[Any], length: Dim | str | None, reverse
 
     def chunk(carry: Any, part: Any) -> tuple[Any, Any]:
         chosen, begin = part
-        return scan(f, carry, chosen, every, reverse, lengths=_left(lengths, begin))
+        return _scan(f, (carry, chosen, _left(lengths, begin)), every, reverse)
 
     begins = wrap(mul(iota((count,)), constant(every, i64)))
     whole, left = (cut(0, count * every, (count, every)), begins), cut(count * every, rest, (rest,))
     last = _left(lengths, wrap(size_of(count * every)))
     if reverse:
-        carry, tail = (init, None) if rest == 0 else scan(f, init, left, rest, True, lengths=last)
+        carry, tail = (init, None) if rest == 0 else _scan(f, (init, left, last), rest, True)
         carry, made = scan(checkpoint(chunk), carry, whole, count, True)
     else:
         carry, made = scan(checkpoint(chunk), init, whole, count)
-        carry, tail = (carry, None) if rest == 0 else scan(f, carry, left, rest, lengths=last)
+        carry, tail = (carry, None) if rest == 0 else _scan(f, (carry, left, last), rest, False)
     return carry, _joined(made, tail, count * every)
 
 

@@ -11,6 +11,7 @@ from chainrule.frontend.functions.shape import split
 from chainrule.frontend.places import error, located
 from chainrule.frontend.tensor import Operand, Tensor, as_tensor, value_of, values_of, wrap
 from chainrule.ir.graph import build, results
+from chainrule.ops.declared import within
 from chainrule.ops.recurrent import Gru, Layer, Lstm, Rnn
 from chainrule.ops.shaping import concat, squeeze, unsqueeze
 
@@ -64,7 +65,8 @@ def recurrent(
     """The results [T, N, H] and the last states [N, H] of one layer in one direction.
 
     kind: see layer_op. x: [T, N, I], weights: [G*H, I], [G*H, H] and perhaps two biases [G*H], states: [N, H] each,
-    zero where none are given. lengths: integers [N], how many steps each row has; results beyond are 0.
+    zero where none are given. lengths: integers [N], how many of the T steps each row has; results beyond are 0. A
+    call with lengths beyond T, or below 0, raises ArgumentError.
     """
     plain = layer_op(kind)
     with located():
@@ -72,7 +74,7 @@ def recurrent(
         w, r, *biases = (unsqueeze(v, 0) for v in parts[: len(weights)])
         inputs = [value, w, r, *([concat(biases, 1)] if biases else [])]
         if lengths is not None:
-            inputs.append(value_of(lengths, kind))
+            inputs.append(within(value_of(lengths, kind), 0, value.shape[0], "lengths"))
         inputs += [unsqueeze(v, 0) for v in parts[len(weights) :]]
         op = type(plain)(direction="reverse" if reverse else "forward", functions=plain.functions, bias=bool(biases),
                          ragged=lengths is not None, initial=bool(states))  # fmt: skip

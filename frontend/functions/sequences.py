@@ -18,10 +18,12 @@ from chainrule.frontend.functions.create import arange
 from chainrule.frontend.functions.losses import check_reduction
 from chainrule.frontend.places import error, located
 from chainrule.frontend.tensor import Operand, Tensor, as_tensor, float_value_of, value_of, wrap
+from chainrule.ir.types import i64
 from chainrule.ops import compare, losses_sequence
 from chainrule.ops import elementwise as el
 from chainrule.ops import reduce as red
 from chainrule.ops.basic import scalar_like, zeros_like
+from chainrule.ops.declared import within
 from chainrule.ops.shaping import reshape, unsqueeze
 
 Lengths = Operand | Sequence[int]
@@ -53,6 +55,8 @@ def ctc_loss(
         elif goal.rank == 1:
             raise error(NotSupported, "ctc_loss: targets one after another are not built",
                         notes=[f"targets: {goal.type}"], help="pad them to [N, S]")  # fmt: skip
+        steps = within(steps, 0, logs.shape[0], "input_lengths")
+        labels = within(labels, 0, goal.shape[1], "target_lengths")
         loss = losses_sequence.ctc_loss(logs, goal, steps, labels, blank)
         if zero_infinity:
             loss = el.where(compare.eq(loss, scalar_like(np.inf, loss)), zeros_like(loss), loss)
@@ -163,4 +167,5 @@ def _counts(what: str, scores: Tensor, lengths: Operand | None) -> Tensor | None
     if counts.shape != scores.shape[1:2] or not counts.dtype.is_int:
         raise error(ShapeError, f"{what}: lengths are {counts.value.type}, emissions {scores.value.type}",
                     help="lengths are integers [N], one for each row; a mask's are mask.sum(axis=0)")  # fmt: skip
-    return counts.astype("i64")
+    with located():
+        return wrap(within(el.cast(counts.value, i64), 1, scores.shape[0], "lengths"))

@@ -155,6 +155,33 @@ def test_a_projected_lstm_is_the_same_in_native_code_with_its_gradient() -> None
     assert not np.asarray(ys)[1:, 1].any()
 
 
+SCORES = np.zeros((4, 2, 3), np.float32)
+RAGGED = {
+    "layer": lambda x, n: nn.GRU(3, 4)(x, lengths=n)[0],
+    "projected": lambda x, n: nn.LSTM(3, 4, proj_size=2)(x, lengths=n)[0],
+    "scan": lambda x, n: cr.scan(lambda h, v: (h + v, h), cr.zeros((2, 3)), x, lengths=n)[0],
+    "scan in chunks": lambda x, n: cr.scan(
+        lambda h, v: (h + v, h), cr.zeros((2, 3)), x, lengths=n, checkpoint_every=2)[0],
+    "paths": lambda x, n: cr.ctc_loss(x, np.ones((2, 1), np.int64), n, np.array([1, 1])),
+    "tags": lambda x, n: nn.CRF(3).decode(x, n),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("backend", ["llvm", "reference"])
+@pytest.mark.parametrize("kind", RAGGED)
+def test_lengths_beyond_the_steps_are_an_error_of_the_call(kind: str, backend: str) -> None:
+    program = cr.compile(RAGGED[kind], cr.spec("T", 2, 3), cr.spec(2, dtype="i64"), backend=backend)
+    program(SCORES, np.array([4, 1]))
+    for wrong in ([5, 1], [4, -1]):
+        with pytest.raises(ArgumentError, match=r"engths lie in [01] to 4"):
+            program(SCORES, np.array(wrong))
+
+
+def test_lengths_that_the_model_holds_are_checked_too() -> None:
+    with pytest.raises(ArgumentError, match="lengths lie in 0 to 4, 7 is given"):
+        nn.RNN(3, 4)(SCORES, lengths=np.array([7, 1]))
+
+
 def test_wrong_calls_say_what_is_wrong() -> None:
     with pytest.raises(ArgumentError, match="proj_size=4 with 4 units"):
         nn.LSTM(3, 4, proj_size=4)

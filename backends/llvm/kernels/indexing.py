@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from chainrule.backends.llvm.failures import INDEX_OUT_OF_RANGE
+from chainrule.backends.llvm.failures import INDEX_OUT_OF_RANGE, NUMBER_OUT_OF_BOUNDS
 from chainrule.backends.llvm.kernels.region import Kernel, KernelCall, Region, Temp, is_half
 from chainrule.backends.llvm.kernels.scalar_ops import maximum, minimum
 from chainrule.backends.llvm.kernels.shaping_rows import (
@@ -28,6 +28,7 @@ from chainrule.backends.loops import Value as LoopValue
 from chainrule.ir.dims import Dim, dim_product
 from chainrule.ir.op import Op
 from chainrule.ir.types import DType, TensorType, f32, i64, u64
+from chainrule.ops.declared import Within
 from chainrule.ops.indexing import Gather, IndexAdd, Scatter, ScatterAdd, TakeAlongAxis
 from chainrule.ops.indexing_reduce import ScatterReduce
 
@@ -108,6 +109,25 @@ def _gather_columns(k: Builder, source: Buffer, chosen: Buffer, into: Buffer) ->
     count = into.shape[0]
     with k.loop("rows", 0, ceil_div(count, ROWS), parallel=not (count.is_const and count.const <= ROWS)) as rows:
         block(rows * ROWS, imin(count, rows * ROWS + ROWS))
+
+
+def within(region: Region, target: Target) -> list[KernelCall]:
+    """Within: a copy; a number beyond the bounds sets the kernel's status."""
+    assert region.anchor is not None and isinstance(region.anchor.op, Within)
+    op, size = region.anchor.op, region.anchor.tensor.size
+    kernel = Kernel(region, target, "within")
+    k = kernel.k
+    x, y = kernel.input(0, (size,)), kernel.output(0, (size,))
+
+    def piece(i: Int, n: int) -> None:
+        raw = k.load(x, (i,), n)
+        wide = k.cast(k.min(raw, k.const((1 << 63) - 1, u64)) if raw.dtype == u64 else raw, i64)
+        fits = k.and_(k.cmp("ge", wide, op.low), k.cmp("le", wide, k.value(kernel.dim(op.high), i64)))
+        k.fail_when(k.not_(fits), NUMBER_OUT_OF_BOUNDS)
+        k.store(y, (i,), raw)
+
+    sweep(k, y.shape[0], LANES, piece)
+    return [kernel.built()]
 
 
 def index_add(region: Region, target: Target) -> list[KernelCall]:

@@ -12,7 +12,7 @@ from chainrule.backends.llvm.kernels.conv_pool import pool_last
 from chainrule.backends.llvm.kernels.conv_weight import weight_grad_last
 from chainrule.backends.llvm.kernels.conv_winograd import takes_pool_in_tiles, winograd_conv
 from chainrule.backends.llvm.kernels.cumulative import cumulative
-from chainrule.backends.llvm.kernels.indexing import gather, index_add, scatter, take_along_axis
+from chainrule.backends.llvm.kernels.indexing import gather, index_add, scatter, take_along_axis, within
 from chainrule.backends.llvm.kernels.matmul import matmul, panel_matmul
 from chainrule.backends.llvm.kernels.matmul_groups import byte_matmul, pair_matmul
 from chainrule.backends.llvm.kernels.norm import norm
@@ -42,7 +42,7 @@ from chainrule.ir.op import Op
 from chainrule.ops.attention import Attention
 from chainrule.ops.basic import Constant, Full, Fuse, SizeOf
 from chainrule.ops.cumulative import CumProd, CumSum, LinearRecurrence
-from chainrule.ops.declared import SizedAs
+from chainrule.ops.declared import SizedAs, Within
 from chainrule.ops.elementwise import Elementwise
 from chainrule.ops.indexing import Gather, IndexAdd, Scatter, ScatterAdd, TakeAlongAxis
 from chainrule.ops.indexing_reduce import ScatterReduce
@@ -84,7 +84,7 @@ TEMPLATES: Mapping[type[Op], Template] = {
     LstmStepsGrad: steps_grad, GruStepsGrad: steps_grad, RnnStepsGrad: steps_grad,
     Slice: slice_copy, Concat: concat_copy, Pad: pad_copy, Flip: flip_copy, Transpose: transpose,
     Gather: gather, IndexAdd: index_add, TakeAlongAxis: take_along_axis, ScatterAdd: scatter, Scatter: scatter,
-    ScatterReduce: scatter,
+    ScatterReduce: scatter, Within: within,
     MaxPool: max_pool, MaxPoolGrad: max_pool_grad, MaxPoolTake: max_pool_take,
     AvgPool: avg_pool, AvgPoolGrad: avg_pool_grad,
     MaxPoolGradLast: max_pool_grad_last, AvgPoolGradLast: avg_pool_grad_last,

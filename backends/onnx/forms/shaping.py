@@ -13,7 +13,7 @@ from chainrule.ir.types import as_dtype, bool_, i64
 from chainrule.ops import indexing as ix
 from chainrule.ops import shaping as sh
 from chainrule.ops.basic import Full, full
-from chainrule.ops.declared import SizedAs
+from chainrule.ops.declared import SizedAs, Within
 from chainrule.ops.elementwise import where
 from chainrule.ops.indexing_nd import GatherND, ScatterND, gather_nd
 from chainrule.ops.indexing_reduce import ScatterReduce
@@ -239,6 +239,7 @@ FORMS: tuple[Form, ...] = (
     Form(Full, "ConstantOfShape", since=9, write=_write_full, read=_read_full),
     Form(Iota, "Range", since=11, when=_is_count, write=_write_iota, read=_read_range),
     Form(SizedAs, "Identity", reads=False),
+    Form(Within, "Identity", reads=False),  # what the numbers mean is the node's own matter there
     Form(sh.Reshape, "Reshape", write=_write_reshape, read=_read_reshape),
     Form(sh.Transpose, "Transpose", (Attr("perm", "perm"),), read=_read_transpose),
     Form(sh.Expand, "Expand", since=8, write=_write_expand, read=_read_expand),

@@ -1,4 +1,4 @@
-"""Sizes that are known to agree although their expressions differ: checked when they are bound."""
+"""What is known of sizes and numbers although nothing in the graph says so: checked in every call."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from chainrule.errors import ShapeError
+from chainrule.errors import ArgumentError, ShapeError
 from chainrule.ir.dims import Dim
 from chainrule.ir.graph import Value, build
 from chainrule.ir.op import Array, Op
 from chainrule.ir.types import TensorType
 from chainrule.ops.elementwise import expect_inputs
+from chainrule.ops.shape_rules import require
 
 
 @dataclass(frozen=True)
@@ -54,4 +55,38 @@ def sized_as(x: Value, shape: Sequence[Dim]) -> Value:
     return x if tuple(shape) == x.shape else build(SizedAs(tuple(shape)), x)
 
 
-OPS: tuple[type[Op], ...] = (SizedAs,)
+@dataclass(frozen=True)
+class Within(Op):
+    """x itself, whose integers all lie in low to high: a call with another raises ArgumentError.
+
+    x: integers [...] -> the same. what: what the numbers are, in the plural, for the error's text. It stands where a
+    number beyond would be taken for another one in silence, as a length beyond the steps there are. Raises DTypeError
+    for numbers that are no integers. Source: torch.nn.utils.rnn.pack_padded_sequence checks lengths; ONNX Identity-16.
+    """
+
+    name: ClassVar[str] = "within"
+    args: ClassVar[tuple[str, ...]] = ("x",)
+    gradient: ClassVar[str] = "zero"
+    low: int
+    high: Dim
+    what: str = "numbers"
+
+    def infer(self, *types: TensorType) -> TensorType:
+        expect_inputs(1, types)
+        require("iu", types[0])
+        return types[0]
+
+    def ref(self, *arrays: Array) -> Array:
+        (x,) = arrays
+        beyond = [int(n) for n in x.flat if not self.low <= int(n) <= int(self.high)]
+        if beyond:
+            raise ArgumentError(f"{self.what} lie in {self.low} to {self.high}, {beyond[0]} is given")
+        return x.copy()
+
+
+def within(x: Value, low: int, high: Dim, what: str) -> Value:
+    """x, whose integers are checked to lie in low to high when a call knows them."""
+    return build(Within(low, high, what), x)
+
+
+OPS: tuple[type[Op], ...] = (SizedAs, Within)
