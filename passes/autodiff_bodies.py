@@ -13,7 +13,7 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 
 from chainrule.errors import NotSupported
-from chainrule.ir.body import Body, body_of
+from chainrule.ir.body import Body, bodies, body_of, tells_sizes
 from chainrule.ir.graph import Get, Graph, Input, Value, build, inline, new_input, reachable, rebuild, results
 from chainrule.ops.basic import Full, zeros_like
 from chainrule.ops.control import Checkpoint, Cond, Scan, While, checkpoint, cond, scan
@@ -26,6 +26,9 @@ Gradients = Sequence[Value | None]
 
 def bodies_vjp(node: Value, grads: Sequence[Value]) -> Gradients:
     """The gradients for the inputs of a branch or loop, given one gradient for each result."""
+    if any(tells_sizes(body) for body in bodies(node.op)):
+        raise NotSupported(f"{node.op.name}: there is no gradient where data tells sizes in a body", loc=node.loc,
+                           help="multiply by a mask instead of taking elements")  # fmt: skip
     match node.op:
         case Cond():
             return _cond_vjp(node, node.op, grads)

@@ -40,7 +40,7 @@ def _groups(graph: Graph) -> list[list[Value]]:
     of their own."""
     alike: dict[tuple[object, ...], list[Value]] = {}
     for node in graph.nodes:
-        if isinstance(node.op, Scan):
+        if isinstance(node.op, Scan) and not node.op.body.sizes:  # each tells its own
             op = node.op
             key = (node.inputs, op.carries, op.scanned, op.length, op.reverse, len(op.body.inputs))
             alike.setdefault(key, []).append(node)

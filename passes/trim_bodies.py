@@ -88,12 +88,13 @@ def _cut(body: Body, inputs: Sequence[int], outputs: Sequence[int]) -> Body:
     """The body with some of its inputs and outputs; itself when it has no others."""
     if len(inputs) == len(body.inputs) and len(outputs) == len(body.outputs):
         return body
-    return body_of(Graph(body.name, tuple(body.inputs[i] for i in inputs), tuple(body.outputs[i] for i in outputs)))
+    kept = tuple(body.outputs[i] for i in outputs)
+    return body_of(Graph(body.name, tuple(body.inputs[i] for i in inputs), kept, sizes=body.sizes))
 
 
 def _read(body: Body, outputs: Sequence[int]) -> set[int]:
-    """The places of the inputs that these outputs depend on."""
-    needed = set(reachable([body.outputs[i] for i in outputs]))
+    """The places of the inputs that these outputs depend on, and the sizes that the body tells."""
+    needed = set(reachable([*(value for _, value in body.sizes), *(body.outputs[i] for i in outputs)]))
     return {i for i, value in enumerate(body.inputs) if value in needed}
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from chainrule.ir.body import bodies, tells_sizes
 from chainrule.ir.dims import Dim
 from chainrule.ir.graph import Get, Graph, Input, Value, build, new_input, reachable, rebuild, results
 from chainrule.ir.op import Op
@@ -71,7 +72,8 @@ def _vectorize(roots: Sequence[Value], done: dict[Value, Batched], size: Dim) ->
 
 
 def _made(node: Value, inputs: Sequence[Batched], size: Dim) -> tuple[Value, ...]:
-    rule = next((rule for kinds, rule in RULES if isinstance(node.op, kinds)), None)
+    told = any(tells_sizes(body) for body in bodies(node.op))
+    rule = next((rule for kinds, rule in RULES if isinstance(node.op, kinds) and not told), None)
     found = None if rule is None else rule(_Case(node, inputs, size))
     if found is not None:
         return found if isinstance(found, tuple) else results(found)

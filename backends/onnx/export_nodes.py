@@ -105,7 +105,12 @@ class NodeWriter:
         inputs = {value: writer.name("body") for value in own}
         names = [writer.name("body") for _ in graph.outputs]
         nodes = NodeWriter(graph, writer, self.opset, {**inputs, **captured}, graph.outputs, names)
-        outputs = nodes.written(graph.nodes)
+
+        def tell(node: Value, found: Sequence[str]) -> None:
+            for name in (name for name, value in graph.sizes if value is node):
+                writer.tell(name, found[0])
+
+        outputs = nodes.written(graph.nodes, tell)
         infos = [*before, *(info(name, value.tensor) for value, name in inputs.items())]
         return helper.make_graph(writer.nodes, graph.name, infos, outputs)
 
@@ -140,7 +145,7 @@ class NodeWriter:
                 self._write(part)
         given, held = self._given(node), op.body.inputs[: op.carries]
         (again,) = inline(op.test, (*op.body.outputs, *op.body.inputs[op.carries :]))
-        graph = Graph(op.body.name, op.body.inputs, (again, *op.body.outputs))
+        graph = op.body.replace(outputs=(again, *op.body.outputs))
         captured = dict(zip(op.body.inputs[op.carries :], given[op.carries :], strict=True))
         before = [info(self.writer.name("iteration"), TensorType(i64, ())),
                   info(self.writer.name("going"), TensorType(bool_, ()))]  # fmt: skip

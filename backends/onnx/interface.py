@@ -13,6 +13,7 @@ from chainrule.backends.onnx.importing import import_model
 from chainrule.backends.onnx.node import Undecided
 from chainrule.backends.reference import ReferenceExecutable
 from chainrule.errors import ArgumentError
+from chainrule.ir.body import tells_sizes
 from chainrule.ir.graph import Graph
 from chainrule.ir.op import Array
 
@@ -130,4 +131,4 @@ class LlvmBackend(ReferenceBackend):
         from chainrule.backends.llvm.executable import LlvmExecutable
         from chainrule.backends.llvm.staged import StagedExecutable
 
-        return (StagedExecutable if graph.sizes else LlvmExecutable)(graph, weights, threads=1)
+        return (StagedExecutable if tells_sizes(graph) else LlvmExecutable)(graph, weights, threads=1)

@@ -158,11 +158,11 @@ class Given:
         return self.entry(position).content
 
     def told(self, value: Value, name: str) -> Dim:
-        """A size that the graph tells: an i64 scalar that depends on data. Raises NotSupported inside a body."""
+        """A size that the node's graph tells: an i64 scalar that depends on data."""
         if isinstance(value.op, Constant):
             return int(value.op.data.array)
         if self.tell is None:
-            raise undecided(f"{self.op_type}: a size depends on data, which is not built in a branch or a loop", value)
+            raise undecided(f"{self.op_type}: a size depends on data", value)
         return self.tell(value, name)
 
     def content(self, position: int) -> Array:

@@ -11,7 +11,7 @@ from onnx import GraphProto, NodeProto, helper, numpy_helper
 from chainrule.backends.onnx.dtypes import ONNX_OF
 from chainrule.backends.onnx.forms.form import Attribute, Numbers
 from chainrule.errors import ShapeError
-from chainrule.ir.dims import Atom, Dim, DimExpr, lower_bound
+from chainrule.ir.dims import Atom, Dim, DimExpr, dim_symbols, lower_bound
 from chainrule.ir.op import Array
 from chainrule.ir.types import DType
 from chainrule.loc import Loc
@@ -31,7 +31,7 @@ class Writer:
 
     sources: for each symbol, where its number is read off. told: symbols that a value is, an i64 scalar.
     around: the writer of the graph that this one is a body in; it keeps names, constants and sizes for both, because a
-    body sees them.
+    body sees them, but for sizes that the body itself tells.
     """
 
     def __init__(self, sources: Mapping[str, SizeSource], taken: Sequence[str], ir_version: int,
@@ -42,13 +42,22 @@ class Writer:
         self.around = around
         self.nodes: list[NodeProto] = []
         self.constants: dict[str, Array] = {}
+        self._own: set[str] = set()
         self._taken = set(taken)
         self._counts: dict[str, int] = {}
         self._known: dict[tuple[object, ...], str] = {}
 
     def inner(self) -> Writer:
         """A writer of a body inside this graph."""
-        return Writer(self.sources, (), self.ir_version, self)
+        made = Writer(self.sources, (), self.ir_version, self)
+        made.told = dict(self.told)
+        return made
+
+    def tell(self, symbol: str, name: str) -> None:
+        """From here on a size is what this value says, in this graph and in bodies inside it."""
+        self.told[symbol] = name
+        self._own.add(symbol)
+        self.sources.pop(symbol, None)
 
     def name(self, wanted: str) -> str:
         """A name that no other value has, of this graph, those around it or those inside it."""
@@ -97,7 +106,7 @@ class Writer:
 
     def numbers(self, numbers: Numbers) -> str:
         """The name of the value of known numbers or sizes."""
-        if self.around is not None:
+        if self.around is not None and not any(self._is_own(dim) for dim in numbers.dims):
             return self.around.numbers(numbers)
         if numbers.array is not None:
             return self.constant(numbers.array)
@@ -124,9 +133,13 @@ class Writer:
                 parts.append(self._vector(dim))
         return parts
 
+    def _is_own(self, dim: Dim) -> bool:
+        """True for a size that this graph tells, or that depends on one."""
+        return bool(self._own & dim_symbols(dim))
+
     def size(self, dim: Dim) -> str:
         """A size as i64[]."""
-        if self.around is not None:
+        if self.around is not None and not self._is_own(dim):
             return self.around.size(dim)
         if isinstance(dim, int):
             return self.constant(np.asarray(dim, np.int64))

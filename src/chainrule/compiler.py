@@ -18,6 +18,7 @@ from chainrule.errors import ArgumentError, ChainruleError, DTypeError, NotSuppo
 from chainrule.frontend.mixed import cast_products
 from chainrule.frontend.places import located
 from chainrule.frontend.trace import Traced, require_function, trace
+from chainrule.ir.body import tells_sizes
 from chainrule.ir.graph import Graph, Input, Value, input_name
 from chainrule.ir.types import TensorType
 from chainrule.native import save_native
@@ -246,7 +247,7 @@ class Executable:
         """
         profile = getattr(self.program, "profile", None)
         with located():
-            if profile is None and self.graph.sizes and self.options.backend == "llvm":
+            if profile is None and tells_sizes(self.graph) and self.options.backend == "llvm":
                 raise NotSupported("a program with sizes that follow from data does not profile",
                                    help="profile the parts before and behind that op")  # fmt: skip
             if profile is None:
@@ -407,10 +408,11 @@ def make_program(graph: Graph, weights: Sequence[Array], options: Options) -> Pr
             strict = options.precision == "strict" and options.pipeline == "default"
             passes = named_pipeline(target, "strict" if strict else options.pipeline)
             check = _check() if options.verify else None
-            if graph.sizes and options.max_bytes is not None:
+            told = tells_sizes(graph)
+            if told and options.max_bytes is not None:
                 raise NotSupported("max_bytes does not hold where sizes follow from data",
                                    help="mark what shall be computed again with cr.checkpoint")  # fmt: skip
-            if graph.sizes:
+            if told:
                 from chainrule.backends.llvm.staged import StagedExecutable
 
                 return StagedExecutable(graph, weights, threads=options.threads, target=target, passes=passes,

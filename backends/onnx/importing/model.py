@@ -138,7 +138,7 @@ class _Importer:
         weights = tuple(self.weights.values())
         inputs = (*self.inputs, *(w.value for w in weights))
         graph = Graph(self.graph.name or "model", inputs, tuple(v for _, v in kept), updates, tuple(n for n, _ in kept))
-        graph = graph.replace(sizes=needed_sizes(self.walker.sizes, graph.results))
+        graph = graph.replace(sizes=needed_sizes(self.scope.sizes, graph.results))
         return graph, weights
 
     def _read_inputs(self) -> None:

@@ -12,11 +12,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from chainrule.backends.onnx.importing.growing import Gathering, growing
 from chainrule.backends.onnx.importing.readers_images import Read, Reader
 from chainrule.backends.onnx.node import Body, Entry, Given, Undecided, undecided
 from chainrule.errors import ModelError, NotSupported
+from chainrule.ir.body import tells_sizes
 from chainrule.ir.dims import Dim, DimExpr, dim_max
-from chainrule.ir.graph import Graph, Value, inline, new_input, reachable
+from chainrule.ir.graph import Graph, Value, needed_sizes, new_input, on_inputs, reachable
 from chainrule.ir.types import TensorType, bool_, i64
 from chainrule.ops.basic import Constant, constant, size_of
 from chainrule.ops.compare import logical_and, lt
@@ -88,15 +90,24 @@ def loop(given: Given) -> Read:
         trips = 0
     try:
         body = graph.body([number, going, *held])
-    except Undecided:  # it may be known in each round what is not known in all of them
-        return _unrolled(given, trips, init)
+    except Undecided as unknown:  # it may be known in each round what is not known in all of them
+        return _unrolled(given, trips, init, unknown.cause)
     asked, *values = body.graph.outputs
     carried, stacked = values[: len(init)], values[len(init) :]
-    fits = all(a.type == b.type for a, b in zip(carried, held, strict=True))
+    is_short = isinstance(trips, int) and trips <= MOST_UNROLLED
+    unfit = [i for i, (a, b) in enumerate(zip(carried, held, strict=True)) if a.type != b.type]
     steady = _is_true(asked) or _same(asked) is going
     always = steady and starts is not None
-    if not fits:
-        return _unrolled(given, trips, init)
+    if unfit:
+        why = (f"the carried value {graph.inputs[2 + unfit[0]]!r} is {carried[unfit[0]].type} after a round, "
+               f"{held[unfit[0]].type} before it")  # fmt: skip
+        found = None if is_short else _gathered(given, init, growing(held, carried))
+        return found or _unrolled(given, trips, init, why)
+    if tells_sizes(body.graph) and is_short:
+        try:
+            return _unrolled(given, trips, init, "")  # what data tells in all rounds may be known in each
+        except NotSupported:
+            pass
     if steady and starts and trips is None and (not given.has(0) or given.known(0) is not None):
         raise ModelError("Loop: nothing ends it", help="give it a count, or a condition that its body computes")
     if trips is not None and always:
@@ -147,10 +158,10 @@ def _same(value: Value) -> Value:
 def _counted(body: Body, trips: Dim, init: Sequence[Entry]) -> Read:
     """A loop that runs a known number of times, as a scan over its numbers."""
     number, _, *rest = body.graph.inputs
-    _, *outputs = inline(body.graph, [number, constant(np.bool_(True)), *rest])
+    always = on_inputs(body.graph, [number, constant(np.bool_(True)), *rest])
     held = rest[: len(init)]
     inputs = (*held, number, *rest[len(init) :])
-    graph = Graph(body.graph.name, inputs, tuple(outputs))
+    graph = always.replace(inputs=inputs, outputs=always.outputs[1:], output_names=())
     return scan(graph, [e.value() for e in init], [iota((trips,), 0, i64)], body.captured, trips)
 
 
@@ -170,8 +181,8 @@ def _tested(given: Given, body: Body, trips: Dim | None, init: Sequence[Entry], 
     inputs = (number, going, *rest, *places)
     step = (add(number, constant(np.int64(1))), _flag(asked), *after)
     begin = [constant(np.int64(0)), first, *(e.value() for e in init)]
-    found = while_(Graph("test", inputs, (test,)), Graph(body.graph.name, inputs, step), begin,
-                   [*body.captured, *extra], trips)  # fmt: skip
+    after_all = Graph(body.graph.name, inputs, step, sizes=body.graph.sizes)
+    found = while_(Graph("test", inputs, (test,)), after_all, begin, [*body.captured, *extra], trips)
     return (found[0], *found[2:]) if counts else found[2:]
 
 
@@ -186,29 +197,51 @@ def _rounds(given: Given, body: Body, trips: Dim | None, init: Sequence[Entry]) 
         needed += more
         below |= set(reachable([after[i] for i in more]))
     needed.sort()
-    found = _tested(given, replace(body, graph=Graph("rounds", (number, going, *(held[i] for i in needed),
-                                                                *rest[len(init) :]),
-                                                     (asked, *(after[i] for i in needed)))),
-                    trips, [init[i] for i in needed], counts=True)  # fmt: skip
+    outputs = (asked, *(after[i] for i in needed))
+    graph = Graph("rounds", (number, going, *(held[i] for i in needed), *rest[len(init) :]), outputs,
+                  sizes=needed_sizes(body.graph.sizes, outputs))  # fmt: skip
+    found = _tested(given, replace(body, graph=graph), trips, [init[i] for i in needed], counts=True)
     assert isinstance(found, tuple) and isinstance(found[0], Value)
     return found[0]
+
+
+def _gathered(given: Given, init: Sequence[Entry], axes: Mapping[int, int]) -> Read | None:
+    """A loop that appends to some of its values, as one that stacks what it appends; None where it does more to them.
+
+    axes: those along which values may grow, by their place.
+    """
+    body = Gathering(given.graph("body"), {i: init[i].value() for i in axes}, axes, len(init))
+    entries = (*given.entries[:2], *(e for i, e in enumerate(init) if i not in axes))
+    try:
+        found = loop(replace(given, entries=entries, graphs={"body": body})) if axes else None
+    except NotSupported:
+        return None
+    if not isinstance(found, tuple):
+        return None
+    others, stacked = iter(found[: len(found) - len(axes)]), iter(found[len(found) - len(axes) :])
+    carried: list[Value | Entry | None] = []
+    for i in range(len(init)):
+        new = next(stacked if i in axes else others)
+        carried.append(body.joined(i, new) if i in axes and isinstance(new, Value) else new)
+    return (*carried, *others)
 
 
 def unrolled_loop(given: Given) -> Read:
     """A loop round by round, whatever it carries."""
     trips = 0 if _starts(given) is False else _trips(given)
-    return _unrolled(given, trips, [given.entry(i) for i in range(2, len(given.entries))])
+    init = [given.entry(i) for i in range(2, len(given.entries))]
+    return _unrolled(given, trips, init, "it does more to a sequence than to append to it")
 
 
-def _unrolled(given: Given, trips: Dim | None, init: Sequence[Entry]) -> Read:
-    """A loop whose values change their types, round by round. Raises NotSupported where that cannot be."""
+def _unrolled(given: Given, trips: Dim | None, init: Sequence[Entry], why: str) -> Read:
+    """A loop round by round. Raises NotSupported where that cannot be. why: it is no loop of ours."""
     graph = given.graph("body")
     if trips is None and given.has(0):
-        raise undecided("Loop: how often it runs is not known when the model is loaded", given.value(0))
+        raise undecided(f"Loop: {why}, and how often it runs is not known when the model is loaded", given.value(0))
     if trips and _starts(given) is None:
         raise undecided("Loop: whether it runs at all is not known when the model is loaded", given.value(1))
     if not isinstance(trips, int) or trips > MOST_UNROLLED:
-        raise NotSupported("Loop: what it does changes from round to round",
+        raise NotSupported(f"Loop: {why}",
                            help=f"a loop of a known number of rounds, up to {MOST_UNROLLED}, is unrolled")  # fmt: skip
     carried = list(init)
     going = Entry(None, np.asarray(True), bool_)

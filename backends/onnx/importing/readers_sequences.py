@@ -11,14 +11,15 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from chainrule.backends.onnx.dtypes import dtype_of
+from chainrule.backends.onnx.importing.growing import Around, along
 from chainrule.backends.onnx.importing.readers_control import branch, loop, moved, unrolled_loop
 from chainrule.backends.onnx.importing.readers_images import Read, Reader
 from chainrule.backends.onnx.importing.sequences import Absent, Listed, Part
-from chainrule.backends.onnx.node import Arranged, Body, Entry, Given, Subgraph
+from chainrule.backends.onnx.node import Arranged, Body, Entry, Given
 from chainrule.backends.onnx.told import sizes
 from chainrule.errors import ModelError, NotSupported
 from chainrule.ir.dims import Dim, DimExpr
-from chainrule.ir.graph import Graph, Value, new_input
+from chainrule.ir.graph import Value, new_input
 from chainrule.ir.types import bool_, f32, i64
 from chainrule.ops import shaping as sh
 from chainrule.ops.control import scan
@@ -117,9 +118,7 @@ def _joined(part: Part, axis: int) -> Value:
     value = part.entry.value()
     if not part.many:
         return value
-    at = axis_of(axis, value.rank - 1)
-    beside, shape = moved(value, 0, at), value.shape[1:]
-    return sh.reshape(beside, (*shape[:at], value.shape[0] * shape[at], *shape[at + 1 :]))
+    return along(value, axis_of(axis, value.rank - 1))
 
 
 def mapped(given: Given) -> Read:
@@ -148,7 +147,7 @@ def _scanned(given: Given, lists: Mapping[int, Listed]) -> Read:
     own = [new_input(f"x{i}", t) for i, t in enumerate(types)]
     body = given.graph("body").body(own)
     inputs = (*(own[i] for i in rows), *(own[i] for i in others), *body.graph.inputs[len(own) :])
-    found = scan(Graph(body.graph.name, inputs, body.graph.outputs), [], list(rows.values()),
+    found = scan(body.graph.replace(inputs=inputs), [], list(rows.values()),
                  [*others.values(), *body.captured], rows[0].shape[0])  # fmt: skip
     return tuple(Listed([Part(_entry(v), many=True)], v.dtype) for v in found)
 
@@ -175,22 +174,7 @@ def held(given: Given) -> Read:
 
 
 @dataclass(eq=False)
-class _Around:
-    """A graph in an attribute that is read in another way than it is written."""
-
-    graph: Subgraph
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        return self.graph.inputs
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        return self.graph.outputs
-
-
-@dataclass(eq=False)
-class _Flat(_Around):
+class _Flat(Around):
     """A branch whose outputs may be sequences: as a body it gives their parts. form: of each output its parts."""
 
     form: list[list[bool] | None] = field(default_factory=list[list[bool] | None])
@@ -228,7 +212,7 @@ def _as_entry(found: Value | Entry | None) -> Entry:
 
 
 @dataclass(eq=False)
-class _Appending(_Around):
+class _Appending(Around):
     """The body of a loop that carries sequences, as one without: what it appends to them it gives at the end.
 
     lists: the sequences by their place among the carried values. gained: how many elements each gets in a round.

@@ -26,7 +26,7 @@ class Scope:
 
     versions: of the operator sets, by domain. path: what stands before the names of its nodes in messages. captures:
     its nodes become a Graph of their own, whose inputs stand for the values outside that they read. arguments: inside
-    a function, the attributes of its call.
+    a function, the attributes of its call. sizes: those that data tells in the graph that its nodes become part of.
     """
 
     versions: Mapping[str, int]
@@ -35,6 +35,7 @@ class Scope:
     captures: bool = False
     arguments: Arguments | None = None
     depth: int = 0
+    sizes: list[tuple[str, Value]] = field(default_factory=list[tuple[str, Value]])
     entries: dict[str, Entry] = field(default_factory=dict[str, Entry])
     captured: dict[Value, Value] = field(default_factory=dict[Value, Value])
 
@@ -55,14 +56,6 @@ class Scope:
     def is_outermost(self) -> bool:
         """True for the model's own graph: no branch, no body, no call of a function."""
         return self.outer is None and self.arguments is None
-
-    @property
-    def in_body(self) -> bool:
-        """True where nodes become part of a body, at this level or around it."""
-        scope: Scope | None = self
-        while scope is not None and not scope.captures:
-            scope = scope.outer
-        return scope is not None
 
     def inside(self, value: Value) -> Value:
         """A value of the graph around this one as an input of this one; what has no inputs needs none."""

@@ -19,10 +19,10 @@ from chainrule.backends.onnx.importing.functions import Functions
 from chainrule.backends.onnx.importing.readers_old import aligned
 from chainrule.backends.onnx.importing.refusal import MOST_NODES
 from chainrule.backends.onnx.importing.scope import MOST_NESTED, Arguments, Scope
-from chainrule.backends.onnx.node import Arranged, Body, Entry, Given, Subgraph, Undecided
+from chainrule.backends.onnx.node import Arranged, Body, Entry, Given, Subgraph, Undecided, undecided
 from chainrule.errors import ChainruleError, ModelError, NotSupported, ShapeError
-from chainrule.ir.dims import Dim, DimExpr, symbol
-from chainrule.ir.graph import Graph, Value, results
+from chainrule.ir.dims import Dim, DimExpr, dim_symbols, symbol
+from chainrule.ir.graph import Graph, Value, needed_sizes, results
 from chainrule.ir.op import Array, Op
 from chainrule.ir.types import TensorType, as_dtype
 from chainrule.loc import Loc
@@ -47,7 +47,7 @@ class Walker:
     """Reads the nodes of one model, whatever scope they stand in. ours: chainrule wrote it, with source lines.
 
     free: the names of the sizes that the model's inputs introduce. weight: what an array of the outermost graph
-    becomes.
+    becomes. names: of all sizes that data tells, in any graph.
     """
 
     label: str
@@ -57,15 +57,16 @@ class Walker:
     weight: Callable[[str, Array], Entry] | None = None
     free: Collection[str] = ()
     count: int = 0
-    sizes: list[tuple[str, Value]] = field(default_factory=list[tuple[str, Value]])
+    names: set[str] = field(default_factory=set[str])
 
-    def told(self, value: Value, name: str) -> Dim:
-        """A size of the graph that a value is: a symbol of its own."""
-        known = next((n for n, told in self.sizes if told is value), None)
+    def told(self, value: Value, name: str, sizes: list[tuple[str, Value]]) -> Dim:
+        """A size that a value is, a symbol of its own. sizes: those of the graph that the value is in."""
+        known = next((n for n, told in sizes if told is value), None)
         if known is None:
-            taken = {*self.free, *(n for n, _ in self.sizes)}
+            taken = {*self.free, *self.names}
             known = next(n for n in (name, *(f"{name}_{i}" for i in range(2, len(taken) + 3))) if n not in taken)
-            self.sizes.append((known, value))
+            self.names.add(known)
+            sizes.append((known, value))
         return symbol(known)
 
     def read(self, nodes: Sequence[NodeProto], scope: Scope) -> None:
@@ -143,7 +144,7 @@ class Walker:
         if domain == OWN and opset < 7:
             entries = aligned(node.op_type, entries, attributes)
         return Given(node.op_type, opset, entries, attributes, outputs, domain, graphs,
-                     None if scope.in_body else self.told)
+                     lambda value, name: self.told(value, name, scope.sizes))
 
     def _entry(self, name: str, node: NodeProto, scope: Scope) -> Entry | None:
         if not name:
@@ -177,7 +178,7 @@ class Walker:
         except ChainruleError as error:
             raise _placed(error, node, index, place) from error
         versions = {domain_of(o.domain): o.version for o in function.opset_import}
-        inner = Scope({**scope.versions, **versions}, f"{place[0].name}/", arguments=arguments)
+        inner = Scope({**scope.versions, **versions}, f"{place[0].name}/", arguments=arguments, sizes=scope.sizes)
         inner.entries = {name: e for name, e in zip(function.input, entries, strict=False) if name and e is not None}
         return _Frame(inner, enumerate(function.node), function, node)
 
@@ -225,7 +226,9 @@ class _Attached:
         outputs = tuple(e.value() for e in arranged(found))
         own_inputs = tuple(v for v in inputs if isinstance(v, Value))
         names = self.outputs if len(outputs) == len(found) else ()
-        whole = Graph(self.proto.name or "body", own_inputs, outputs, output_names=names)
+        whole = Graph(self.proto.name or "body", own_inputs, outputs, output_names=names,
+                      sizes=needed_sizes(scope.sizes, outputs))  # fmt: skip
+        self._refuse_told(whole)
         read = [(out, own) for out, own in scope.captured.items() if own in whole.order]
         return Body(whole.replace(inputs=(*own_inputs, *(own for _, own in read))), tuple(out for out, _ in read))
 
@@ -233,7 +236,17 @@ class _Attached:
         depth = self.scope.depth + 1
         if depth > MOST_NESTED:
             raise ModelError(f"graphs stand in graphs more than {MOST_NESTED} deep")
-        return Scope(self.scope.versions, self.path, self.scope, captures, self.scope.arguments, depth)
+        return Scope(self.scope.versions, self.path, self.scope, captures, self.scope.arguments, depth,
+                     sizes=list[tuple[str, Value]]() if captures else self.scope.sizes)  # fmt: skip
+
+    def _refuse_told(self, graph: Graph) -> None:
+        """Raises Undecided where a result is as large as the data of one round says: rounds would not fit together."""
+        told = {name for name, _ in graph.sizes}
+        for i, value in enumerate(graph.outputs):
+            if any(told & dim_symbols(dim) for dim in value.shape):
+                name = graph.output_names[i] if graph.output_names else str(i)
+                raise undecided(f"the result {name!r} of its graph {self.proto.name!r} is {value.type}, as large as "
+                                "data in it says", value)  # fmt: skip
 
     def _read(self, scope: Scope, arguments: Sequence[Entry]) -> list[Entry]:
         if len(arguments) != len(self.proto.input):

@@ -75,7 +75,7 @@ def _settled(node: Value, opset: int, missing: dict[str, Value]) -> tuple[Value,
 def _lowered_body(body: Body, opset: int, missing: dict[str, Value]) -> Body:
     """The body in ops that have a form. Recurs over nesting, which is bounded."""
     done: dict[Value, tuple[Value, ...]] = {v: (v,) for v in body.inputs}
-    _lower(body.outputs, done, opset, missing)
+    _lower(body.roots, done, opset, missing)
     after = remapped(body, {node: parts[0] for node, parts in done.items()})
     return body if after is body else body_of(after)
 

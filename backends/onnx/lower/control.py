@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from chainrule.ir.body import body_of
-from chainrule.ir.graph import Graph, Value, build, inline, new_input, results
+from chainrule.ir.graph import Value, build, inline, new_input, results
 from chainrule.ir.op import Op
 from chainrule.ir.types import TensorType, i64
 from chainrule.ops.basic import full
@@ -26,7 +26,8 @@ def _scan(node: Value) -> tuple[Value, ...] | None:
     if op.scanned > 0:
         return None
     inputs, number = op.body.inputs, new_input("step", TensorType(i64, ()))
-    body = body_of(Graph(op.body.name, (*inputs[: op.carries], number, *inputs[op.carries :]), op.body.outputs))
+    inner = op.body.replace(inputs=(*inputs[: op.carries], number, *inputs[op.carries :]))
+    body = body_of(inner)
     numbers = iota((op.length,), 0, i64)
     given = (*node.inputs[: op.carries], numbers, *node.inputs[op.carries :])
     return results(build(replace(op, body=body, scanned=1), *given))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chainrule.commands.model_argument import add_model_arguments, load
+from chainrule.ir.body import tells_sizes
 
 if TYPE_CHECKING:
     from chainrule.compiler import Executable
@@ -79,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _bytes(made: Executable, dims: Mapping[str, int]) -> dict[str, int]:
     """What made.memory tells; without the temporaries of a model whose sizes follow from data."""
-    if made.graph.sizes:
+    if tells_sizes(made.graph):
         return {"weight_bytes": sum(stored.data.nbytes for _, stored in made.traced.sources)}
     return made.memory(dims)
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from chainrule.commands.model_argument import add_model_arguments, load
 from chainrule.errors import ArgumentError
+from chainrule.ir.body import tells_sizes
 from chainrule.ir.graph import Graph
 from chainrule.ir.text import text
 from chainrule.passes.base import PassReport
@@ -42,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.why is None and arguments.after is None and not arguments.passes and not arguments.kernels:
         _print_graphs([text(graph, places=places)], arguments.json)
         return 0
-    parts = [stage.graph for stage in stages(graph)] if graph.sizes else [graph]
+    parts = [part for stage in stages(graph) for part in stage.graphs] if tells_sizes(graph) else [graph]
     runs = [(part, *pipeline(host_target(), arguments.pipeline).run(part)) for part in parts]
     if arguments.why is not None:
         print("\n".join(dict.fromkeys(_why(part, reports, arguments.why) for part, _, reports in runs)))

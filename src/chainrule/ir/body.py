@@ -38,7 +38,8 @@ class Body(Graph):
             else (node.op, zero_signs(node.op), *(place[v] for v in node.inputs))
             for node in self.nodes
         )  # fmt: skip
-        return len(self.inputs), rows, tuple(place[v] for v in self.outputs)
+        told = tuple((name, place[v]) for name, v in self.sizes)
+        return len(self.inputs), rows, tuple(place[v] for v in self.outputs), told
 
     @lazy
     def digest(self) -> int:
@@ -75,7 +76,7 @@ def body_of(graph: Graph) -> Body:
     for node in graph.nodes:
         if isinstance(node.op, Input) and node not in known:
             raise ModelError(f'{graph.name}: a body uses "{node.op.name_}", which is not in its list of inputs')
-    made = Body(graph.name, graph.inputs, graph.outputs)
+    made = Body(graph.name, graph.inputs, graph.outputs, sizes=graph.sizes)
     if made.depth > MAX_NESTING:
         raise NotSupported(f"{graph.name}: bodies lie {made.depth} deep one in another",
                            help=f"up to {MAX_NESTING} are taken; flatten the loops")  # fmt: skip
@@ -99,6 +100,11 @@ def with_bodies_of(graph: Graph) -> Iterator[Graph]:
         fresh = [body for node in part.nodes for body in bodies(node.op) if body not in seen]
         seen.update(fresh)
         stack += dict.fromkeys(fresh)
+
+
+def tells_sizes(graph: Graph) -> bool:
+    """True where data tells sizes, in the graph or in a body in it."""
+    return any(part.sizes for part in with_bodies_of(graph))
 
 
 def with_inner(graph: Graph) -> Iterator[Value]:
@@ -154,4 +160,5 @@ def _resized_body(body: Body, env: Mapping[str, Dim]) -> Body:
         with locations.using(node.locs):
             done[node] = (get(arguments[0], node.op.index) if isinstance(node.op, Get)
                           else build(resized(node.op, env), *arguments))  # fmt: skip
-    return body_of(Graph(body.name, inputs, tuple(done[v] for v in body.outputs)))
+    sizes = tuple((name, done[v]) for name, v in body.sizes)
+    return body_of(Graph(body.name, inputs, tuple(done[v] for v in body.outputs), sizes=sizes))

@@ -329,7 +329,7 @@ def symbols_of(node: Value) -> frozenset[str]:
     for item in fields(node.op):
         value = getattr(node.op, item.name)
         if isinstance(value, Graph):
-            found |= {s for inner in value.nodes for s in symbols_of(inner)}
+            found |= {s for inner in value.nodes for s in symbols_of(inner)} - {name for name, _ in value.sizes}
         for part in cast("tuple[object, ...]", value) if isinstance(value, tuple) else (value,):
             if isinstance(part, DimExpr):
                 found |= dim_symbols(part)

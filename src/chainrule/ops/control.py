@@ -361,7 +361,8 @@ def with_inputs(graph: Graph, onto: Mapping[Value, Value], outputs: Sequence[Val
         if node not in done:
             done[node] = rebuild(node, tuple(done[v] for v in node.inputs))
     inputs = tuple(dict.fromkeys(done[v] for v in graph.inputs))
-    return graph.replace(inputs=inputs, outputs=tuple(done[v] for v in wanted))
+    sizes = tuple((name, done[v]) for name, v in graph.sizes)
+    return graph.replace(inputs=inputs, outputs=tuple(done[v] for v in wanted), sizes=sizes)
 
 
 OPS: tuple[type[Op], ...] = (Cond, Scan, While, Checkpoint, CustomVjp)
