@@ -32,6 +32,7 @@ from chainrule.backends.llvm.kernels.scalar_ops import has_scalar
 from chainrule.backends.llvm.kernels.shaping import concat_copy, flip_copy, pad_copy, slice_copy
 from chainrule.backends.llvm.kernels.softmax import softmax
 from chainrule.backends.llvm.kernels.sort import sort
+from chainrule.backends.llvm.kernels.suppression import in_turn
 from chainrule.backends.llvm.kernels.transpose import transpose
 from chainrule.backends.llvm.kernels.winograd_weight_grad import winograd_weight_grad
 from chainrule.backends.llvm.kernels.winograd_weights import winograd_weights
@@ -64,6 +65,7 @@ from chainrule.ops.reduce import All, AMax, AMin, Any, ArgMax, ArgMin, Mean, Pro
 from chainrule.ops.shaping import Concat, Expand, Flip, Pad, Reshape, Slice, Transpose
 from chainrule.ops.softmax import LogSoftmax, Softmax
 from chainrule.ops.sorting import Argsort, Sort, TopK
+from chainrule.ops.suppression import InTurn
 from chainrule.passes.fuse import Anchors
 
 Template = Callable[[Region, Target], list[KernelCall]]
@@ -74,6 +76,7 @@ TEMPLATES: Mapping[type[Op], Template] = {
     ArgMax: reduce, ArgMin: reduce, Softmax: softmax, LogSoftmax: softmax,
     LayerNorm: norm, RMSNorm: norm, GroupNorm: norm, InstanceNorm: norm, NormGrad: norm_grad,
     CumSum: cumulative, CumProd: cumulative, LinearRecurrence: linear_recurrence, Argsort: sort, Sort: sort, TopK: sort,
+    InTurn: in_turn,
     Attention: attention,
     MatMul: matmul, PanelMatMul: panel_matmul, PackPanels: pack_panels, PackKernel: pack_kernel,
     ByteMatMul: byte_matmul, PackPairs: pack_pairs, PairMatMul: pair_matmul,

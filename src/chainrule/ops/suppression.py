@@ -70,10 +70,48 @@ class BoxesKept(Op):
         fits = full(True, scores.shape, bool_)
         if self.score is not None:
             fits = gt(ordered, constant(self.score, scores.dtype))
-        return self._kept(sides, fits), order
+        return build(InTurn(self.most, self.iou), *sides, fits), order
 
-    def _kept(self, sides: Sequence[Value], fits: Value) -> Value:
+
+@dataclass(frozen=True)
+class InTurn(Op):
+    """Which boxes stay, in the order given. top, left, bottom, right: [B, C, N], fits: bool[B, C, N] -> bool[B, C, N].
+
+    A box stays when it fits, fewer than `most` of its row stay before it, and it overlaps none of these by more than
+    `iou` (intersection by union). NaN overlaps nothing. Raises ShapeError or DTypeError for inputs that do not match.
+    Source: the loop of ONNX NonMaxSuppression-11.
+    """
+
+    name: ClassVar[str] = "in_turn"
+    args: ClassVar[tuple[str, ...]] = ("top", "left", "bottom", "right", "fits")
+    gradient: ClassVar[str] = "zero"
+    most: int
+    iou: float = 0.0
+
+    def infer(self, *types: TensorType) -> TensorType:
+        expect_inputs(5, types)
+        *sides, fits = types
+        if fits.dtype != bool_ or not sides[0].dtype.is_float or any(t.dtype != sides[0].dtype for t in sides):
+            raise DTypeError(f"sides of {sides[0].dtype} and fits of {fits.dtype}",
+                             help="the sides are of one float type, fits is of bool")  # fmt: skip
+        if fits.rank != 3 or any(t.shape != fits.shape for t in sides):
+            raise ShapeError(f"sides {sides[0]} do not match {fits}", help="all are [B,C,N]")
+        return fits
+
+    def ref(self, *arrays: Array) -> Array:
+        *sides, fits = arrays
+        corners = np.stack(sides, -1)
+        kept = np.zeros(fits.shape, np.bool_)
+        for b, c in np.ndindex(fits.shape[:2]):
+            for i in np.flatnonzero(fits[b, c]):
+                mine = np.flatnonzero(kept[b, c])
+                if len(mine) < self.most:
+                    kept[b, c, i] = not _overlaps(corners[b, c, i], corners[b, c, mine], self.iou).any()
+        return kept
+
+    def decompose(self, *inputs: Value) -> Value:
         """A loop over the boxes of all classes at once: each that stays strikes out those it overlaps."""
+        *sides, fits = inputs
         count = fits.shape[2]
         outside = [*sides, el.mul(el.sub(sides[2], sides[0]), el.sub(sides[3], sides[1])), fits]
         captured = [new_input(f"outer{i}", v.tensor, "param") for i, v in enumerate(outside)]
@@ -186,4 +224,4 @@ def with_count(op: NonMaxSuppression, count: Dim) -> NonMaxSuppression:
     return replace(op, count=count)
 
 
-OPS: tuple[type[Op], ...] = (BoxesKept, NonMaxSuppression)
+OPS: tuple[type[Op], ...] = (BoxesKept, InTurn, NonMaxSuppression)
