@@ -155,22 +155,27 @@ def _batch_norm(x: Any, weight: Any, bias: Any) -> Any:
 
 
 class Weights(nn.Module):
-    """One parameter, times a number."""
+    """One parameter, whatever the input."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
         self.w = nn.Parameter(numbers(size))
 
     def __call__(self, x: Any) -> Any:
-        return self.w * x
+        return self.w
+
+
+def of_slope(w: Any, g: Any) -> Any:
+    """A loss whose gradient for w is said to be g. It looks at one number: the update is all there is to time."""
+    return w[0] * 0.0
 
 
 def adam(threads: int) -> Iterator[Case]:
-    """One update of 11 million parameters, the gradient given. Ours also sums up a loss that has this gradient."""
+    """One update of 11 million parameters, the gradient given: 28 bytes a parameter, read or written."""
     size = 11_000_000
-    model, one, g = Weights(size), np.float32(1), numbers(size)
-    step = cr.training_step(model, lambda y, g: cr.sum(y * g), optim.Adam(1e-3), (cr.spec(), cr.spec(size)),
-                            threads=threads)  # fmt: skip
+    one, g = np.float32(1), numbers(size)
+    loss = cr.custom_vjp(of_slope, lambda w, g: (of_slope(w, g), g), lambda g, one: (g, None))
+    step = cr.training_step(Weights(size), loss, optim.Adam(1e-3), (cr.spec(), cr.spec(size)), threads=threads)
     leaf = torch.nn.Parameter(torch.from_numpy(numbers(size)))
     leaf.grad = torch.from_numpy(g)
     theirs = torch.optim.Adam([leaf], 1e-3, fused=True)

@@ -66,7 +66,8 @@ def bind_streams(w: Writer, buffers: Sequence[Buffer]) -> None:
     """Chooses the buffers whose whole lines are stored past the caches: those as large as the last cache, or larger.
 
     Such a store does not read the line first. Copying 64 MB: 57 GB/s instead of 41 on Zen 5, below the size of the
-    cache nothing is gained.
+    cache nothing is gained. A buffer that is written over one that is read has its lines in the cache already: an
+    update of Adam, 44 MB a tensor, takes 4.4 ms with plain stores and 4.8 past the caches, 2.1 and 2.4 on two cores.
     """
     if not w.target.is_x86:
         return
@@ -76,11 +77,20 @@ def bind_streams(w: Writer, buffers: Sequence[Buffer]) -> None:
         size = as_int(b.dtype.itemsize)
         for extent in b.shape:
             size = size * extent
+        if size.is_const and size.const < w.target.l3:
+            continue
+        kept = [w.put(f"icmp eq ptr %b{b.number}, %b{other.number}") for other in buffers if _may_be_under(b, other)]
         if not size.is_const:
-            large = w.put(f"icmp uge i64 {w.int(size)}, {w.target.l3}")
-            w.streams[b.number] = w.put(f"select i1 {large}, i64 {LINE - 1}, i64 -1", "n")
-        elif size.const >= w.target.l3:
-            w.streams[b.number] = str(LINE - 1)
+            kept.append(w.put(f"icmp ult i64 {w.int(size)}, {w.target.l3}"))
+        bits = str(LINE - 1)
+        for holds in kept:
+            bits = w.put(f"select i1 {holds}, i64 -1, i64 {bits}", "n")
+        w.streams[b.number] = bits
+
+
+def _may_be_under(b: Buffer, other: Buffer) -> bool:
+    """True for a buffer that is read, over which b may be written."""
+    return other is not b and "r" in other.mode and not (b.exclusive or other.exclusive)
 
 
 def fence_streams(w: Writer) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from chainrule.backends.llvm.executable import LlvmExecutable
 from chainrule.backends.llvm.pipeline import pipeline
-from chainrule.backends.llvm.target import named_target
+from chainrule.backends.llvm.target import host_target, named_target
 from chainrule.backends.loops import verify
 from chainrule.backends.reference import run
 from chainrule.errors import NotSupported
@@ -30,7 +30,7 @@ from chainrule.ops.tolerance import UNIT, UNITS, Verdict, judge, models_agree, w
 from chainrule.passes.autodiff import gradients
 from chainrule.passes.base import Pipeline
 from chainrule.passes.layout import ChannelsLast
-from tests.llvm.compiled import bits_by_threads, graph_of
+from tests.llvm.compiled import bits_by_threads, complaints, graph_of
 from tests.llvm.guarded_programs import guarded_run
 from tests.ops.sample import Sample, normal
 from tests.ops.samples import SAMPLES
@@ -39,6 +39,11 @@ Array = np.ndarray
 # Of all that there are points for; those of three taps are what nets are made of.
 TAPS_AND_TILES = [(3, 2), (3, 4), (3, 4), (5, 2), (5, 4), (2, 3), (2, 5), (4, 3), (4, 5), (6, 3), (7, 2)]
 OURS = [s for s in SAMPLES if s.op.name in ("winograd_conv", "winograd_weights")]
+
+
+def test_weights_larger_than_the_last_cache_pass_it_by() -> None:
+    small = replace(host_target(), l3=64)
+    assert complaints([s for s in OURS if isinstance(s.op, WinogradWeights)], target=small) == []
 
 
 def forced(tile: int, target: str = "host") -> Pipeline:

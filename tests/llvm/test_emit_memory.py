@@ -213,6 +213,23 @@ def test_whole_lines_of_a_large_buffer_pass_the_caches_wherever_it_lies(
         assert y_data.tobytes() == x_data.tobytes()
 
 
+@pytest.mark.parametrize("under", ["r", "rw", "exclusive", "w"])
+def test_a_large_buffer_is_kept_in_the_caches_where_it_lies_over_one_that_is_read(under: str) -> None:
+    """Whether it does is known at run time, if the kernel may be called so at all."""
+    k = Builder("update")
+    mode = "r" if under == "exclusive" else under
+    x = k.buffer("x", f32, (256,), mode, exclusive=under == "exclusive")
+    y = k.buffer("y", f32, (256,), "w", streams=True)
+    with k.loop("i", 0, 256, 16) as i:
+        value = k.load(x, (i,), 16) if "r" in mode else k.const(3, f32, 16)
+        k.store(y, (i,), value)
+        if "w" in mode:
+            k.store(x, (i,), value)
+    emitted = emit_function(k.build(), replace(named_target("x86-64-v3"), l3=1024), "update")
+    assert "!nontemporal" in emitted
+    assert ("icmp eq ptr %b1, %b0" in emitted) == (under in ("r", "rw"))
+
+
 @pytest.mark.parametrize("target", ["x86-64-v4", "x86-64-v3", "x86-64-v2", "aarch64"])
 def test_values_survive_where_registers_are_forgotten(target: str) -> None:
     k = Builder("forgetful")

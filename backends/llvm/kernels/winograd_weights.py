@@ -35,7 +35,8 @@ def winograd_weights(region: Region, target: Target) -> list[KernelCall]:
     ins = depth // math.prod(op.kernel)
     panels = kernel.input(kernel.region.body.inputs.index(source), (count, *taps, ins, width))
     direct = [n if m == 1 else 1 for m, n in zip(tile, taps, strict=True)]
-    result = kernel.output(0, (anchor.tensor.shape[0], count, *direct, ins, width))
+    # The lines of all matrices lie in one set of the caches each: what is not streamed is written twice.
+    result = kernel.output(0, (anchor.tensor.shape[0], count, *direct, ins, width), streams=True)
     patch = k.scratch("patch", f64, (tile[1] + taps[1] - 1, taps[2] * MOST_LANES))
     k.flops = math.prod(result.shape, start=as_int(4))
     with spread_loop(k, (count, as_int(direct[0]), ins)) as (panel, z, c):
