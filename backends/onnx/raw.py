@@ -10,10 +10,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from chainrule.ir.op import Array
+from chainrule.errors import ArgumentError
+from chainrule.ir.op import Array, Op
 from chainrule.ir.types import DType, TensorType, TupleType, i64
 from chainrule.ops.elementwise import Binary, Elementwise, expect_inputs, floored_quotient, quiet, truncated_quotient
 from chainrule.ops.pool import MaxPool, MaxPoolTake, MaxWindow
+from chainrule.ops.quantise import Dequantize, Quantize
 
 
 class RawDiv(Binary):
@@ -89,3 +91,50 @@ class MaxPoolPlaces(MaxWindow):
         form = (self.window, self.stride, self.pad, self.dilation, self.ceil_mode)
         places = np.arange(x.size, dtype=np.int64).reshape(x.shape)
         return MaxPool(*form).ref(x), MaxPoolTake(*form).ref(x, places)
+
+
+@dataclass(frozen=True)
+class QuantizeAlong(Op):
+    """Quantize with one scale and zero point, or a row of them along an axis. x: f32, scale: f32, zero: `dtype`.
+
+    Source: ONNX QuantizeLinear-13.
+    """
+
+    name: ClassVar[str] = "quantize_along"
+    args: ClassVar[tuple[str, ...]] = ("x", "scale", "zero")
+    dtype: DType
+    axis: int
+
+    def infer(self, *types: TensorType) -> TensorType:
+        expect_inputs(3, types)
+        return types[0].with_dtype(self.dtype)
+
+    def ref(self, *arrays: Array) -> Array:
+        x, *parameters = arrays
+        return Quantize(self.dtype).ref(x, *(_along(p, x, self.axis) for p in parameters))
+
+
+@dataclass(frozen=True)
+class DequantizeAlong(Op):
+    """Dequantize with one scale and zero point, or a row of them along an axis; without a zero point it is 0.
+
+    Source: ONNX DequantizeLinear-13.
+    """
+
+    name: ClassVar[str] = "dequantize_along"
+    args: ClassVar[tuple[str, ...]] = ("x", "scale", "zero")
+    axis: int
+
+    def infer(self, *types: TensorType) -> TensorType:
+        if len(types) not in (2, 3):
+            raise ArgumentError(f"it takes 2 or 3 inputs, {len(types)} were given")
+        return types[0].with_dtype(types[1].dtype)
+
+    def ref(self, *arrays: Array) -> Array:
+        x, scale, *zero = (arrays[0], *(_along(p, arrays[0], self.axis) for p in arrays[1:]))
+        return Dequantize().ref(x, scale, *(zero or [np.zeros((), x.dtype)]))
+
+
+def _along(parameter: Array, x: Array, axis: int) -> Array:
+    """A row as it lies along an axis of x; one number as it is."""
+    return parameter.reshape([-1 if i == axis else 1 for i in range(x.ndim)]) if parameter.ndim else parameter

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from chainrule.backends.onnx.forms import elementwise, losses, recurrent, reduce, selecting, shaping, windows
+from chainrule.backends.onnx.forms import elementwise, losses, quantised, recurrent, reduce, selecting, shaping, windows
 from chainrule.backends.onnx.forms.form import Form
 from chainrule.ir.op import Op
 
@@ -16,6 +16,7 @@ ALL_FORMS: tuple[Form, ...] = (
     *windows.FORMS,
     *recurrent.FORMS,
     *losses.FORMS,
+    *quantised.FORMS,
 )
 
 

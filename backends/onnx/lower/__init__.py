@@ -13,7 +13,7 @@ from chainrule import loc as locations
 from chainrule.backends.onnx.forms import FORMS_OF
 from chainrule.backends.onnx.forms.form import Form
 from chainrule.backends.onnx.kernels import has_kernel, wider
-from chainrule.backends.onnx.lower import arithmetic, control, recurrent, tensors, windows
+from chainrule.backends.onnx.lower import arithmetic, control, quantised, recurrent, tensors, windows
 from chainrule.errors import ChainruleError, NotSupported
 from chainrule.ir.body import Body, Control, body_of, with_bodies
 from chainrule.ir.dims import Dim
@@ -26,7 +26,8 @@ from chainrule.ops.shape_rules import broadcast_shapes
 
 Lowering = Callable[[Value], "Value | tuple[Value, ...] | None"]
 LOWERINGS: Mapping[type[Op], Lowering] = {**arithmetic.LOWERINGS, **windows.LOWERINGS, **tensors.LOWERINGS,
-                                           **recurrent.LOWERINGS, **control.LOWERINGS}  # fmt: skip
+                                           **recurrent.LOWERINGS, **control.LOWERINGS,
+                                           **quantised.LOWERINGS}  # fmt: skip
 
 
 def form_of(node: Value, opset: int) -> Form | None:
