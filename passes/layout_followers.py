@@ -13,6 +13,7 @@ from chainrule.ops.lowered import PoolLast
 from chainrule.ops.lowered_pool import AvgPoolGradLast, MaxPoolGradLast
 from chainrule.ops.pool import AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad
 from chainrule.ops.reduce import AMax, AMin, Mean, Prod, Reduction, Sum
+from chainrule.ops.resize import Resize
 from chainrule.ops.shape_rules import axes_of
 from chainrule.ops.shaping import Concat, Expand, Flip, Pad, Reshape, Slice, reshape
 from chainrule.passes.layout_forms import Forms, last_axis, last_order, last_shape
@@ -95,6 +96,13 @@ def _flip(forms: Forms, node: Value) -> Value:
     return build(Flip(axes), forms.last(node.inputs[0]))
 
 
+def _resize(forms: Forms, node: Value) -> Value:
+    op = node.op
+    assert isinstance(op, Resize)
+    scales = tuple(op.scales[axis] for axis in last_order(node.rank))
+    return build(replace(op, sizes=last_shape(op.sizes), scales=scales), forms.last(node.inputs[0]))
+
+
 def _reshape(forms: Forms, node: Value) -> Value | None:
     """A reshape that keeps batch and channels."""
     (x,) = node.inputs
@@ -107,5 +115,6 @@ def _reshape(forms: Forms, node: Value) -> Value | None:
 FOLLOWERS: Mapping[type[Op], Callable[[Forms, Value], Value | None]] = {
     Expand: _expand, SizedAs: _sized_as, MaxPool: _pool, AvgPool: _pool,
     MaxPoolGrad: pool_gradient, AvgPoolGrad: pool_gradient, Concat: _concat, Pad: _pad, Slice: _slice, Flip: _flip,
-    Reshape: _reshape, Sum: _reduction, Mean: _reduction, AMax: _reduction, AMin: _reduction, Prod: _reduction,
+    Reshape: _reshape, Resize: _resize,
+    Sum: _reduction, Mean: _reduction, AMax: _reduction, AMin: _reduction, Prod: _reduction,
 }  # fmt: skip

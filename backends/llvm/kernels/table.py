@@ -28,6 +28,7 @@ from chainrule.backends.llvm.kernels.recurrent import pack_gates, steps
 from chainrule.backends.llvm.kernels.recurrent_grad import steps_grad
 from chainrule.backends.llvm.kernels.reduce import reduce
 from chainrule.backends.llvm.kernels.region import KernelCall, Region
+from chainrule.backends.llvm.kernels.resize import resize, takes_resize
 from chainrule.backends.llvm.kernels.scalar_ops import has_scalar
 from chainrule.backends.llvm.kernels.shaping import concat_copy, flip_copy, pad_copy, slice_copy
 from chainrule.backends.llvm.kernels.softmax import softmax
@@ -62,6 +63,7 @@ from chainrule.ops.recurrent_base import Recurrence
 from chainrule.ops.recurrent_grad import GruStepsGrad, LstmStepsGrad, RnnStepsGrad
 from chainrule.ops.recurrent_steps import GruSteps, LstmSteps, PackGates, RnnSteps
 from chainrule.ops.reduce import All, AMax, AMin, Any, ArgMax, ArgMin, Mean, Prod, Sum
+from chainrule.ops.resize import Resize
 from chainrule.ops.shaping import Concat, Expand, Flip, Pad, Reshape, Slice, Transpose
 from chainrule.ops.softmax import LogSoftmax, Softmax
 from chainrule.ops.sorting import Argsort, Sort, TopK
@@ -86,6 +88,7 @@ TEMPLATES: Mapping[type[Op], Template] = {
     LstmSteps: steps, GruSteps: steps, RnnSteps: steps, PackGates: pack_gates,
     LstmStepsGrad: steps_grad, GruStepsGrad: steps_grad, RnnStepsGrad: steps_grad,
     Slice: slice_copy, Concat: concat_copy, Pad: pad_copy, Flip: flip_copy, Transpose: transpose,
+    Resize: resize,
     Gather: gather, IndexAdd: index_add, TakeAlongAxis: take_along_axis, ScatterAdd: scatter, Scatter: scatter,
     ScatterReduce: scatter, Within: within,
     MaxPool: max_pool, MaxPoolGrad: max_pool_grad, MaxPoolTake: max_pool_take,
@@ -116,6 +119,8 @@ def keeps(node: Value) -> bool:
         return has_scalar(op)
     if isinstance(op, Attention):
         return takes_attention(node)
+    if isinstance(op, Resize):
+        return takes_resize(node)
     if isinstance(op, Input | Get | Constant | Full | SizeOf | Fuse | Iota | Expand | Control):
         return True
     if isinstance(op, NormGrad) and node.inputs[0].dtype.bits == 16:

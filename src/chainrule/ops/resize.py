@@ -78,11 +78,11 @@ class Resize(Op):
         wide = x.astype(np.float32) if self.mode == "linear" and x.dtype.itemsize == 2 else x
         for axis, (size, scale) in enumerate(zip(self.sizes, self.scales, strict=True)):
             dim = wide.shape[axis]
-            if _unchanged(dim, size, scale):
+            if is_unchanged(dim, size, scale):
                 continue
             if dim == 0 and size:
                 raise ShapeError(f"axis {axis} of {listed(x.shape)} is empty", help="there is nothing to sample")
-            places = np.clip(self._places(int(size), dim, scale), 0.0, max(dim - 1.0, 0.0))
+            places = np.clip(self.places(int(size), dim, scale), 0.0, max(dim - 1.0, 0.0))
             if self.mode == "nearest":
                 wide = np.take(wide, self._rounded(places).astype(np.int64), axis)
                 continue
@@ -94,7 +94,7 @@ class Resize(Op):
                 wide = first * (1 - weight) + second * weight
         return wide.astype(x.dtype)
 
-    def _places(self, size: int, dim: int, scale: float) -> Array:
+    def places(self, size: int, dim: int, scale: float) -> Array:
         """Where the new elements lie, in float64."""
         i = np.arange(size, dtype=np.float64)
         if self.coordinates == "align_corners":
@@ -122,9 +122,9 @@ class Resize(Op):
         wide = cast(x, f32) if self.mode == "linear" and x.dtype.bits == 16 else x
         for axis in reversed(range(wide.rank)):  # rows are made longer before they are made more
             size, scale, dim = self.sizes[axis], self.scales[axis], wide.shape[axis]
-            if _unchanged(dim, size, scale):
+            if is_unchanged(dim, size, scale):
                 continue
-            times = self._times(size, dim, scale)
+            times = self.times(size, dim, scale)
             if times:
                 wide = repeat(wide, times, axis)
                 continue
@@ -141,7 +141,7 @@ class Resize(Op):
             wide = add(mul(first, sub(scalar_like(1.0, wide), weight)), mul(second, weight))
         return cast(wide, x.dtype)
 
-    def _times(self, size: Dim, dim: Dim, scale: float) -> int:
+    def times(self, size: Dim, dim: Dim, scale: float) -> int:
         """How often each element stands in a row in the result, where that is the same for all of them; else 0."""
         floors = self.coordinates == "asymmetric" and self.rounding == "floor"
         nearest = self.coordinates in ("half_pixel", "pytorch_half_pixel") and self.rounding.startswith("round")
@@ -152,7 +152,7 @@ class Resize(Op):
         return int(scale) if scale == int(scale) and size == dim * int(scale) else 0
 
     def _place_values(self, size: Dim, dim: Dim, scale: float) -> Value:
-        """The same as `_places`, in ops."""
+        """The same as `places`, in ops."""
         i = iota((size,), 0, f64)
         if self.coordinates == "align_corners":
             return div(mul(i, _number(dim - 1)), maximum(_number(size - 1), _number(1)))
@@ -176,7 +176,8 @@ class Resize(Op):
                 return ceil(places)
 
 
-def _unchanged(dim: Dim, size: Dim, scale: float) -> bool:
+def is_unchanged(dim: Dim, size: Dim, scale: float) -> bool:
+    """True for an axis that stays as it is."""
     return dim == size and scale in (0.0, 1.0)
 
 
