@@ -265,8 +265,8 @@ class _Linear(_Rows):
 
         def gathered(at: Int, lanes: int) -> None:
             low = k.load(self.lows, (at,), lanes)
-            pair = [k.gather(self.source, (image, row, as_int(0)), place) for place in (low, k.add(low, 1))]
-            k.store(self.lines, (slot, at), self.mixed(*pair, k.load(self.weights, (at,), lanes)))
+            a, b = (k.gather(self.source, (image, row, as_int(0)), place) for place in (low, k.add(low, 1)))
+            k.store(self.lines, (slot, at), self.mixed(a, b, k.load(self.weights, (at,), lanes)))
 
         def woven(at: Int, lanes: int) -> None:
             """Elements at + 1 and so on of the source, which have neighbours on both sides."""
@@ -286,8 +286,8 @@ class _Linear(_Rows):
             known_sweep(k, columns.dim - 2, lanes_of(self.into.dtype), woven)
         for column in sorted({*range(factor), *range(columns.size - factor, columns.size)}):
             low, weight = columns.end(column)
-            pair = [k.load(self.source, (image, row, at)) for at in (low, min(low + 1, columns.dim - 1))]
-            k.store(self.lines, (slot, column), self.mixed(*pair, k.const(weight, self.into.dtype)))
+            a, b = (k.load(self.source, (image, row, at)) for at in (low, min(low + 1, columns.dim - 1)))
+            k.store(self.lines, (slot, column), self.mixed(a, b, k.const(weight, self.into.dtype)))
 
     @property
     def reach(self) -> list[int]:
