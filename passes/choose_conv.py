@@ -105,7 +105,7 @@ def _known(size: Dim, otherwise: int) -> int:
     return size if isinstance(size, int) else otherwise
 
 
-def _typical(size: Dim) -> int:
+def typical(size: Dim) -> int:
     """A side of an image where the names in it have their typical size."""
     return size if isinstance(size, int) else max(1, dim_value(size, dict.fromkeys(dim_symbols(size), TYPICAL)))
 
@@ -157,7 +157,7 @@ def _sizes(node: Value, fixed: bool, pairs: bool = False) -> _Sizes:
     """The numbers of a convolution whose channels are known."""
     ins, outs = node.inputs[0].shape[1], node.shape[1]
     assert isinstance(ins, int) and isinstance(outs, int)
-    sizes = tuple(_typical(n) for n in node.shape[2:])
+    sizes = tuple(typical(n) for n in node.shape[2:])
     return _Sizes(_known(node.shape[0], 1), sizes, kernel_of(node.inputs[1].tensor), ins, outs, fixed, pairs)
 
 

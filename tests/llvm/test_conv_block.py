@@ -31,7 +31,7 @@ def relu6(x: Value) -> Value:
     return minimum(relu(x), scalar_like(6.0, x))
 
 
-def block(ins: int, wide: int, outs: int, image: tuple[int, int], stride: int, batch: int | str = 2,
+def block(ins: int, wide: int, outs: int, image: tuple[int | str, int | str], stride: int, batch: int | str = 2,
           role: str = "param") -> tuple[Graph, list[Array]]:  # fmt: skip
     """The graph and its weights."""
     x = new_input("x", tensor("f32", (batch, ins, *image)))
@@ -111,3 +111,20 @@ def test_what_is_read_elsewhere_too_is_not_hidden() -> None:
     x = normal(2, 5, 9, 8, seed=9)
     for got, expected in zip(made.run([x]), run(both, [x, *weights], precise=True), strict=True):
         assert models_agree(got, expected)
+
+
+@pytest.mark.usefixtures("all_blocks")
+@pytest.mark.parametrize(("ins", "wide", "outs", "stride"), [
+    (5, 20, 5, 1), (24, 144, 24, 2), (33, 0, 16, 1), (16, 0, 70, 2)])  # fmt: skip
+def test_one_kernel_serves_every_image_size(
+    ins: int, wide: int, outs: int, stride: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = 48 * 4 * (wide or ins) * (9 if wide else 1)  # of stretches of 48 columns and more
+    monkeypatch.setattr(conv_block, "SCRATCH_BYTES", room)
+    graph, weights = block(ins, wide, outs, ("H", "W"), stride, batch="N", role="input")
+    made = LlvmExecutable(graph, [], threads=2)
+    assert sum(step.code.name.startswith("block") for step in made.steps) == 1
+    for n, high, across in ((1, 9, 8), (2, 1, 1), (1, 30, 101), (0, 4, 4), (1, 2, 57), (1, 5, 3)):
+        arrays = [normal(n, ins, high, across, seed=9), *weights]
+        (got,), (expected,) = guarded_run(made, arrays), run(graph, arrays, precise=True)
+        assert got.shape == expected.shape and models_agree(got, expected), (n, high, across)

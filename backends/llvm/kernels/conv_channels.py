@@ -54,13 +54,16 @@ def most_pixels(g: Geometry, target: Target) -> int:
 
 @dataclass
 class ChannelRows:
-    """Writes rows of a depthwise convolution. most: pixels of a tile."""
+    """Writes rows of a depthwise convolution. most: pixels of a tile; span: the columns of a row of unknown length that
+    are made, None for all; across: pixels of a tile there."""
 
     kernel: Kernel
     anchor: Value
     g: Geometry
     dtype: DType
     most: int
+    span: tuple[Int, Int] | None = None
+    across: int = UNKNOWN_ROW
 
     def channels(self, n: Int, z: Int, y: Int) -> None:
         """One row of the result for all channels."""
@@ -113,17 +116,18 @@ class ChannelRows:
         The last tile lies over the one before. A row that is too short for a tile is made of single pixels.
         """
         k, g, count = self.kernel.k, self.g, self.g.sizes[2]
-        across = min(self.most, UNKNOWN_ROW)
-        low = -(-g.pad[2] // g.stride[2])
-        high = imin(count, (g.image[2] + g.pad[2] - g.reach[2]) // g.stride[2] + 1)
+        across = min(self.most, self.across)
+        begin, end = self.span or (as_int(0), count)
+        low = imin(end, imax(begin, -(-g.pad[2] // g.stride[2])))
+        high = imin(end, (g.image[2] + g.pad[2] - g.reach[2]) // g.stride[2] + 1)
         with k.when(k.cmp("ge", high - low, across)):
-            self._pixels(spot, as_int(0), as_int(low))
+            self._pixels(spot, begin, low)
             with k.loop("i", 0, ceil_div(high - low, across)) as i:
                 start = imin(i * across + low, high - across)
                 self._tile(spot, [start + j for j in range(across)], self._known_taps)
-            self._pixels(spot, high, count)
+            self._pixels(spot, high, end)
         with k.otherwise():
-            self._pixels(spot, as_int(0), count)
+            self._pixels(spot, begin, end)
 
     def _is_inside(self, start: int, across: int) -> bool:
         g = self.g

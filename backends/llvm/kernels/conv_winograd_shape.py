@@ -190,12 +190,12 @@ def _cut(t: Tiling, whole: bool, most: int, register_rows: int) -> Plan:
         most -= 1
     half = -(-register_rows // 2)
     most = max(1, most // half) * half
-    columns = _even_part(wide, most)
-    rows = _even_part(high, dim_max(1, floordiv(most, columns)))
+    columns = even_part(wide, most)
+    rows = even_part(high, dim_max(1, floordiv(most, columns)))
     return Plan(whole, rows, columns, most, _most_pixels(t, most) + reach(t, 1, most)[1], most)
 
 
-def _even_part(count: Dim, most: Dim) -> Dim:
+def even_part(count: Dim, most: Dim) -> Dim:
     """At most `most` of `count`, so that all parts are of nearly one size."""
     return dim_max(1, parts(count, dim_max(1, parts(count, most))))
 
