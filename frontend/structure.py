@@ -9,6 +9,8 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from chainrule.errors import ArgumentError
 
 
@@ -84,7 +86,28 @@ class Structure:
         return _described(self.kind) + (f" of {len(self.children)}" if self._is_sequence() else "")
 
 
+@dataclass(frozen=True)
+class Rows(Structure):
+    """A list; of those leaves that are `many` every row is an element of it."""
+
+    many: tuple[bool, ...] = ()
+
+    def _build(self, leaves: Iterator[object]) -> object:
+        parts = [(next(leaves), many) for many in self.many]
+        return [row for part, many in parts for row in (_rows(part) if many else [part])]
+
+
+def rows(many: Sequence[bool]) -> Rows:
+    """The form of a list out of so many leaves."""
+    return Rows(list, tuple(range(len(many))), (LEAF,) * len(many), tuple(many))
+
+
+def _rows(part: object) -> Sequence[object]:
+    return [np.asarray(row) for row in part] if isinstance(part, np.ndarray) else list(part)  # type: ignore[call-overload]
+
+
 LEAF = Structure("leaf")
+NOTHING = Structure("none")
 
 
 def flatten(value: object) -> tuple[list[object], Structure]:

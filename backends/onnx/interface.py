@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from onnx import ModelProto, NodeProto, checker, defs, helper
 from onnx.backend.base import Backend, BackendRep, namedtupledict
 
-from chainrule.backends.onnx.importing import import_model
+from chainrule.backends.onnx.importing import Form, Known, import_model
 from chainrule.backends.onnx.node import Undecided
 from chainrule.backends.reference import ReferenceExecutable
 from chainrule.errors import ArgumentError
 from chainrule.ir.body import tells_sizes
 from chainrule.ir.graph import Graph
 from chainrule.ir.op import Array
+from chainrule.ir.types import type_of
 
 
 class Runs(Protocol):
@@ -29,9 +31,10 @@ MOST_PROGRAMS = 64  # kept for one model, by what its deciding inputs held
 
 
 class Prepared(BackendRep):
-    """A model ready to run. inputs: arrays in the order of the model's inputs, or by name.
+    """A model ready to run. inputs: arrays in the order of the model's inputs, or by name; lists, and None for nothing.
 
-    Where sizes or axes follow from what an input holds, there is one program for each content seen.
+    Where sizes or axes follow from what an input holds, there is one program for each content seen; of sequences and
+    optionals, for each number and each shape of elements.
     """
 
     def __init__(self, model: ModelProto, make: Make) -> None:
@@ -40,16 +43,20 @@ class Prepared(BackendRep):
         stored = {t.name for t in model.graph.initializer}
         self.input_names = tuple(i.name for i in model.graph.input if i.name not in stored)
         self.output_names = tuple(o.name for o in model.graph.output)
+        kinds = {i.name: i.type.WhichOneof("value") for i in model.graph.input}
+        self._nested = tuple(n for n in self.input_names if kinds[n] in ("sequence_type", "optional_type"))
         self._deciding: tuple[str, ...] = ()
-        self._programs: dict[tuple[bytes, ...], Runs] = {}
+        self._programs: dict[tuple[bytes, ...], _Program] = {}
+        if self._nested:
+            return
         try:
             self._programs[()] = self._program({})
         except Undecided as problem:
             self._deciding = self._decided_by(problem)
 
-    def _program(self, known: Mapping[str, Array]) -> Runs:
+    def _program(self, known: Mapping[str, Known]) -> _Program:
         imported = import_model(self._model, known)
-        return self._make(imported.graph, [w.array for w in imported.weights])
+        return _Program(self._make(imported.graph, [w.array for w in imported.weights]), imported.outputs)
 
     def _decided_by(self, problem: Undecided) -> tuple[str, ...]:
         """The inputs to know, now that a program could not be made. Raises the problem where none is left to know."""
@@ -64,14 +71,23 @@ class Prepared(BackendRep):
         if len(given) != len(self.input_names):
             raise ArgumentError(f"{self._model.graph.name} takes {len(self.input_names)} inputs, {len(given)} were "
                                 "given", help="they are " + ", ".join(self.input_names))  # fmt: skip
-        arrays = [np.ascontiguousarray(x).reshape(np.shape(x)) for x in given]
-        found = self._program_for(dict(zip(self.input_names, arrays, strict=True))).run(arrays)
-        return namedtupledict("Outputs", list(self.output_names))(*found)
+        arrays = [[_contiguous(part) for part in _leaves(x)] for x in given]
+        whole: dict[str, Array | list[Array] | None] = {
+            name: None if x is None else leaves if isinstance(x, list) else leaves[0]
+            for name, x, leaves in zip(self.input_names, given, arrays, strict=True)
+        }
+        found = self._program_for(whole).run([leaf for leaves in arrays for leaf in leaves])
+        named: Any = namedtupledict("Outputs", list(self.output_names))
+        return named(*found)
 
-    def _program_for(self, arrays: Mapping[str, Array]) -> Runs:
+    def _program_for(self, arrays: Mapping[str, Array | list[Array] | None]) -> _Program:
         while True:
-            known = {name: arrays[name] for name in self._deciding}
-            key = tuple(part for x in known.values() for part in (repr(x.shape).encode(), x.tobytes()))
+            known: dict[str, Known] = {name: _type_of(arrays[name]) for name in self._nested}
+            decided = {name: x for name in self._deciding if isinstance(x := arrays[name], np.ndarray)}
+            key = (repr(known).encode(), *(part for x in decided.values() for part in (repr(x.shape).encode(),
+                                                                                       x.tobytes())))  # fmt: skip
+            known |= decided
+            key = key if known else ()
             found = self._programs.get(key)
             if found is not None:
                 return found
@@ -84,6 +100,35 @@ class Prepared(BackendRep):
             while len(self._programs) > MOST_PROGRAMS:
                 self._programs.pop(next(iter(self._programs)))
             return made
+
+
+@dataclass(frozen=True)
+class _Program:
+    """A program with how its outputs hold those of the model."""
+
+    runs: Runs
+    outputs: tuple[Form, ...]
+
+    def run(self, arrays: Sequence[Array]) -> list[Array | list[Array] | None]:
+        """The model's outputs."""
+        found = iter(self.runs.run(arrays))
+        return [form.built(found) for form in self.outputs]
+
+
+def _leaves(given: Any) -> list[Any]:
+    """The arrays of an input."""
+    return [] if given is None else list(given) if isinstance(given, list) else [given]
+
+
+def _contiguous(x: Any) -> Array:
+    return np.ascontiguousarray(x).reshape(np.shape(x))
+
+
+def _type_of(given: Array | list[Array] | None) -> Known:
+    """What is stated of a sequence or an optional."""
+    if isinstance(given, list):
+        return [type_of(x) for x in given]
+    return None if given is None else type_of(given)
 
 
 class ReferenceBackend(Backend):

@@ -17,7 +17,8 @@ from chainrule.compiler import Array, Executable, Step, traced_of
 from chainrule.errors import ArgumentError, ChainruleError, NumericsError, ShapeError
 from chainrule.frontend.checkpoint import PathLike, write_atomically
 from chainrule.frontend.places import located
-from chainrule.frontend.trace import Origin, Traced
+from chainrule.frontend.structure import LEAF, NOTHING, Structure, rows
+from chainrule.frontend.trace import Origin, Spec, Traced
 from chainrule.ir.dims import dim_value
 from chainrule.ir.graph import Graph, Input, Value, input_name, new_input, on_inputs
 from chainrule.ir.types import f32
@@ -27,6 +28,7 @@ from chainrule.passes.over_minibatches import over_minibatches
 
 if TYPE_CHECKING:
     from chainrule.backends.onnx.export import ModelProto
+    from chainrule.backends.onnx.importing import Form, Known
     from chainrule.frontend.training import StepGraph
 
 # Of symbolic axes, until the model takes them: small ones may be below a window, a second of sound is 16,000 numbers.
@@ -100,13 +102,17 @@ def _exported(graph: Graph, weights: Sequence[Array], path: PathLike | None, wan
     return place
 
 
-def load_onnx(source: PathLike | bytes | ModelProto, known: Mapping[str, Array] | None = None) -> GraphModule:
+Stated = Array | Spec | Sequence[Array | Spec] | None
+
+
+def load_onnx(source: PathLike | bytes | ModelProto, known: Mapping[str, Stated] | None = None) -> GraphModule:
     """An ONNX model as a model like any other: compile it, train it further, export it again.
 
     source: a path, the bytes of a model, or a ModelProto. Inputs are the file's, with its free sizes as symbols; float
     weights become parameters, running statistics buffers, each under its name in the file. Opsets 6 to the newest.
     Everything in the file is checked; external data is read from the model's own folder only. known: what inputs will
     hold, by name, where sizes or axes of the model follow from it; they stay inputs, and what a call gives is not read.
+    Sequences are lists in calls; known tells their elements, as arrays or specs, and None for an optional of nothing.
 
     Raises ArgumentError for a path that cannot be read, ModelError naming the node for a broken model, NotSupported
     naming all ops that are not built, with their versions and nodes, at once.
@@ -114,9 +120,24 @@ def load_onnx(source: PathLike | bytes | ModelProto, known: Mapping[str, Array] 
     from chainrule.backends.onnx.importing import import_model
 
     with located():
-        found = import_model(source, known)
+        found = import_model(source, {name: _stated(x) for name, x in known.items()} if known else None)
     origin = Origin(found.opset, found.ir_version, found.metadata)
-    return GraphModule(found.graph, {w.value: w.array for w in found.weights}, origin)
+    inputs = [(name, _structure(form)) for name, form in found.inputs]
+    outputs = [_structure(form) for form in found.outputs]
+    return GraphModule(found.graph, {w.value: w.array for w in found.weights}, origin, inputs, outputs)
+
+
+def _stated(given: Stated) -> Known:
+    if given is None or isinstance(given, Spec):
+        return None if given is None else given.type
+    if isinstance(given, Sequence):
+        return [x.type if isinstance(x, Spec) else np.asarray(x) for x in given]
+    return given
+
+
+def _structure(form: Form) -> Structure:
+    """How a value of the model is nested in calls."""
+    return NOTHING if form.absent else LEAF if form.many is None else rows(form.many)
 
 
 def stored_graph(model: Any, specs: Sequence[Any] = (), name: str | None = None) -> tuple[Graph, list[Array]]:

@@ -12,7 +12,7 @@ from chainrule.frontend import scope as scopes
 from chainrule.frontend.nn.module import Module, adopt
 from chainrule.frontend.places import error
 from chainrule.frontend.stored import Buffer, Parameter, Stored
-from chainrule.frontend.structure import Structure, flatten
+from chainrule.frontend.structure import LEAF, Structure
 from chainrule.frontend.tensor import Tensor
 from chainrule.frontend.trace import Arguments, Origin, Traced
 from chainrule.ir.body import resized
@@ -27,20 +27,28 @@ class GraphModule(Module):
     Its parameters and buffers have the names they have in the file. Inputs are positional, in the file's order; several
     outputs are a tuple. In a trace its symbolic sizes take those of the tensors it is called on.
 
-    weights: nobody else holds these arrays.
+    weights: nobody else holds these arrays. inputs: the form of each argument, by name; outputs: that of each result;
+    both are tensors where they are left out.
     """
 
-    def __init__(self, graph: Graph, weights: Mapping[Value, Array], origin: Origin | None = None) -> None:
+    def __init__(self, graph: Graph, weights: Mapping[Value, Array], origin: Origin | None = None,
+                 inputs: Sequence[tuple[str, Structure]] | None = None, outputs: Sequence[Structure] | None = None
+                 ) -> None:  # fmt: skip
         object.__setattr__(self, "stored", {})
         self.graph = graph
         self.origin = origin
+        given = [(input_name(v), LEAF) for v in graph.by_role("input")] if inputs is None else inputs
+        forms = tuple(form for _, form in given)
+        names = tuple(name for name, _ in given)
+        self.arguments = Arguments(names, Structure(tuple, tuple(range(len(forms))), forms))
+        made = tuple(outputs or (LEAF,) * len(graph.outputs))
+        self.structure = made[0] if len(made) == 1 else Structure(tuple, tuple(range(len(made))), made)
         self.sources: list[tuple[Value, Stored]] = []
         for value in graph.by_role("param", "state"):
             assert isinstance(value.op, Input)
             kind = Parameter if value.op.role == "param" else Buffer
             stored = kind(weights[value], dtype=value.dtype, given=True)
             self.sources.append((value, self._held(value.op.name_, stored)))
-        names = [input_name(v) for v in graph.by_role("input")]
         self._signature = inspect.Signature([
             inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in _identifiers(names)
         ])  # fmt: skip
@@ -58,12 +66,7 @@ class GraphModule(Module):
     @property
     def traced(self) -> Traced:
         """The graph with where its weights are read from."""
-        names = tuple(input_name(v) for v in self.graph.by_role("input"))
-        _, leaf = flatten(0)
-        arguments = Arguments(names, Structure(tuple, tuple(range(len(names))), (leaf,) * len(names)))
-        count = len(self.graph.outputs)
-        structure = leaf if count == 1 else Structure(tuple, tuple(range(count)), (leaf,) * count)
-        return Traced(self.graph, arguments, structure, tuple(self.sources), self.origin)
+        return Traced(self.graph, self.arguments, self.structure, tuple(self.sources), self.origin)
 
     def called(self) -> Callable[..., Any]:
         """A function with the graph's inputs as arguments."""
@@ -77,18 +80,18 @@ class GraphModule(Module):
     def forward(self, *inputs: Any) -> Any:
         """The outputs for tensors of a running trace."""
         scope = scopes.required("a loaded model")
-        values = [_value_of(x) for x in inputs]
+        names = self.arguments.names
+        if len(inputs) != len(names):
+            raise error(ArgumentError, f"{self.graph.name} takes {len(names)} inputs, {len(inputs)} were given",
+                        help="they are " + ", ".join(names))  # fmt: skip
+        values = [_value_of(x) for x in self.arguments.flatten(inputs, {})]
         wanted = self.graph.by_role("input")
-        if len(values) != len(wanted):
-            raise error(ArgumentError, f"{self.graph.name} takes {len(wanted)} inputs, {len(values)} were given",
-                        help="they are " + ", ".join(input_name(v) for v in wanted))  # fmt: skip
         done = dict(zip(wanted, values, strict=True)) | {v: stored.value for v, stored in self.sources}
         outputs, updates = instantiated(self.graph, done, _sizes(wanted, values), scope.told)
         for state, stored in self.sources:
             if state in updates:
                 scope.assign(stored, updates[state])
-        tensors = [Tensor(v, scope) for v in outputs]
-        return tensors[0] if len(tensors) == 1 else tuple(tensors)
+        return self.structure.build([Tensor(v, scope) for v in outputs])
 
     def extra_repr(self) -> str:
         return f"{self.graph.name}: {len(self.graph.nodes)} nodes"

@@ -31,7 +31,7 @@ IMAGES = frozenset({"ImageDecoder"})
 RANDOM = frozenset({"Bernoulli", "RandomUniform", "RandomNormal", "RandomUniformLike", "RandomNormalLike",
                     "Multinomial"})  # fmt: skip
 
-Arrays = Sequence[np.ndarray]
+Arrays = Sequence[np.ndarray | list[np.ndarray] | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,14 +54,28 @@ class Case:
         return next((known[part] for part in self.name.split("_") if part in known), self.name.split("_")[1])
 
 
-@cache
 def cases() -> tuple[Case, ...]:
     """All cases on numeric tensors: no other domain, strings, images, types that numpy lacks, no sequences or
     optionals as inputs or outputs, nor what follows from numpy's random stream."""
+    return tuple(case for case in _all() if not _is_nested(case.model))
+
+
+def nested_cases() -> tuple[Case, ...]:
+    """The cases besides that take or give sequences or optionals of numeric tensors."""
+    return tuple(case for case in _all() if _is_nested(case.model))
+
+
+@cache
+def _all() -> tuple[Case, ...]:
     with np.errstate(all="ignore"):  # onnx makes the data of its cases anew, with overflows that are meant
         found = [case for kind in KINDS for case in load_model_tests(kind=kind)]
     made = (_case(case) for case in found)
     return tuple(sorted((c for c in made if c is not None), key=lambda c: c.name))
+
+
+def _is_nested(model: onnx.ModelProto) -> bool:
+    values = [*model.graph.input, *model.graph.output, *model.graph.value_info]
+    return any(v.type.WhichOneof("value") not in ("tensor_type", None) for v in values)
 
 
 def _case(case: object) -> Case | None:
@@ -75,7 +89,8 @@ def _case(case: object) -> Case | None:
 
 
 def _arrays(items: Sequence[object]) -> Arrays:
-    return [numpy_helper.to_array(x) if isinstance(x, TensorProto) else np.asarray(x) for x in items]
+    return [numpy_helper.to_array(x) if isinstance(x, TensorProto) else x if x is None or isinstance(x, list)
+            else np.asarray(x) for x in items]  # fmt: skip
 
 
 def _stored(folder: Path) -> Iterator[tuple[list[TensorProto], list[TensorProto]]]:
@@ -87,8 +102,6 @@ def _stored(folder: Path) -> Iterator[tuple[list[TensorProto], list[TensorProto]
 
 def _is_numeric(model: onnx.ModelProto) -> bool:
     values = [*model.graph.input, *model.graph.output, *model.graph.value_info]
-    if any(v.type.WhichOneof("value") not in ("tensor_type", None) for v in values):
-        return False
     nodes = list(_nodes(model.graph)) + [n for f in model.functions for n in f.node]
     if any(n.domain not in ("", "ai.onnx") and not model.functions for n in nodes):
         return False
@@ -132,12 +145,24 @@ def outcome(case: Case, backend: type[Backend]) -> str:
     for given, wanted in case.data:
         try:
             found = prepared.run(given)
-            Runner.assert_similar_outputs(wanted, found, case.rtol, case.atol)
+            assert [_length(x) for x in found] == [_length(x) for x in wanted], "sequences of other lengths"
+            Runner.assert_similar_outputs(_flat(wanted), _flat(found), case.rtol, case.atol)
         except ChainruleError as error:
             return f"run: {error.cause}"
         except AssertionError as difference:
             return "differs: " + " ".join(str(difference).split())[:200]
     return ""
+
+
+def _length(x: object) -> int | None:
+    """How many elements a sequence has; None for a tensor, -1 for nothing."""
+    return -1 if x is None else len(x) if isinstance(x, list) else None
+
+
+def _flat(items: Sequence[object]) -> list[np.ndarray]:
+    """The tensors of all outputs: onnx's runner takes elements of sequences by their rows, and none of no axes."""
+    lists = ([] if x is None else x if isinstance(x, list) else [x] for x in items)
+    return [np.asarray(part) for parts in lists for part in parts]
 
 
 def report(backend: str, part: str = "", detailed: bool = False) -> str:

@@ -12,8 +12,9 @@ from onnx import helper
 
 from chainrule.backends.onnx.interface import LlvmBackend, ReferenceBackend
 from chainrule.errors import ArgumentError
-from tests.onnx.conformance import BACKENDS, Case, cases, outcome
+from tests.onnx.conformance import BACKENDS, Case, cases, nested_cases, outcome
 
+NESTED_CASES = 29
 NUMERIC_CASES = 1718  # that the set must hold at least; onnx may add some
 
 # Cases that give something else here, and always will; each by a name or a pattern of names.
@@ -48,8 +49,14 @@ def test_cases_give_what_onnx_states_or_arelisted(backend: str) -> None:
     assert [pattern for pattern in DIFFERS if not any(fnmatch(name, pattern) for name in names)] == []
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_cases_of_sequences_and_optionals_give_what_onnx_states(backend: str) -> None:
+    found = {case.name: outcome(case, BACKENDS[backend]) for case in nested_cases()}
+    assert {name: problem for name, problem in found.items() if problem} == {}
+
+
 def test_the_set_is_whole() -> None:
-    assert len(cases()) >= NUMERIC_CASES
+    assert len(cases()) >= NUMERIC_CASES and len(nested_cases()) >= NESTED_CASES
 
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)

@@ -210,4 +210,4 @@ def test_what_a_sequence_has_not_is_refused(nodes: list[onnx.NodeProto], said: s
 
 def test_a_sequence_is_no_tensor() -> None:
     with pytest.raises(cr.NotSupported, match="ConcatFromSequence"):
-        cr.load_onnx(model(PAIR, {"x": [3]}, ["s"]))
+        cr.load_onnx(model([*PAIR, node("Neg", ["s"], ["y"])], {"x": [3]}, ["y"]))

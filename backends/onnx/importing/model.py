@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from onnx import ModelProto, TypeProto
 
 from chainrule.backends.onnx.dtypes import dtype_of
@@ -19,16 +20,18 @@ from chainrule.backends.onnx.importing.functions import Functions
 from chainrule.backends.onnx.importing.narrow import narrow_bits
 from chainrule.backends.onnx.importing.refusal import opset_of, refuse_ir_version, refuse_unread
 from chainrule.backends.onnx.importing.scope import Scope
+from chainrule.backends.onnx.importing.sequences import TENSOR, Absent, Form, Listed, Part
 from chainrule.backends.onnx.importing.walk import Walker
 from chainrule.backends.onnx.node import Entry, Store
 from chainrule.errors import ArgumentError, ChainruleError, ModelError, NotSupported
 from chainrule.ir.dims import Dim, dim_substitute, dim_symbols, parse_dim, symbol
-from chainrule.ir.graph import Graph, Input, Role, Value, needed_sizes, new_input
+from chainrule.ir.graph import Graph, Input, Role, Value, input_name, needed_sizes, new_input
 from chainrule.ir.op import Array
 from chainrule.ir.types import TensorType, as_dtype, type_of
 from chainrule.ops.basic import constant
 
 UNNAMED = frozenset({"?", "-1", "None", "*"})  # what some exporters write for a size without a name
+Known = Array | TensorType | Sequence[Array | TensorType] | None
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
@@ -49,20 +52,24 @@ class Weight:
 class Imported:
     """An ONNX model as a graph, with its weights in the order of graph.by_role("param", "state").
 
-    metadata: what others wrote there. opset, ir_version: of a file that is as chainrule wrote it, else None.
+    metadata: what others wrote there. opset, ir_version: of a file that is as chainrule wrote it, else None. inputs:
+    the model's, by name, with how graph.by_role("input") hold them; outputs: how graph.outputs hold the model's.
     """
 
     graph: Graph
     weights: tuple[Weight, ...]
     metadata: Mapping[str, str]
+    inputs: tuple[tuple[str, Form], ...]
+    outputs: tuple[Form, ...]
     opset: int | None = None
     ir_version: int | None = None
 
 
-def import_model(source: object, known: Mapping[str, Array] | None = None) -> Imported:
+def import_model(source: object, known: Mapping[str, Known] | None = None) -> Imported:
     """The graph of a model. source: a path, the bytes of a model, or a ModelProto.
 
-    known: what inputs of the model will hold, by name, where sizes or axes follow from it.
+    known: what inputs of the model will hold, by name, where sizes or axes follow from it. Of a sequence, its elements
+    or their types; of an optional, None where it will hold nothing.
 
     Float initializers and Constant nodes with axes become parameters, running statistics of norms become state; of a
     model that chainrule wrote, what they were. Raises ModelError for a broken file, NotSupported naming all ops that
@@ -72,12 +79,14 @@ def import_model(source: object, known: Mapping[str, Array] | None = None) -> Im
     model, tensors = read.model, Tensors(read.folder, read.apart)
     refuse_ir_version(model, read.label)
     metadata = {p.key: p.value for p in model.metadata_props}
-    written = None if known else _as_written(model, tensors)
-    graph, weights = written or _as_it_stands(model, tensors, read.label, known or {})
     others = {key: value for key, value in metadata.items() if key not in OWN_METADATA}
+    written = None if known else _as_written(model, tensors)
     if written is None:
-        return Imported(graph, weights, others)
-    return Imported(graph, weights, others, model.opset_import[0].version, model.ir_version)
+        return _as_it_stands(model, tensors, read.label, known or {}, others)
+    graph, weights = written
+    inputs = tuple((input_name(v), TENSOR) for v in graph.by_role("input"))
+    outputs = (TENSOR,) * len(graph.outputs)
+    return Imported(graph, weights, others, inputs, outputs, model.opset_import[0].version, model.ir_version)
 
 
 Read = tuple[Graph, tuple[Weight, ...]]
@@ -93,12 +102,15 @@ def _as_written(model: ModelProto, tensors: Tensors) -> Read | None:
     return graph, tuple(Weight(v, v.op.name_, v.op.role, a) for v, a in stored if isinstance(v.op, Input))
 
 
-def _as_it_stands(model: ModelProto, tensors: Tensors, label: str, known: Mapping[str, Array]) -> Read:
+def _as_it_stands(model: ModelProto, tensors: Tensors, label: str, known: Mapping[str, Known],
+                  metadata: Mapping[str, str]) -> Imported:  # fmt: skip
     """What the nodes of the file mean."""
     same: dict[str, Dim] = {}
     while True:
         try:
-            return _Importer(model, tensors, label, known, same).imported()
+            importer = _Importer(model, tensors, label, known, same)
+            graph, weights = importer.imported()
+            return Imported(graph, weights, metadata, tuple(importer.given), tuple(importer.made))
         except SameSize as found:
             same[found.symbol] = found.other
 
@@ -106,10 +118,11 @@ def _as_it_stands(model: ModelProto, tensors: Tensors, label: str, known: Mappin
 class _Importer:
     """One import: the inputs, weights and outputs of the outermost graph.
 
-    same: free sizes that turned out to be others. entries: the graph's values by name.
+    same: free sizes that turned out to be others. entries: the graph's values by name. given, made: how the model's
+    inputs and outputs are held.
     """
 
-    def __init__(self, model: ModelProto, tensors: Tensors, label: str, known: Mapping[str, Array],
+    def __init__(self, model: ModelProto, tensors: Tensors, label: str, known: Mapping[str, Known],
                  same: Mapping[str, Dim]) -> None:  # fmt: skip
         self.model = model
         self.graph = model.graph
@@ -126,6 +139,8 @@ class _Importer:
         self.weights: dict[str, Weight] = {}
         self.symbols: dict[str, str] = {}
         self.same = same
+        self.given: list[tuple[str, Form]] = []
+        self.made: list[Form] = []
 
     def imported(self) -> Read:
         """The graph and its weights."""
@@ -154,18 +169,46 @@ class _Importer:
                                  ("occurs twice" if info.name else "has no name"))  # fmt: skip
             seen.add(info.name)
             if info.name not in self.entries:
-                value = new_input(info.name, self._type(info.name, info.type))
-                self.inputs.append(value)
-                self.entries[info.name] = self._input_entry(info.name, value)
+                self.entries[info.name], form = self._input(info.name, info.type)
+                self.given.append((info.name, form))
         for name, role in self.roles.items():
             if role in ("param", "state") and name in self.entries:
                 self.entries[name].value(role)
 
-    def _input_entry(self, name: str, value: Value) -> Entry:
-        """An input: data, or numbers that are stated."""
+    def _input(self, name: str, type: TypeProto) -> tuple[Entry, Form]:
+        """An input of the model: a tensor, the elements of a sequence, or an optional of these or of nothing."""
+        if type.HasField("optional_type"):
+            if name in self.known and self.known[name] is None:
+                return Absent(), Form(absent=True)
+            type = type.optional_type.elem_type
+        if type.HasField("sequence_type"):
+            return self._sequence(name, type.sequence_type.elem_type)
+        value = new_input(name, self._type(name, type))
+        self.inputs.append(value)
+        return self._tensor(name, value), TENSOR
+
+    def _sequence(self, name: str, element: TypeProto) -> tuple[Entry, Form]:
+        """A sequence of as many elements as are stated, of the types that they have."""
         stated = self.known.get(name)
-        if stated is None:
+        if not isinstance(stated, list | tuple):
+            raise NotSupported(f"{self.label}: the input {name} is a sequence of unknown length",
+                               help=f"state its elements: load_onnx(..., known={{{name!r}: [cr.spec(...), ...]}})")
+        dtype = dtype_of(element.tensor_type.elem_type)
+        types = [x if isinstance(x, TensorType) else type_of(x) for x in stated]
+        wrong = next((t for t in types if t.dtype != dtype), None)
+        if wrong is not None:
+            raise ArgumentError(f"{self.label}: the elements of the input {name} are {dtype}, {wrong} is stated")
+        values = [new_input(f"{name}.{i}", t) for i, t in enumerate(types)]
+        self.inputs += values
+        return Listed([Part(Entry(v, None, dtype)) for v in values], dtype), Form((False,) * len(values))
+
+    def _tensor(self, name: str, value: Value) -> Entry:
+        """An input that is a tensor: data, or numbers that are stated."""
+        stated = self.known.get(name)
+        if stated is None or isinstance(stated, TensorType):
             return Entry(value, None, value.dtype)
+        if not isinstance(stated, np.ndarray | np.generic):
+            raise ArgumentError(f"{self.label}: the input {name} is a tensor, {stated.__class__.__name__} is stated")
         if type_of(stated) != value.tensor and (value.tensor.is_static or as_dtype(stated.dtype) != value.dtype):
             raise ArgumentError(f"{self.label}: the input {name} is {value.type}, {type_of(stated)} is stated")
         return Entry(constant(stated), stated if stated.size <= LARGEST else None, value.dtype)
@@ -240,11 +283,15 @@ class _Importer:
 
     def _outputs(self) -> list[tuple[str, Value]]:
         found: list[tuple[str, Value]] = []
+        states = {name + NEW for name in self.weights if name in self.roles}
         for info in self.graph.output:
             entry = self.entries.get(info.name)
             if entry is None:
                 raise ModelError(f"{self.label}: no node gives the output {info.name!r}")
-            found.append((info.name, entry.value()))
+            values, form = _held(entry)
+            self.made += [form] if info.name not in states else []
+            numbered = form.many is not None and form.many != (True,)
+            found += [(f"{info.name}.{i}" if numbered else info.name, v) for i, v in enumerate(values)]
         if not found:
             raise ModelError(f"{self.label} has no outputs")
         return found
@@ -255,6 +302,15 @@ class _Importer:
         states = {name + NEW: w.value for name, w in self.weights.items() if name in self.roles}
         updates = tuple((states[name], value) for name, value in outputs if name in states)
         return [(name, value) for name, value in outputs if name not in states], updates
+
+
+def _held(entry: Entry) -> tuple[list[Value], Form]:
+    """The tensors that an output is held in."""
+    if isinstance(entry, Absent):
+        return [], Form(absent=True)
+    if isinstance(entry, Listed):
+        return [part.entry.value() for part in entry.parts], Form(tuple(part.many for part in entry.parts))
+    return [entry.value()], TENSOR
 
 
 def _roles(metadata: Mapping[str, str]) -> dict[str, str]:

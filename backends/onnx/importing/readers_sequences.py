@@ -15,7 +15,7 @@ from chainrule.backends.onnx.importing.growing import Around, along
 from chainrule.backends.onnx.importing.readers_control import branch, loop, moved, unrolled_loop
 from chainrule.backends.onnx.importing.readers_images import Read, Reader
 from chainrule.backends.onnx.importing.sequences import Absent, Listed, Part
-from chainrule.backends.onnx.node import Arranged, Body, Entry, Given
+from chainrule.backends.onnx.node import Arranged, Body, Entry, Given, undecided
 from chainrule.backends.onnx.told import sizes
 from chainrule.errors import ModelError, NotSupported
 from chainrule.ir.dims import Dim, DimExpr
@@ -51,12 +51,12 @@ def empty(given: Given) -> Read:
 def inserted(given: Given) -> Read:
     """One element more, at the end or before a position."""
     at_end = not given.has(2)
-    return sequence(given).inserted(given.entry(1), None if at_end else given.known(2), at_end)
+    return sequence(given).inserted(given.entry(1), None if at_end else given.content(2), at_end)
 
 
 def erased(given: Given) -> Read:
     """One element less, the last or that at a position."""
-    return sequence(given).erased(given.known(1) if given.has(1) else np.asarray(-1))
+    return sequence(given).erased(given.content(1) if given.has(1) else np.asarray(-1))
 
 
 def element(given: Given) -> Read:
@@ -175,24 +175,39 @@ def held(given: Given) -> Read:
 
 @dataclass(eq=False)
 class _Flat(Around):
-    """A branch whose outputs may be sequences: as a body it gives their parts. form: of each output its parts."""
+    """A branch whose outputs may be sequences: as a body it gives their parts. form: of each output its parts.
 
+    condition: what chooses this branch or the other.
+    """
+
+    condition: Value
     form: list[list[bool] | None] = field(default_factory=list[list[bool] | None])
 
     def inlined(self, arguments: Sequence[Entry]) -> list[Entry]:
-        return self.graph.inlined(arguments)
+        return self._holding(self.graph.inlined(arguments))
 
     def body(self, inputs: Sequence[Value | Entry], arranged: Arranged = list) -> Body:
         return self.graph.body(inputs, lambda found: arranged(self._arranged(found)))
 
     def _arranged(self, entries: Sequence[Entry]) -> list[Entry]:
+        self._holding(list(entries))
         self.form = [[p.many for p in e.parts] if isinstance(e, Listed) else None for e in entries]
         return [part for e in entries for part in ([p.entry for p in e.parts] if isinstance(e, Listed) else [e])]
 
 
+    def _holding(self, entries: list[Entry]) -> list[Entry]:
+        """The entries. Raises Undecided where one is an optional that holds nothing: here only data would say so."""
+        if any(isinstance(e, Absent) for e in entries):
+            raise undecided("If: whether an optional holds something is not known when the model is loaded",
+                            self.condition)  # fmt: skip
+        return entries
+
+
 def branch_of_any(given: Given) -> Read:
     """One of two graphs, whose outputs may be sequences that differ in their elements alone."""
-    graphs = {name: _Flat(graph) for name, graph in given.graphs.items()}
+    if given.known(0) is not None:
+        return branch(given)
+    graphs = {name: _Flat(graph, given.value(0)) for name, graph in given.graphs.items()}
     found = branch(replace(given, graphs=graphs))
     forms = [graph.form for graph in graphs.values()]
     if not all(any(f is not None for f in form) for form in forms) or not isinstance(found, tuple):

@@ -6,7 +6,7 @@ elements in a number that is not known are held (all of one shape). An optional 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,29 @@ from chainrule.ir.op import Array
 from chainrule.ir.types import DType, f32
 from chainrule.ops import shaping as sh
 from chainrule.ops.indexing import gather
+
+
+@dataclass(frozen=True)
+class Form:
+    """How an input or an output of a model is held in tensors: as one, as a sequence of them, or not at all.
+
+    many: of each part of a sequence whether it is as many elements as the first axis is long; None for a tensor.
+    """
+
+    many: tuple[bool, ...] | None = None
+    absent: bool = False
+
+    def built(self, arrays: Iterator[Array]) -> Array | list[Array] | None:
+        """The value out of the next arrays."""
+        if self.absent:
+            return None
+        if self.many is None:
+            return next(arrays)
+        parts = [(next(arrays), many) for many in self.many]
+        return [np.asarray(row) for part, many in parts for row in (part if many else [part])]
+
+
+TENSOR = Form()
 
 
 class Absent(Entry):
