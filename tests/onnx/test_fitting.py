@@ -67,6 +67,16 @@ def test_an_axis_that_is_one_for_all_sizes_is_repeated() -> None:
     assert_same(model(nodes, {"x": ["N", 3]}, ["y"], weights, 18), seeded(4, 3))
 
 
+def test_an_expansion_to_an_axis_that_is_one_repeats_nothing() -> None:
+    nodes = [node("Slice", ["x", "zero", "one", "zero"], ["row"]), node("Shape", ["row"], ["shape"]),
+             node("Expand", ["m", "shape"], ["y"])]  # fmt: skip
+    proto = model(nodes, {"x": ["V", 3], "m": ["E", 3]}, ["y"], {"zero": np.int64([0]), "one": np.int64([1])}, 17)
+    assert_same(proto, seeded(4, 3), seeded(6, 3))
+    assert_same(proto, seeded(1, 3), seeded(0, 3))
+    with pytest.raises(cr.ShapeError, match="it must be 1"):
+        cr.compile(cr.load_onnx(proto))(seeded(0, 3), seeded(5, 3))
+
+
 def test_channels_that_an_export_divided_by_the_batch_fit_where_that_is_one() -> None:
     nodes = [node("Reshape", ["x", "shape"], ["r"]), node("Conv", ["r", "w"], ["c"]),
              node("Split", ["c"], ["y", "z"], axis=1)]  # fmt: skip

@@ -207,3 +207,13 @@ def test_what_is_stated_has_the_type_of_the_input() -> None:
     proto = model([node("Relu", ["x"], ["y"])], {"x": (2,)}, ["y"])
     with pytest.raises(ArgumentError, match=r"x is f32\[2\], f32\[3\] is stated"):
         cr.load_onnx(proto, known={"x": seeded(3)})
+
+
+@pytest.mark.parametrize("reduction", ["max", "min"])
+def test_a_scatter_of_extremes_before_opset_18_is_read_as_onnxruntime_does(reduction: str) -> None:
+    indices = np.int64([[0, 2, 1], [0, 0, 1]])
+    proto = model([node("ScatterElements", ["x", "i", "u"], ["y"], axis=0, reduction=reduction)],
+                  {"x": [4, 3], "u": [2, 3]}, ["y"], {"i": indices}, 16)  # fmt: skip
+    x, u = seeded(4, 3), seeded(2, 3, seed=1)
+    session = session_of(proto.SerializeToString(), 1, ["CPUExecutionProvider"])
+    assert np.array_equal(cr.compile(cr.load_onnx(proto))(x, u), session.run(None, {"x": x, "u": u})[0])

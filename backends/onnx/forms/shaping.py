@@ -260,6 +260,9 @@ FORMS: tuple[Form, ...] = (
          when=lambda node: _multiplies(node) and _is_wide(node), read=_read_scatter_reduce, kinds="fiu"),
     Form(ScatterReduce, "ScatterElements", (Attr("mode", "reduction"), Attr("axis", "axis", 0)), since=18,
          when=_is_wide, kinds="fiu"),
+    # PyTorch writes max and min into opset 16, too, and onnxruntime takes them there.
+    Form(ScatterReduce, "ScatterElements", (Attr("mode", "reduction"), Attr("axis", "axis", 0)), since=16,
+         writes=False, kinds="fiu"),
     Form(GatherND, "GatherND", since=11, read=_read_gather_nd),
     Form(ScatterND, "ScatterND", (Fixed("reduction", "none", "none"),), since=11,
          when=_assigns, read=_read_scatter_nd),

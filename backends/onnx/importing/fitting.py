@@ -16,6 +16,8 @@ from chainrule.ir.dims import Dim, DimExpr, dim_product, dim_symbols, dim_value,
 from chainrule.ir.graph import Value
 from chainrule.ir.types import i64
 from chainrule.ops.declared import sized_as
+from chainrule.ops.indexing import gather
+from chainrule.ops.ranges import iota
 from chainrule.ops.shaping import reshape
 
 MOST_CLAIMS = 16  # for one node
@@ -48,7 +50,20 @@ def fitted(given: Given, error: ChainruleError, free: Collection[str]) -> Given 
         entries = tuple(_fitted_entry(e, before, after) for e in given.entries)
         if any(a is not b for a, b in zip(entries, given.entries, strict=True)):
             return replace(given, entries=entries)
+    if given.op_type == "Expand" and single is not None:
+        return _expanded(given, single)
     return _regrouped(given, other, wanted) if given.op_type == "Reshape" else None
+
+
+def _expanded(given: Given, one: Dim) -> Given | None:
+    """An Expand to a size that is 1 for all but empty arrays: along that axis nothing is repeated."""
+    x, shape = given.value(0), given.known(1)
+    if shape is None or one not in shape.tolist():
+        return None
+    dims = [1 if d == one else d for d in given.dims(1)]
+    first = sized_as(iota((one,), 0, i64), (1,))  # a call with another size is refused
+    checked = gather(reshape(x, (1, *x.shape)), reshape(first, ()), 0)
+    return replace(given, entries=(Entry(checked, None, x.dtype), Entry(None, as_dims(dims), i64)))
 
 
 def _regrouped(given: Given, other: Dim, wanted: Dim) -> Given | None:
