@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import chainrule as cr
 import chainrule.compiler as compiler
 from chainrule.cli import main
+from chainrule.commands import verify
 from tests.onnx.models import convnet, model, node, seeded
 
 Array = np.ndarray
@@ -88,6 +90,24 @@ def test_verify_names_the_first_node_that_parts(capsys: pytest.CaptureFixture[st
     code, rows = answer(capsys, "verify", net)
     assert code == 1 and not rows["llvm"]["agrees"] and rows["onnxruntime"]["agrees"]
     assert rows["llvm"]["first_node"].startswith("max_pool2d") and rows["llvm"]["first_node"].endswith("at /m")
+
+
+def test_verify_says_whose_error_it_is(capsys: pytest.CaptureFixture[str], net: Path,
+                                       monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    monkeypatch.setattr(verify, "onnxruntime_of",
+                        lambda loaded: lambda arrays: [y + 1 for y in cr.compile(loaded.traced).run(arrays)])
+    code, rows = answer(capsys, "verify", net)
+    assert code == 0 and rows["llvm"]["agrees"] and not rows["onnxruntime"]["agrees"]
+    assert main(["verify", str(net)]) == 0
+    assert "onnxruntime alone is beyond the bound: the error is its own" in capsys.readouterr().out
+
+
+def test_verify_judges_a_tiny_sigmoid_by_what_it_takes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    nodes = [node("MatMul", ["x", "w"], ["m"]), node("Sub", ["m", "far"], ["logit"]), node("Sigmoid", ["logit"], ["y"])]
+    weights = {"w": seeded(512, 8), "far": np.float32(100)}  # its last digit is 1e-5 of the results
+    (tmp_path / "net.onnx").write_bytes(model(nodes, {"x": [4, 512]}, ["y"], weights).SerializeToString())
+    code, rows = answer(capsys, "verify", tmp_path / "net.onnx")
+    assert code == 0 and rows["llvm"]["agrees"]
 
 
 def test_show_prints_node_names_and_doc_strings(capsys: pytest.CaptureFixture[str], net: Path) -> None:

@@ -19,6 +19,8 @@ from chainrule.ir.op import Array, Op, bind_dims
 from chainrule.ir.types import TensorType, TupleType
 from chainrule.ops.elementwise import Cast
 
+EXAMPLES = tuple(2**n for n in range(11))  # sizes that are tried where those of a call do not fit together
+
 
 def run(graph: Graph, arrays: Sequence[Array], *, precise: bool = False,
         dims: Mapping[str, int] | None = None) -> list[Array]:  # fmt: skip
@@ -179,10 +181,20 @@ def check_claims(graph: Graph, env: Mapping[str, int]) -> None:
     for node, a, b in graph.claims:
         if (dim_symbols(a) | dim_symbols(b)) <= env.keys() and dim_value(a, env) != dim_value(b, env):
             wanted = str(b) if isinstance(b, int) else f"{b}, which is {dim_value(b, env)}"
-            raise ShapeError(f"{a} is {dim_value(a, env)}; it must be {wanted}",
-                             loc=node.loc, notes=[f"{v.tensor} of input {input_name(v)}" for v in graph.inputs
-                                                  if not v.tensor.is_static],
-                             help="the parts of this model fit together for other sizes")  # fmt: skip
+            notes = [f"{v.tensor} of input {input_name(v)}" for v in graph.inputs if not v.tensor.is_static]
+            raise ShapeError(f"{a} is {dim_value(a, env)}; it must be {wanted}", loc=node.loc, notes=notes,
+                             help="the parts of this model fit together for other sizes" + _example(graph, env))
+
+
+def _example(graph: Graph, env: Mapping[str, int]) -> str:
+    """Sizes for which every claim holds, the smallest power of two for all of them, in words; "" if there are none."""
+    names = {name for _, a, b in graph.claims for name in (*dim_symbols(a), *dim_symbols(b)) if name in env}
+    for size in EXAMPLES:
+        tried = {**env, **dict.fromkeys(names, size)}
+        if all(dim_value(a, tried) == dim_value(b, tried) for _, a, b in graph.claims
+               if (dim_symbols(a) | dim_symbols(b)) <= tried.keys()):  # fmt: skip
+            return ", as " + ", ".join(f"{name}={size}" for name in sorted(names))
+    return ""
 
 
 def declared_and_given(graph: Graph, arrays: Sequence[Array]) -> list[str]:

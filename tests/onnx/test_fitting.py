@@ -60,6 +60,15 @@ def test_elements_that_an_author_knew_to_fit_are_put_into_other_rows() -> None:
         cr.compile(cr.load_onnx(proto))(seeded(4, 6), seeded(5, 3))
 
 
+def test_sizes_that_do_not_fit_are_answered_with_such_that_do() -> None:
+    nodes = [node("MaxPool", ["x"], ["p"], kernel_shape=[2], strides=[2]),
+             node("ConvTranspose", ["p", "w"], ["u"], strides=[2]), node("Add", ["x", "u"], ["y"])]  # fmt: skip
+    net = cr.compile(cr.load_onnx(model(nodes, {"x": [1, 1, "N"]}, ["y"], {"w": seeded(1, 1, 2)})))
+    with pytest.raises(cr.ShapeError, match="for other sizes, as N=2"):
+        net(seeded(1, 1, 7))
+    assert net(seeded(1, 1, 6)).shape == (1, 1, 6)
+
+
 def test_an_axis_that_is_one_for_all_sizes_is_repeated() -> None:
     nodes = [node("Shape", ["x"], ["n"], start=0, end=1), node("Sub", ["zero", "n"], ["start"]),
              node("Slice", ["row", "start", "most", "zero"], ["one"]), node("Add", ["x", "one"], ["y"])]  # fmt: skip

@@ -46,10 +46,12 @@ def fitted(given: Given, error: ChainruleError, free: Collection[str]) -> Given 
         name = symbol.symbol_name() if isinstance(symbol, DimExpr) else None
         if name is not None and name in free and isinstance(size, DimExpr) and size.symbol_name() in free:
             raise SameSize(name, size)
-    for before, after in ((other, wanted), (wanted, other)):
-        entries = tuple(_fitted_entry(e, before, after) for e in given.entries)
-        if any(a is not b for a, b in zip(entries, given.entries, strict=True)):
-            return replace(given, entries=entries)
+    for fit in (_with_axes, _with_elements):
+        for before, after in ((other, wanted), (wanted, other)):
+            entries = tuple(e if e is None or not e.is_node else _as(e, fit(e.value(), before, after))
+                            for e in given.entries)  # fmt: skip
+            if any(a is not b for a, b in zip(entries, given.entries, strict=True)):
+                return replace(given, entries=entries)
     if given.op_type == "Expand" and single is not None:
         return _expanded(given, single)
     return _regrouped(given, other, wanted) if given.op_type == "Reshape" else None
@@ -90,14 +92,20 @@ def _weight(dim: Dim) -> tuple[bool, int, str]:
     return isinstance(dim, DimExpr), len(str(dim)), str(dim)
 
 
-def _fitted_entry(entry: Entry | None, other: Dim, wanted: Dim) -> Entry | None:
-    if entry is None or not entry.is_node:
-        return entry
+def _as(entry: Entry, shape: tuple[Dim, ...]) -> Entry:
     value = entry.value()
-    shape = tuple(wanted if d == other else d for d in value.shape)
-    if shape == value.shape and value.tensor.size in (other, wanted):
-        shape = _resized(value, wanted if value.tensor.size == other else other)
     return entry if shape == value.shape else Entry(sized_as(value, shape), entry.content, entry.dtype)
+
+
+def _with_axes(value: Value, other: Dim, wanted: Dim) -> tuple[Dim, ...]:
+    """The shape with the axes changed that have the other size."""
+    return tuple(wanted if d == other else d for d in value.shape)
+
+
+def _with_elements(value: Value, other: Dim, wanted: Dim) -> tuple[Dim, ...]:
+    """The shape with an axis changed where the number of elements is one of the two sizes: it becomes the other one."""
+    size = value.tensor.size
+    return _resized(value, wanted if size == other else other) if size in (other, wanted) else value.shape
 
 
 def _resized(value: Value, wanted: Dim) -> tuple[Dim, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -27,13 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints the largest difference of each backend; exit code 1 when one is beyond the bound for whole models.
+    """Prints the largest difference of each backend; exit code 1 when one of ours is beyond the bound for models.
 
-    Of a model of reduced precision also how far each is from the float model.
+    Float64 is the judge: where onnxruntime alone is beyond the bound the error is its own, which is said. Of a model of
+    reduced precision also how far each is from the float model.
     """
     import chainrule as cr
     from chainrule.backends import reference
-    from chainrule.ops.tolerance import OTHER_FRAMEWORK, models_agree
+    from chainrule.ops.tolerance import OTHER_FRAMEWORK
 
     loaded = load(arguments)
     inputs = read_inputs(loaded, arguments.input, arguments.seed)
@@ -51,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
             outputs = made.run(inputs)
         pairs = list(zip(precise, outputs, strict=True))
         largest = max((largest_difference(a, b) for a, b in pairs), default=0.0)
-        agrees = all(models_agree(np.asarray(o), p).ok for p, o in pairs)
+        agrees = all(_agree(v, np.asarray(o), p) for v, (p, o) in zip(loaded.traced.graph.outputs, pairs, strict=True))
         if backend == "reference" and not agrees:
             rounding, agrees = largest, True
         rows[backend] = {"largest_difference": largest,
@@ -73,7 +75,21 @@ def run(arguments: argparse.Namespace) -> int:
         if rounding:
             print("f32 itself is farther from float64 than the bound for models: others may differ by "
                   f"{OTHER_FRAMEWORK} times as much")  # fmt: skip
-    return 0 if all(row["agrees"] for row in rows.values()) else 1
+        if not rows["onnxruntime"]["agrees"] and _ours_agree(rows):
+            print("onnxruntime alone is beyond the bound: the error is its own")
+    return 0 if _ours_agree(rows) else 1
+
+
+def _agree(value: Value, y: np.ndarray, exact: np.ndarray) -> bool:
+    """Whether what a backend makes of a value is within the bound; of a sigmoid also by what it takes."""
+    from chainrule.ops.tolerance import models_agree, sigmoids_agree
+    from chainrule.ops.transcendental import Sigmoid
+
+    return models_agree(y, exact).ok or (isinstance(value.op, Sigmoid) and sigmoids_agree(y, exact).ok)
+
+
+def _ours_agree(rows: Mapping[str, Mapping[str, object]]) -> bool:
+    return all(row["agrees"] for backend, row in rows.items() if backend != "onnxruntime")
 
 
 def _in_floats(loaded: Loaded, inputs: list[np.ndarray], arguments: argparse.Namespace) -> list[np.ndarray] | None:
@@ -100,8 +116,6 @@ def first_difference(loaded: Loaded, inputs: list[np.ndarray], backend: str = "l
     from chainrule.backends import reference
     from chainrule.compiler import Options, make_program
     from chainrule.ir.types import TensorType
-    from chainrule.ops.tolerance import models_agree
-
     graph = loaded.traced.graph.replace(updates=())
     nodes = [n for n in graph.nodes if n.inputs and isinstance(n.type, TensorType)]
     weights = [source.data for _, source in loaded.traced.sources]
@@ -110,7 +124,7 @@ def first_difference(loaded: Loaded, inputs: list[np.ndarray], backend: str = "l
     def agrees(node: Value) -> bool:
         probe = graph.replace(outputs=(node,), output_names=())
         (found,) = make_program(probe, weights, Options(backend)).run(inputs)
-        return models_agree(found, exact[node][0]).ok
+        return _agree(node, found, exact[node][0])
 
     low, high = 0, len(nodes)
     while low < high:

@@ -225,6 +225,19 @@ def models_agree(y: Array, y64: Array, factor: float = 1.0) -> Verdict:
     return within(y, y64, np.full(y64.shape, factor * MODEL_RTOL * float(np.max(finite, initial=0.0))))
 
 
+def sigmoids_agree(y: Array, y64: Array) -> Verdict:
+    """Class M before a sigmoid: whether y is one of an argument within 1e-5 of the largest.
+
+    Where all results are tiny their own largest one is no measure: at -12 the argument's last digits are in them.
+    """
+    if y.shape != y64.shape:
+        return models_agree(y, y64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        argument = np.log(y64) - np.log1p(-y64)
+    largest = float(np.max(np.abs(argument[np.isfinite(argument)]), initial=0.0))
+    return within(y, y64, MODEL_RTOL * largest * y64 * (1.0 - y64))
+
+
 def steps_agree(y: Array, other: Array) -> Verdict:
     """Class Q: whether quantised numbers are those of another framework, which may round where two steps meet."""
     if (y.dtype, y.shape) != (other.dtype, other.shape):
