@@ -1,9 +1,10 @@
 """Quantised models against onnxruntime on the same files, and against ourselves in f32, by turns in one process.
 
 Models of the DSL are exported, quantised by onnxruntime's own quantize_static (QDQ, per channel, calibrated on seeded
-random inputs) and timed at batch 1. Prints milliseconds of the best burst and medians of the paired ratios: onnxruntime
+random inputs) and timed. Prints milliseconds of the best burst and medians of the paired ratios: onnxruntime
 over ours for the quantised file, our f32 over our bytes; then how far each is from the float model, as signal to noise.
-Usage: python benchmarks/bytes.py [--only resnet50] [--activations u8,i8] [--threads 1] [--rounds 15] [--json FILE]
+Usage: python benchmarks/bytes.py [--only resnet50] [--activations u8,i8] [--batch 1] [--threads 1]
+       [--rounds 15] [--json FILE]
 """
 
 from __future__ import annotations
@@ -79,9 +80,9 @@ def quantised(model: Path, kind: str, names: Sequence[str], types: Sequence[Tens
     return found
 
 
-def measured(name: str, kind: str, folder: Path, threads: int, rounds: int) -> Result:
+def measured(name: str, kind: str, folder: Path, batch: int, threads: int, rounds: int) -> Result:
     """One model, by turns."""
-    model, specs = importlib.import_module(f"models.{name}").build()
+    model, specs = importlib.import_module(f"models.{name}").build(batch)
     path = folder / f"{name}.onnx"
     cr.export_onnx(model, path, *specs)
     plain = cr.compile(cr.load_onnx(path), threads=threads)
@@ -102,6 +103,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", default=",".join(MODELS))
     parser.add_argument("--activations", default="u8")
+    parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", type=Path)
@@ -110,7 +112,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in args.only.split(","):
             for kind in args.activations.split(","):
-                found = measured(name, kind, Path(folder), args.threads, args.rounds)
+                found = measured(name, kind, Path(folder), args.batch, args.threads, args.rounds)
                 results.append(found)
                 print(f"{name:<10} {kind}  ours {found.ours_ms:7.2f} ms  onnxruntime {found.peer_ms:7.2f} ms "
                       f"(x{found.peer_over_ours:.2f})  f32 {found.f32_ms:7.2f} ms (x{found.f32_over_ours:.2f})  "
@@ -118,7 +120,7 @@ def main() -> None:
     if args.json:
         rows = [{k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in asdict(r).items()} for r in results]
         args.json.write_text(json.dumps({"machine": platform.machine(), "cpu": host_target().cpu,
-                                         "threads": args.threads, "onnxruntime": ort.__version__,
+                                         "batch": args.batch, "threads": args.threads, "onnxruntime": ort.__version__,
                                          "models": rows}, indent=1) + "\n")  # fmt: skip
 
 
