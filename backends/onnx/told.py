@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from chainrule.backends.onnx.node import Given, undecided
 from chainrule.errors import ModelError
-from chainrule.ir.dims import Dim, DimExpr, dim_product, floordiv
+from chainrule.ir.dims import Dim, DimExpr, dim_max, dim_min, dim_product, floordiv
 from chainrule.ir.graph import Value
 from chainrule.ir.types import i64
 from chainrule.ops import elementwise as el
@@ -142,6 +142,18 @@ def expanded(given: Given) -> Value:
     return sh.expand(sized_as(sh.reshape(x, have), own), result)
 
 
+def clamped_start(start: Dim, step: int, dim: Dim) -> Dim:
+    """A slice's start as Python has it: backwards, one in front of the axis is its first element, there nothing.
+
+    Source: ONNX Slice-13, "for negative stepping: [0, dims[axes[i]]-1]".
+    """
+    if step > 0 or not isinstance(start, int) or start >= -1:
+        return start
+    if isinstance(dim, int):
+        return max(start, -dim) if dim else start
+    return dim - 1 - dim_max(0, dim_min(-1 - start, dim - 1))
+
+
 def sliced(given: Given) -> Value:
     """Slice with bounds that depend on data, by steps that are known and go forwards."""
     x, starts, ends = given.value(0), elements(given, 1), elements(given, 2)
@@ -149,6 +161,7 @@ def sliced(given: Given) -> Value:
     steps = given.ints(4) if given.has(4) else (1,) * len(starts)
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         if not isinstance(start, Value) and not isinstance(end, Value):
+            start = clamped_start(start, step, x.shape[axis_of(axis, x.rank)])
             x = sh.slice_(x, [start], [end], [step], [axis])
         elif step < 1:
             bound = start if isinstance(start, Value) else _number(end)

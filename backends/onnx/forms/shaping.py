@@ -19,7 +19,7 @@ from chainrule.ops.indexing_nd import GatherND, ScatterND, gather_nd
 from chainrule.ops.indexing_reduce import ScatterReduce
 from chainrule.ops.ranges import Iota, Trilu, arange
 from chainrule.ops.repeating import PadBorder, Tile, pad
-from chainrule.ops.shape_rules import broadcast_shapes
+from chainrule.ops.shape_rules import axis_of, broadcast_shapes
 from chainrule.ops.sorting import TopK
 
 FAR = 2**63 - 1  # "to the end" of a slice; -FAR is "to the front" of a reversed one
@@ -137,7 +137,10 @@ def _read_slice(given: Given) -> Value:
         return told.sliced(given)
     starts, ends = given.dims(1), given.dims(2)
     axes = given.ints(3) if given.has(3) else tuple(range(len(starts)))
-    steps = given.ints(4) if given.has(4) else None
+    steps = given.ints(4) if given.has(4) else (1,) * len(starts)
+    if len(starts) == len(axes) == len(steps):
+        starts = tuple(told.clamped_start(start, step, x.shape[axis_of(axis, x.rank)])
+                       for start, step, axis in zip(starts, steps, axes, strict=True))  # fmt: skip
     return sh.slice_(x, starts, ends, steps, axes)
 
 

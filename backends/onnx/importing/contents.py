@@ -12,6 +12,7 @@ import numpy as np
 
 from chainrule.backends.onnx.dtypes import dtype_of
 from chainrule.backends.onnx.node import Given as Node
+from chainrule.backends.onnx.told import clamped_start
 from chainrule.errors import ChainruleError
 from chainrule.ir.dims import Dim, dim_max, dim_min, dim_product, floordiv, lower_bound, mod
 from chainrule.ir.op import Array
@@ -188,6 +189,7 @@ def _slice(node: Node) -> Array | None:
     steps = node.ints(4) if node.has(4) else (1,) * len(starts)
     cut = [slice(None)] * known[0].ndim
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        start = clamped_start(start, step, known[0].shape[axis])
         cut[axis] = slice(start, None if step < 0 and end < -LARGEST else end, step)
     return known[0][tuple(cut)]
 

@@ -14,6 +14,7 @@ from chainrule.backends.onnx.importing import (
     readers_ml,
     readers_quantised,
     readers_trees,
+    readers_trees_flat,
 )
 from chainrule.backends.onnx.importing.contents import RULES
 from chainrule.backends.onnx.importing.readers_images import Reader
@@ -28,8 +29,10 @@ _MICROSOFT: Mapping[str, Reader] = {
 # onnxruntime's optimiser writes this one into ONNX's own domain, which has no such op.
 _OWN: Mapping[str, Reader] = {**readers.READERS, "SimplifiedLayerNormalization": readers_contrib.simplified_layer_norm}
 
+_TABLES: Mapping[str, Reader] = {**readers_ml.READERS, **readers_trees.READERS, **readers_trees_flat.READERS}
+
 READERS: Mapping[str, Mapping[str, Reader]] = {
-    OWN: _OWN, "ai.onnx.ml": {**readers_ml.READERS, **readers_trees.READERS}, "com.microsoft": _MICROSOFT,
+    OWN: _OWN, "ai.onnx.ml": _TABLES, "com.microsoft": _MICROSOFT,
 }  # fmt: skip
 
 

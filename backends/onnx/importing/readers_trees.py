@@ -17,6 +17,7 @@ from chainrule.errors import ModelError, NotSupported
 from chainrule.ir.dims import Dim, DimExpr
 from chainrule.ir.graph import Graph, Value, new_input
 from chainrule.ir.op import Array
+from chainrule.ir.types import i64
 from chainrule.ops import elementwise as el
 from chainrule.ops import reduce as red
 from chainrule.ops import shaping as sh
@@ -30,6 +31,7 @@ from chainrule.ops.transcendental import sigmoid
 
 MOST_LEVELS = 1024
 MOST_TARGETS = 4096
+MOST_MEMBERS = 1 << 24
 MEMBER = 6  # the mode that asks for membership of a set
 COMPARED = (le, lt, ge, gt, eq, ne)  # by mode
 SUMS = ("AVERAGE", "SUM", "MIN", "MAX")
@@ -40,7 +42,8 @@ TRANSFORMS = ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")
 class Table:
     """Trees: of each place what it asks (feature, split, mode, whether NaN is a yes) and where yes and no lead.
 
-    leaves: at which places a walk ends; weights: what a leaf adds to each target, a row for each place.
+    leaves: at which places a walk ends; weights: what a leaf adds to each target, a row for each place. members: the
+    set that a place of the mode MEMBER asks for, a row for each place, filled up with NaN, which equals nothing.
     """
 
     feature: Array
@@ -52,6 +55,7 @@ class Table:
     weights: Array
     roots: Array
     leaves: Array
+    members: Array | None = None
 
     def levels(self) -> int:
         """Steps from a root to the farthest leaf. Raises ModelError where walks do not end."""
@@ -67,7 +71,7 @@ class Table:
         """Raises ModelError where a number points at nothing."""
         size = len(self.yes)
         for what, found, end in (("node", self.yes, size), ("node", self.no, size), ("root", self.roots, size),
-                                 ("mode", self.mode, len(COMPARED)), ("feature", self.feature, features)):  # fmt: skip
+                                 ("mode", self.mode, MEMBER + 1), ("feature", self.feature, features)):  # fmt: skip
             low, high = (int(found.min()), int(found.max())) if found.size else (0, -1)
             if low < 0 or (not isinstance(end, DimExpr) and high >= end):
                 raise ModelError(f"there is no {what} {low if low < 0 else high}: there are {end}")
@@ -94,16 +98,16 @@ def _answers(table: Table, at: Value, value: Value) -> Value:
     """Whether the answer is yes, by the comparison that each place makes."""
     split = _looked_up(table.split, at)
     modes = sorted(set(table.mode[~table.leaves].tolist())) or [0]
-    found = COMPARED[modes[0]](value, split)
+    found = _answer(table, modes[0], at, value, split)
     for mode in modes[1:]:
-        found = el.where(_looked_up(table.mode == mode, at), COMPARED[mode](value, split), found)
+        found = el.where(_looked_up(table.mode == mode, at), _answer(table, mode, at, value, split), found)
     if not table.missing.any():
         return found
     return logical_or(found, logical_and(isnan(value), _looked_up(table.missing, at)))
 
 
-def _evaluated(given: Given, table: Table, x: Value, how: str, transform: str, base: Array | None = None) -> Read:
-    """The targets of each row: leaves reached in all trees, put together, and what is done at the end."""
+def evaluated(given: Given, table: Table, x: Value, how: str, base: Array | None = None) -> Value:
+    """The targets of each row: what the leaves that it reaches in all trees add, put together."""
     if x.rank != 2:
         raise ModelError(f"{given.op_type}: {x.type} is no table of rows")
     table.check(x.shape[1])
@@ -117,7 +121,11 @@ def _evaluated(given: Given, table: Table, x: Value, how: str, transform: str, b
             y = (red.amin if how == "MIN" else red.amax)(reached, (1,))
         case _:
             raise NotSupported(f"{given.op_type}: the {how} over trees of several targets is not built")
-    y = y if base is None else el.add(y, constant(base.astype(y.dtype.numpy)))
+    return y if base is None else el.add(y, constant(base.astype(y.dtype.numpy)))
+
+
+def finished(given: Given, y: Value, transform: str) -> Value:
+    """Scores, and what is done to them at the end."""
     match transform:
         case "NONE":
             return y
@@ -129,12 +137,21 @@ def _evaluated(given: Given, table: Table, x: Value, how: str, transform: str, b
             raise NotSupported(f"{given.op_type}: post_transform {transform} is not built")
 
 
-def _ints(given: Given, name: str, count: int | None = None) -> Array:
+def _answer(table: Table, mode: int, at: Value, value: Value, split: Value) -> Value:
+    """Whether the answer is yes at places of one mode."""
+    if mode != MEMBER:
+        return COMPARED[mode](value, split)
+    assert table.members is not None
+    same = eq(sh.unsqueeze(value, -1), _looked_up(table.members, at))
+    return gt(red.sum(el.cast(same, i64), (-1,)), constant(0, i64))
+
+
+def ints(given: Given, name: str, count: int | None = None) -> Array:
     """A list of whole numbers, as long as it must be; zeros where it is left out."""
     found = np.asarray(given.vector(name) or (), np.int64)
     if not found.size and count is not None:
         return np.zeros(count, np.int64)
-    return _as_long(given, name, found, count)
+    return as_long(given, name, found, count)
 
 
 def _floats(given: Given, name: str, count: int | None = None) -> Array:
@@ -142,10 +159,10 @@ def _floats(given: Given, name: str, count: int | None = None) -> Array:
     found = given.attribute(name)
     if not isinstance(found, np.ndarray | tuple):
         raise ModelError(f"{given.op_type}: the attribute {name} is missing")
-    return _as_long(given, name, np.asarray(found).reshape(-1), count)
+    return as_long(given, name, np.asarray(found).reshape(-1), count)
 
 
-def _as_long(given: Given, name: str, found: Array, count: int | None) -> Array:
+def as_long(given: Given, name: str, found: Array, count: int | None) -> Array:
     if count is not None and len(found) != count:
         raise ModelError(f"{given.op_type}: {name} has {len(found)} entries, not {count}")
     return found
@@ -157,19 +174,36 @@ def ensemble(given: Given) -> Read:
     if not 0 <= how < len(SUMS) or not 0 <= end < len(TRANSFORMS):
         raise ModelError(f"TreeEnsemble: aggregate_function {how} or post_transform {end} is unknown")
     mode = _floats(given, "nodes_modes").astype(np.int64)
-    if (mode == MEMBER).any():
-        raise NotSupported("TreeEnsemble: BRANCH_MEMBER is not built")
     count, leaf = len(mode), _floats(given, "leaf_weights")
     ends = np.arange(len(leaf)) + count
-    weights = _weights(given, ends, _ints(given, "leaf_targetids"), leaf)
-    yes, no = (np.concatenate([_ints(given, f"nodes_{side}nodeids", count)
-                               + count * (_ints(given, f"nodes_{side}leafs", count) != 0), ends])
+    weights = _weights(given, ends, ints(given, "leaf_targetids"), leaf)
+    yes, no = (np.concatenate([ints(given, f"nodes_{side}nodeids", count)
+                               + count * (ints(given, f"nodes_{side}leafs", count) != 0), ends])
                for side in ("true", "false"))  # fmt: skip
     table = Table(
-        _padded(_ints(given, "nodes_featureids", count), leaf), _padded(_floats(given, "nodes_splits", count), leaf),
-        _padded(mode, leaf), _padded(_ints(given, "nodes_missing_value_tracks_true", count), leaf) != 0, yes, no,
-        weights, _ints(given, "tree_roots"), np.arange(count + len(leaf)) >= count)  # fmt: skip
-    return _evaluated(given, table, x, SUMS[how], TRANSFORMS[end])
+        _padded(ints(given, "nodes_featureids", count), leaf), _padded(_floats(given, "nodes_splits", count), leaf),
+        _padded(mode, leaf), _padded(ints(given, "nodes_missing_value_tracks_true", count), leaf) != 0, yes, no,
+        weights, ints(given, "tree_roots"), np.arange(count + len(leaf)) >= count,
+        _members(given, _padded(mode, leaf)))  # fmt: skip
+    return finished(given, evaluated(given, table, x, SUMS[how]), TRANSFORMS[end])
+
+
+def _members(given: Given, mode: Array) -> Array | None:
+    """The sets that places of the mode MEMBER ask for: stored one behind the other, each ended by a NaN."""
+    places = np.flatnonzero(mode == MEMBER)
+    if not len(places):
+        return None
+    stored = _floats(given, "membership_values")
+    ends = np.flatnonzero(np.isnan(stored))
+    if len(ends) != len(places) or (len(stored) and not np.isnan(stored[-1])):
+        raise ModelError(f"TreeEnsemble: membership_values has {len(ends)} sets for {len(places)} nodes")
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    found = np.full((len(mode), max(1, int((ends - starts).max()))), np.nan, stored.dtype)
+    if found.size > MOST_MEMBERS:
+        raise NotSupported(f"TreeEnsemble: sets of up to {found.shape[1]} members at {len(mode)} nodes are not built")
+    for place, start, end in zip(places, starts, ends, strict=True):
+        found[place, : end - start] = stored[start:end]
+    return found
 
 
 def _padded(column: Array, leaves: Array) -> Array:
