@@ -64,9 +64,16 @@ class _Row:
 
 @dataclass
 class _NormGrad:
+    """The kernels of one gradient. temps: the parts of the gradients that are sums over the rows."""
+
     region: Region
     target: Target
     anchor: Value
+    temps: list[Temp] = field(init=False)
+
+    def __post_init__(self) -> None:
+        sums = (2 if self.op.centred else 1) if self.affine else 0
+        self.temps = [Temp(TensorType(self.x.dtype, (self.parts, self.length))) for _ in range(sums)]
 
     @property
     def op(self) -> NormGrad:
@@ -76,11 +83,6 @@ class _NormGrad:
     @property
     def affine(self) -> bool:
         return len(self.anchor.inputs) == 3
-
-    @property
-    def sums(self) -> int:
-        """How many gradients are sums over the rows."""
-        return 2 if self.affine else 0
 
     @property
     def x(self) -> TensorType:
@@ -114,7 +116,6 @@ class _NormGrad:
     def rows_kernel(self) -> KernelCall:
         kernel = Kernel(self.region, self.target, "norm_grad")
         k = kernel.k
-        self.temps = [Temp(TensorType(self.x.dtype, (self.parts, self.length))) for _ in range(self.sums)]
         rows, length = kernel.dim(self.rows), kernel.dim(self.length)
         with grid(kernel, [kernel.dim(self.parts)]) as (part,):
             totals = [kernel.temp(t, "rw") for t in self.temps]
@@ -150,7 +151,7 @@ class _NormGrad:
             k.store(dx, (row.at, i), row.dx(i, mask), mask=mask)
             if totals:
                 dy = row.loaded(1, i, mask)
-                for total, more in zip(totals, (k.mul(dy, row.y(i, mask)), dy), strict=True):
+                for total, more in zip(totals, (k.mul(dy, row.y(i, mask)), dy), strict=False):
                     k.store(total, (part, i), k.add(k.load(total, (part, i), LANES, mask=mask), more), mask=mask)
 
         along_line(k, length, put)

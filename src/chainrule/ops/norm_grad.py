@@ -31,9 +31,9 @@ class NormGrad(Op):
 
     x, dy: floats [..., *T], gamma (optional): [*T] -> x's shape, and with gamma also [*T] twice. With y the norm of x
     without gamma and s = dy * gamma: dx = (s - mean(s) - y * mean(s * y)) / deviation, the sums of dy * y and of dy
-    over all rows. Of a norm that is not `centred`, an RMS norm, mean(s) is left out, and the last result is of no use.
-    f16 and bf16 compute in f32. No rows give sums of 0. Raises as LayerNorm does, and ShapeError when dy is not of x's
-    type. Source: the gradients of ONNX LayerNormalization-17 and RMSNormalization-23; Ba et al., arXiv:1607.06450.
+    over all rows. Of a norm that is not `centred`, an RMS norm, mean(s) is left out, and there is no beta. f16 and bf16
+    compute in f32. No rows give sums of 0. Raises as LayerNorm does, and ShapeError when dy is not of x's type.
+    Source: the gradients of ONNX LayerNormalization-17 and RMSNormalization-23; Ba et al., arXiv:1607.06450.
     """
 
     name: ClassVar[str] = "norm_grad"
@@ -51,7 +51,7 @@ class NormGrad(Op):
         check_trailing((x, *gamma), self.trailing, self.eps)
         if dy != x:
             raise ShapeError(f"dy is {dy}, x is {x}", help="dy is the gradient of a result of x's type")
-        return TupleType((x, gamma[0], gamma[0])) if gamma else x
+        return TupleType((x, *gamma * (2 if self.centred else 1))) if gamma else x
 
     def ref(self, *arrays: Array) -> Array | tuple[Array, ...]:
         x, dy, *gamma = (a.astype(np.float64) for a in arrays)
@@ -64,12 +64,12 @@ class NormGrad(Op):
         return self._results(arrays, dx, dy * y, dy)
 
     def _results(self, arrays: Sequence[Array], dx: Array, dgamma: Array, dbeta: Array) -> Array | tuple[Array, ...]:
-        """In the inputs' type: the first alone without gamma, else all, the last two summed over the rows."""
+        """In the inputs' type: the first alone without gamma, else those there are, the others summed over the rows."""
         dtype, leading = arrays[0].dtype, tuple(range(dx.ndim - self.trailing))
         if len(arrays) == 2:
             return np.asarray(dx).astype(dtype)
         with np.errstate(all="ignore"):
-            sums = (np.sum(v, leading) for v in (dgamma, dbeta))
+            sums = (np.sum(v, leading) for v in ((dgamma, dbeta) if self.centred else (dgamma,)))
             return tuple(np.asarray(v).astype(dtype) for v in (dx, *sums))
 
     def _standard(self, x: Array) -> tuple[Array, Array]:
@@ -102,7 +102,7 @@ class NormGrad(Op):
         dx = mul(scale, sub(level, mul(y, mean(mul(slope, y), axes, True))))
         if not gamma:
             return cast(dx, inputs[0].dtype)
-        found = (dx, sum(mul(dy, y), leading), sum(dy, leading))
+        found = [dx, sum(mul(dy, y), leading)] + ([sum(dy, leading)] if self.centred else [])
         return tuple(cast(v, inputs[0].dtype) for v in found)
 
 
