@@ -72,3 +72,18 @@ def test_a_call_chooses_the_form_of_its_blocks_of_tiles(channels: int) -> None:
         image = normal(n, channels, high, wide)
         (got,), (expected,) = guarded_run(made, [image, weight]), run(graph, [image, weight], precise=True)
         assert got.shape == expected.shape and models_agree(got, expected), (n, high, wide)
+
+
+@pytest.mark.parametrize(("dilation", "pad", "ins"), [(3, 3, 20), (12, 12, 24), (9, 5, 300)])
+def test_taps_that_meet_nothing_but_padding_are_left_out(dilation: int, pad: int, ins: int) -> None:
+    x, w = new_input("x", tensor("f32", ("N", ins, "H", "W"))), new_input("w", tensor("f32", (30, ins, 3, 3)))
+    named = Graph("g", (x, w), (relu(conv(x, w, pad=pad, dilation=dilation)),))
+    made, weight, least = LlvmExecutable(named, [], threads=1), normal(30, ins, 3, 3, seed=1), 2 * (dilation - pad)
+    for n, high, wide in ((2, 5, 4), (1, 1, 13), (1, 30, 26), (0, 4, 4)):
+        image = normal(n, ins, high + least, wide + least)
+        fixed = new_input("x", tensor("f32", image.shape))
+        one = LlvmExecutable(Graph("g", (fixed, w), (relu(conv(fixed, w, pad=pad, dilation=dilation)),)), [], threads=1)
+        (expected,) = run(named, [image, weight], precise=True)
+        for program in (made, one):
+            (got,) = guarded_run(program, [image, weight])
+            assert got.shape == expected.shape and models_agree(got, expected), (n, high, wide)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -31,7 +31,7 @@ from chainrule.backends.loops import Buffer, Builder, Int, Reg, as_int, ceil_div
 from chainrule.backends.loops import Value as LoopValue
 from chainrule.ir.dims import as_dim
 from chainrule.ir.graph import Input, Value
-from chainrule.ir.types import DType, TensorType
+from chainrule.ir.types import DType, TensorType, i64
 from chainrule.ops.lowered import PanelConv, PoolLast, accumulated
 from chainrule.ops.lowered_grouped import GroupedConv
 from chainrule.ops.lowered_pairs import PairConv
@@ -72,7 +72,9 @@ def _phase(region: Region, target: Target, anchor: Value, phase: Phase) -> list[
                 for n, s, d, k in zip(op.sizes, op.stride, op.dilation, op.kernel, strict=True)]  # fmt: skip
         temp = Temp(TensorType(stored, (x.shape[0], *room, x.shape[-1])))
         pad = Kernel(region, target, "pad_image")
-        calls.append(padded_copy(pad, x, geometry(pad, op, pad.dims(x.tensor.shape), pad.dims(op.sizes), window), temp))
+        seen = geometry(pad, op, pad.dims(x.tensor.shape), pad.dims(op.sizes), window)
+        around = (cut.rows * g.window[1] - 1) * g.stride[1] if _skips_taps(g, 1) else None
+        calls.append(padded_copy(pad, x, seen, temp, around))
         source = kernel.temp(temp, mode="r", shape=rooms(g))
     elif cut.reading == "in place":
         place = kernel.region.body.inputs.index(x)
@@ -230,7 +232,7 @@ class _Conv:
         with _loop(k, "y", stretches) as y, k.loop("i", 0, tiles) as i:
             spot = spot_of(k, g, cut, area, y, i)
             sums, turn = multiplier.zeros(), y * tiles + i
-            with self._depth() as depth:
+            with self._depth(area) as depth:
                 self._accumulate(multiplier, sums, area, at, spot, depth, turn)
             self._store(area, at, spot, [[k.get(r) for r in row] for row in sums])
 
@@ -242,7 +244,7 @@ class _Conv:
         multiplier = self.waiting[tile.lanes]
         stretches, tiles, apart = rounds(cut, area)
         multiplier.clear(stretches * apart)
-        with self._depth() as depth, _loop(k, "y", stretches) as y, k.loop("i", 0, tiles) as i:
+        with self._depth(area) as depth, _loop(k, "y", stretches) as y, k.loop("i", 0, tiles) as i:
             sums = multiplier.zeros()
             self._accumulate(multiplier, sums, area, at, spot_of(k, g, cut, area, y, i), depth, y * apart + i)
             multiplier.collect(y * apart + i, sums)
@@ -250,8 +252,8 @@ class _Conv:
             self._store(area, at, spot_of(k, g, cut, area, y, i), multiplier.collected(y * apart + i))
 
     @contextmanager
-    def _depth(self) -> Iterator[_Depth]:
-        """The loops over the kernel down to a run of steps over neighbouring scalars."""
+    def _depth(self, area: Area) -> Iterator[_Depth]:
+        """The loops over the kernel's taps down to a run of steps over neighbouring scalars."""
         g, k = self.g, self.k
         runs = g.runs()
         length = ceil_div(g.inner * (g.kernel[2] if runs else 1), g.group)
@@ -260,12 +262,23 @@ class _Conv:
             chunks = ceil_div(length, BLOCK)
             size = as_int(-(-length.const // chunks.const)) if length.is_const else as_int(BLOCK)
         with ExitStack() as stack:
-            z, y, x, chunk = (
-                stack.enter_context(_loop(k, name, count))
-                for name, count in (("kz", as_int(g.kernel[0])), ("ky", as_int(g.kernel[1])),
-                                    ("kx", as_int(1 if runs else g.kernel[2])), ("kc", chunks))
-            )  # fmt: skip
+            z, y, x = (as_int(0) if axis == 2 and runs else stack.enter_context(self._taps(area, axis))
+                       for axis in range(3))  # fmt: skip
+            chunk = stack.enter_context(_loop(k, "kc", chunks))
             yield _Depth((z, y, x), self._panel_row(z, y, x), chunk * size, imin(chunk * size + size, length))
+
+    def _taps(self, area: Area, axis: int) -> AbstractContextManager[Int]:
+        """The loop over the taps of an axis; where they lie far apart, over those that meet the image in this area."""
+        g, k, name = self.g, self.k, ("kz", "ky", "kx")[axis]
+        taps, apart, window, stride = g.kernel[axis], g.dilation[axis], g.window[axis], g.stride[axis]
+        if not _skips_taps(g, axis):
+            return _loop(k, name, as_int(taps))
+        begin, count = ((area.plane, as_int(1)), (area.first, area.count),
+                        (area.tile * self.cut.across, area.columns))[axis]  # fmt: skip
+        first, last = begin * window * stride - g.pad[axis], ((begin + count) * window - 1) * stride - g.pad[axis]
+        limits = ceil_div(0 - last, apart), (g.image[axis] - 1 - first) // apart + 1
+        low, high = (k.index(k.value(limit, i64), 0, taps + 1) for limit in limits)
+        return k.loop(name, low, high)
 
     def _panel_row(self, z: Int, y: Int, x: Int) -> Int:
         """The row of a tap's first channel in the panels, which hold the taps of all phases."""
@@ -394,6 +407,11 @@ class _Conv:
         if at.rest is None or (at.rest.is_const and at.rest.const - start >= lanes):
             return None
         return at.rest - start
+
+
+def _skips_taps(g: Geometry, axis: int) -> bool:
+    """True where the taps of an axis lie so far apart that those which meet nothing but padding are left out."""
+    return g.dilation[axis] > 1 and g.spread[axis] == 1 and not g.fill
 
 
 def combined(k: Builder, pool: Value, inputs: Sequence[LoopValue]) -> LoopValue:

@@ -8,6 +8,7 @@ widens half precision once, and lets one tile loop serve inner pixels and border
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 from chainrule.backends.llvm.kernels.conv_shape import Geometry
 from chainrule.backends.llvm.kernels.pack import spread_loop
@@ -25,10 +26,14 @@ def rooms(g: Geometry) -> tuple[Int, ...]:
     return (g.batch, g.room[0], g.room[1], g.room[2] * g.channels)
 
 
-def padded_copy(kernel: Kernel, x: Value, g: Geometry, temp: Temp) -> KernelCall:
-    """A kernel that fills a temporary with the whole padded image."""
-    to = kernel.temp(temp, mode="w", shape=rooms(g))
-    with spread_loop(kernel.k, (g.batch, g.room[0], g.room[1])) as (batch, plane, row):
+def padded_copy(kernel: Kernel, x: Value, g: Geometry, temp: Temp, around: int | None = None) -> KernelCall:
+    """A kernel that fills a temporary with the whole padded image; around: rows on either side that are read, if not
+    all."""
+    k, to = kernel.k, kernel.temp(temp, mode="w", shape=rooms(g))
+    with spread_loop(k, (g.batch, g.room[0], g.room[1])) as (batch, plane, row), ExitStack() as stack:
+        if around is not None:
+            at, end = row - g.pad[1], (g.image[1] - 1) * g.spread[1] + 1
+            stack.enter_context(k.when(k.and_(k.cmp("ge", at, -around), k.cmp("lt", at, end + around))))
         copy_row(kernel, x, g, (batch, plane, row, as_int(0)), g.room[2], to, (batch, plane, row))
     return kernel.built("padded copy")
 
