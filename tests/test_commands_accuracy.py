@@ -65,3 +65,13 @@ def test_equal_first_places_are_counted_where_outputs_are_rows_of_scores() -> No
     assert (found.equal, found.rows, found.largest) == (1, 2, 1.0)
     assert accuracy([exact[..., None]], [exact[..., None]]).equal is None
     assert accuracy([exact], [exact]).decibels == np.inf
+
+
+def test_verify_reports_what_products_in_half_precision_cost(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", "lenet", "--mixed", "bf16", "--json"]) == 0
+    rows = json.load(io.StringIO(capsys.readouterr().out))
+    row = rows["llvm in bf16"]
+    assert row["agrees"] and 20 < row["accuracy"]["decibels"] < 80
+    assert row["largest_difference"] > rows["llvm"]["largest_difference"] and "accuracy" not in rows["llvm"]
+    assert main(["verify", "lenet", "--mixed", "bf16"]) == 0
+    assert "llvm in bf16 against the float model: " in capsys.readouterr().out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -12,7 +12,9 @@ from chainrule.commands.accuracy import Accuracy, accuracy, without_rounding
 from chainrule.commands.model_argument import Loaded, add_model_arguments, load, read_inputs
 from chainrule.commands.peer import onnxruntime_of
 from chainrule.ir.graph import Value
-from chainrule.passes.check import largest_difference
+from chainrule.ir.types import BY_NAME
+from chainrule.ops.tolerance import UNIT
+from chainrule.passes.check import ROUNDED_UNITS, agree, largest_difference
 
 BACKENDS = ("reference", "llvm", "onnxruntime")
 
@@ -24,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--input", "-i", action="append", default=[], metavar="[NAME=]FILE", help="as for chainrule run"
     )
     parser.add_argument("--against", metavar="FLOAT.onnx", help="the float model that a quantised one was made from")
+    parser.add_argument("--mixed", choices=("bf16", "f16"), help="also with products in this type, as compile(mixed=)")
     parser.add_argument("--passes", action="store_true", help="also check every pass against the reference")
 
 
@@ -61,6 +64,9 @@ def run(arguments: argparse.Namespace) -> int:
         if floats is not None:
             judged[backend] = accuracy(outputs, floats)
             rows[backend]["accuracy"] = judged[backend].facts()
+    if arguments.mixed:
+        name = f"llvm in {arguments.mixed}"
+        rows[name], judged[name] = _mixed(loaded, inputs, precise, arguments.mixed)
     for backend in ("llvm", "onnxruntime"):
         if not rows[backend]["agrees"]:
             rows[backend]["first_node"] = first_difference(loaded, inputs, backend)
@@ -78,6 +84,17 @@ def run(arguments: argparse.Namespace) -> int:
         if not rows["onnxruntime"]["agrees"] and _ours_agree(rows):
             print("onnxruntime alone is beyond the bound: the error is its own")
     return 0 if _ours_agree(rows) else 1
+
+
+def _mixed(loaded: Loaded, inputs: list[np.ndarray], precise: Sequence[np.ndarray],
+           mixed: str) -> tuple[dict[str, object], Accuracy]:  # fmt: skip
+    """The row of native code with products in half precision, within so many of its units, and its accuracy."""
+    import chainrule as cr
+
+    outputs = cr.compile(loaded.traced, mixed=mixed).run(inputs)
+    found, room = accuracy(outputs, precise), ROUNDED_UNITS * UNIT[BY_NAME[mixed]]
+    agrees = all(agree(p, np.asarray(o, p.dtype), room) for p, o in zip(precise, outputs, strict=True))
+    return {"largest_difference": found.largest, "agrees": agrees, "accuracy": found.facts()}, found
 
 
 def _agree(value: Value, y: np.ndarray, exact: np.ndarray) -> bool:
