@@ -37,7 +37,7 @@ class ChannelsLast(Pass):
     """Convolutions and what follows them work on images with their channels last.
 
     winograd: "auto", "never", or the one size of tiles that is used wherever it can be (passes/choose_conv.py). pairs:
-    the processor multiplies bf16 in pairs, and may.
+    the processor multiplies bf16 in pairs, and may; like tiles it comes from the machine, and is not said.
     """
 
     name: ClassVar[str] = "channels-last"
@@ -49,8 +49,7 @@ class ChannelsLast(Pass):
         require_winograd(self.winograd)
 
     def __str__(self) -> str:
-        options = [*([] if self.winograd == "auto" else [f"winograd={self.winograd}"]), *["pairs"] * self.pairs]
-        return f"{self.name}{{{' '.join(options)}}}" if options else self.name
+        return self.name if self.winograd == "auto" else f"{self.name}{{winograd={self.winograd}}}"
 
     def run(self, graph: Graph, notes: Notes) -> Graph:
         convolutions = Conv | ConvTranspose | ConvWeightGrad | IntegerConv
