@@ -15,6 +15,7 @@ import numpy as np
 
 from chainrule.errors import ArgumentError, DTypeError, NotSupported, ShapeError
 from chainrule.frontend import scope as scopes
+from chainrule.frontend import seeding
 from chainrule.frontend.anywhere import anywhere
 from chainrule.frontend.nn.module import Module
 from chainrule.frontend.places import error, located
@@ -72,19 +73,39 @@ def value_and_grad(fn: Function, argnums: int | Sequence[int] = 0, has_aux: bool
 def vjp(fn: Function, *args: Any) -> tuple[Any, Function]:
     """fn's result, and the function from its cotangents (formed like the result) to those of all args, as a tuple.
 
-    Inside a trace only: outside, differentiate a scalar with `grad`.
+    The result and all that is pulled back are of one call: of the same random numbers, and buffers move once. Only in
+    the body of a loop that the result stands outside of does pulling back trace fn anew.
     """
-    scopes.required("vjp")
+    places = tuple(range(len(args)))
+    if scopes.current() is None:
+        return _vjp_of_arrays(fn, args, places)
     with located():
-        call = Call(fn, args, tuple(range(len(args))))
-        result = call.result()
+        call = Call(fn, args, places)
+        result, home = call.result(), scopes.required("vjp").home
 
     def pull(cotangents: Any) -> Any:
         with located():
-            fresh = Call(fn, args, tuple(range(len(args))))
-            leaves = fresh.structure.leaves_of(cotangents, "the cotangents")
-            fresh.pull([value_of(leaf, "vjp") for leaf in leaves])
-            return tuple(fresh.gradients())
+            same = call if scopes.required("vjp").home is home else Call(fn, args, places)
+            return same.pulled(cotangents)
+
+    return result, pull
+
+
+def _vjp_of_arrays(fn: Function, args: Sequence[Any], places: Sequence[int]) -> tuple[Any, Function]:
+    """vjp outside of a trace: pulling back traces fn again, with the numbers that were drawn for the result."""
+    drawn = seeding.state()
+    result = anywhere(lambda *inner: Call(fn, inner, places).result(), args)
+
+    def again(cotangents: Any, *inner: Any) -> Any:
+        home = scopes.required("vjp").home
+        before = dict(home.current)
+        call = Call(fn, inner, places)
+        home.current = before  # buffers moved when the result was computed
+        return call.pulled(cotangents)
+
+    def pull(cotangents: Any) -> Any:
+        with seeding.replayed(drawn):
+            return anywhere(again, (cotangents, *args))
 
     return result, pull
 
@@ -113,42 +134,52 @@ def hvp(fn: Function, x: Any, v: Any) -> Any:
     return jvp(grad(fn), (x,), (v,))[1]
 
 
-def jacobian(fn: Function, argnum: int = 0) -> Function:
-    """The function that gives d result / d argument, of shape [*result, *argument], for one tensor each.
+def jacobian(fn: Function, argnums: int | Sequence[int] = 0) -> Function:
+    """The function that gives d result / d argument, of shape [*result, *argument], for argument argnums (or several).
 
-    One backward pass for each element of the result is unrolled: raises NotSupported above 1024 and for symbolic sizes.
+    Where the result or an argument is nested, so is what is given: formed like the result, and each of its parts like
+    the argument. One backward pass for each element of the result is unrolled: raises NotSupported above 1024 and for
+    symbolic sizes.
     """
 
     def matrix(*args: Any) -> Any:
         def body(*inner: Any) -> Any:
-            probe = Call(fn, inner, (argnum,))
-            if len(probe.outputs) != 1 or len(probe.leaves) != 1:
-                raise error(ArgumentError, "jacobian: result and argument must be one tensor each",
-                            help="use vjp for nested ones")  # fmt: skip
-            output, point = probe.outputs[0], probe.leaves[0]
-            count = output.tensor.size
+            call = Call(fn, inner, _places(argnums, len(inner)))
+            count = sum((output.tensor.size for output in call.outputs), start=0)
             if not isinstance(count, int) or count > MOST_ROWS:
                 raise error(NotSupported, f"jacobian: a result of {count} elements is not unrolled",
                             help=f"up to {MOST_ROWS} of known sizes are; use vjp in a loop of your own")  # fmt: skip
-            rows = []
-            for index in range(count):
-                seed = np.zeros(count, output.dtype.numpy)
-                seed[index] = 1
-                call = Call(fn, inner, (argnum,))
-                call.pull([basic.constant(seed.reshape(output.shape))])  # type: ignore[arg-type]
-                rows.append(call.grads[0])
-            if not rows:
-                return wrap(basic.full(0.0, (*output.shape, *point.shape), point.dtype))
-            return wrap(shaping.reshape(shaping.stack(rows), (*output.shape, *point.shape)))
+            parts: list[Any] = []
+            for place in range(len(call.outputs)):
+                call.grads = _rows(call, place)
+                parts.append(tuple(call.gradients()) if _several(argnums) else call.gradients()[0])
+            return call.structure.build(parts)
 
         return anywhere(body, args)
 
     return matrix
 
 
-def hessian(fn: Function, argnum: int = 0) -> Function:
+def _rows(call: Call, place: int) -> list[Value]:
+    """The derivatives of all elements of one output by each leaf, [*output, *leaf]."""
+    shape = [d for d in call.outputs[place].shape if isinstance(d, int)]
+    rows: list[list[Value]] = []
+    for index in np.ndindex(*shape):
+        seeds = [basic.zeros_like(output) for output in call.outputs]
+        seed = np.zeros(shape, seeds[place].dtype.numpy)
+        seed[index] = 1
+        seeds[place] = basic.constant(seed)
+        call.pull(seeds)
+        rows.append(call.grads)
+    if not rows:
+        return [basic.full(0.0, (*shape, *leaf.shape), leaf.dtype) for leaf in call.leaves]
+    return [shaping.reshape(shaping.stack(column), (*shape, *leaf.shape))
+            for leaf, *column in zip(call.leaves, *rows, strict=True)]  # fmt: skip
+
+
+def hessian(fn: Function, argnums: int | Sequence[int] = 0) -> Function:
     """The function that gives the matrix of second derivatives of a scalar function: see `jacobian`."""
-    return jacobian(grad(fn, argnum), argnum)
+    return jacobian(grad(fn, argnums), argnums)
 
 
 class Call:
@@ -225,6 +256,12 @@ class Call:
         found = gradients(safe(self.outputs), self.holders, cotangents)
         filled = [basic.zeros_like(h) if g is None else g for g, h in zip(found, self.holders, strict=True)]
         self.grads = self._onto_arguments(filled)
+
+    def pulled(self, cotangents: Any) -> tuple[Any, ...]:
+        """The gradients for cotangents that are formed like the result."""
+        leaves = self.structure.leaves_of(cotangents, "the cotangents")
+        self.pull([value_of(leaf, "vjp") for leaf in leaves])
+        return tuple(self.gradients())
 
     def push(self, directions: Sequence[Value]) -> list[Value]:
         """The derivatives of the outputs in these directions of the leaves."""

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +35,22 @@ def default_generator() -> np.random.Generator:
     """The generator that initialisers draw from when they are given none."""
     found = _state.get("default")
     return manual_seed(0) if found is None else found
+
+
+def state() -> Mapping[str, Any]:
+    """Where the library's generator stands, for `replayed`."""
+    return default_generator().bit_generator.state
+
+
+@contextmanager
+def replayed(drawn: Mapping[str, Any]) -> Iterator[None]:
+    """Draws as they were from a state on; afterwards the generator stands where it stood."""
+    generator, before = default_generator(), state()
+    generator.bit_generator.state = drawn
+    try:
+        yield
+    finally:
+        generator.bit_generator.state = before
 
 
 def fresh_seed() -> int:

@@ -14,27 +14,24 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from chainrule.ir.graph import Graph, Value, build
-from chainrule.ops.activations_smooth import Gelu, LogSigmoid, Silu, Softplus
+from chainrule.ops.activations_smooth import Gelu, Silu
 from chainrule.ops.arithmetic import Reciprocal, Square
-from chainrule.ops.elementwise import Add, Div, Mul, Neg, Sub, neg
+from chainrule.ops.elementwise import Add, Div, Mul, Sub
 from chainrule.ops.norm import LayerNorm, RMSNorm
-from chainrule.ops.reduce import AMax, Mean, Reduction, Sum
+from chainrule.ops.reduce import Mean, Reduction
 from chainrule.ops.shape_rules import axes_of
 from chainrule.ops.shaping import listed
-from chainrule.ops.softmax import LogSoftmax, Softmax
-from chainrule.ops.statistics import LogSumExp, Var
-from chainrule.ops.transcendental import Erf, Exp, Log, Log1P, Pow, Rsqrt, Sigmoid, Sqrt, Tanh
+from chainrule.ops.statistics import Var
+from chainrule.ops.transcendental import Erf, Pow, Rsqrt, Sigmoid, Sqrt, Tanh
 from chainrule.passes.base import Notes, Pass
 from chainrule.passes.fold import scalar_of
 from chainrule.passes.rewrite import Any, Match, Of, Rule, apply_rules, of
+from chainrule.passes.safe_exponentials import ONE, X, same_type
+from chainrule.passes.safe_exponentials import RULES as EXPONENTIALS
 
-X, C, CENTRED, EPS, GAMMA, BETA = Any("x"), Any("c"), Any("centred"), Any("eps"), Any("gamma"), Any("beta")
-ONE, HALF, TWO, THREE = Any("one", 1.0), Any("half", 0.5), Any("two", 2.0), Any("three", 3.0)
+C, CENTRED, EPS, GAMMA, BETA = Any("c"), Any("centred"), Any("eps"), Any("gamma"), Any("beta")
+HALF, TWO, THREE = Any("half", 0.5), Any("two", 2.0), Any("three", 3.0)
 CLOSE = 1e-5  # how far a written-out constant may be from the number it stands for, relatively
-
-
-def _same_type(m: Match) -> str:
-    return "" if m["x"].type == m.root.type else f"the result {m.root.type} is not of the type of x, {m['x'].type}"
 
 
 def _number(value: Value) -> float | None:
@@ -49,107 +46,6 @@ def _is_near(value: Value, wanted: float, what: str) -> str:
     return "" if abs(found - wanted) <= CLOSE * abs(wanted) else f"{what} is {found:g}, not {wanted:g}"
 
 
-# -- exponentials and logarithms ---------------------------------------------------------------------------------------
-
-# What is captured may have other users: it is computed for them, and no longer for this.
-POWER, CHANCE = Any("power"), Any("chance")
-
-
-def _power_of(m: Match) -> str:
-    if not isinstance(m["power"].op, Exp):
-        return f"{m['power'].op.mnemonic} is not an exponential"
-    return "" if m["power"].type == m.root.type else f"the result {m.root.type} is not of the type of x"
-
-
-def _exponent(m: Match) -> Value:
-    return m["power"].inputs[0]
-
-
-def _chance_of(m: Match) -> str:
-    if not isinstance(m["chance"].op, Sigmoid):
-        return f"{m['chance'].op.mnemonic} is not a sigmoid"
-    return "" if m["chance"].type == m.root.type else f"the result {m.root.type} is not of the type of x"
-
-
-def _logit(m: Match) -> Value:
-    return m["chance"].inputs[0]
-
-
-def _one_axis(value: Value) -> int | None:
-    """The one axis that a reduction goes over, its result kept as 1; None for another."""
-    op = value.op
-    if not isinstance(op, Reduction) or not op.keepdims:
-        return None
-    axes = axes_of(op.axes, value.inputs[0].rank)
-    return axes[0] if len(axes) == 1 else None
-
-
-def _powers_over_their_sum(m: Match) -> str:
-    if not isinstance(m["e"].op, Exp):
-        return "what is divided is not an exponential"
-    return "" if _one_axis(m["total"]) is not None else "the sum is not over one axis that is kept"
-
-
-def _softmax(m: Match) -> Value:
-    axis = _one_axis(m["total"])
-    assert axis is not None
-    return build(Softmax(axis), m["e"].inputs[0])
-
-
-def _same_axis(m: Match) -> str:
-    op = m.root.op
-    assert isinstance(op, Softmax | LogSoftmax)
-    axis = _one_axis(m["top"])
-    return "" if axis == op.axis % m.root.rank else "the largest is not taken over the softmax's axis"
-
-
-def _soft_of_x(m: Match) -> Value:
-    return build(m.root.op, m["x"])
-
-
-def _log_softmax(m: Match) -> Value:
-    axis = _one_axis(m["total"])
-    assert axis is not None
-    return build(LogSoftmax(axis), m["x"])
-
-
-def _over_one_axis(m: Match) -> str:
-    return _same_type(m) or ("" if _one_axis(m["total"]) is not None else "the sum is not over one axis that is kept")
-
-
-def _is_power(m: Match) -> str:
-    return "" if isinstance(m["power"].op, Exp) else f"{m['power'].op.mnemonic} is not an exponential"
-
-
-def _log_sum(m: Match) -> Value:
-    op = m["total"].op
-    assert isinstance(op, Sum)
-    return build(LogSumExp(op.axes, op.keepdims), _exponent(m))
-
-
-LOGARITHMS: tuple[Rule, ...] = (
-    Rule("log(1 + exp(x)) = softplus(x)", of(Log, of(Add, ONE, POWER, commutes=True)),
-         lambda m: build(Softplus(), _exponent(m)), _power_of, False),
-    Rule("log1p(exp(x)) = softplus(x)", of(Log1P, POWER), lambda m: build(Softplus(), _exponent(m)), _power_of, False),
-    Rule("1 / (1 + exp(-x)) = sigmoid(x)", of(Div, ONE, of(Add, ONE, of(Exp, of(Neg, X)), commutes=True)),
-         lambda m: build(Sigmoid(), m["x"]), _same_type, False),
-    Rule("reciprocal(1 + exp(-x)) = sigmoid(x)", of(Reciprocal, of(Add, ONE, of(Exp, of(Neg, X)), commutes=True)),
-         lambda m: build(Sigmoid(), m["x"]), _same_type, False),
-    Rule("log(sigmoid(x)) = log_sigmoid(x)", of(Log, CHANCE), lambda m: build(LogSigmoid(), _logit(m)), _chance_of,
-         False),
-    Rule("log(1 - sigmoid(x)) = log_sigmoid(-x)", of(Log, of(Sub, ONE, CHANCE)),
-         lambda m: build(LogSigmoid(), neg(_logit(m))), _chance_of, False),
-    Rule("exp(x) / sum(exp(x)) = softmax(x)", of(Div, Any("e"), of(Sum, Any("e"), name="total")), _softmax,
-         _powers_over_their_sum, False),
-    Rule("softmax(x - max(x)) = softmax(x)", of((Softmax, LogSoftmax), of(Sub, X, of(AMax, X, name="top"))), _soft_of_x,
-         _same_axis, False),
-    Rule("log(sum(exp(x))) = logsumexp(x)", of(Log, of(Sum, POWER, name="total")), _log_sum, _is_power, False),
-    Rule("x - logsumexp(x) = log_softmax(x)", of(Sub, X, of(LogSumExp, X, name="total")), _log_softmax, _over_one_axis,
-         False),
-    Rule("log(softmax(x)) = log_softmax(x), hand-written", of(Log, of(Softmax, X, name="inner")),
-         lambda m: build(LogSoftmax(m["inner"].op.axis), m["x"]), exact=False),  # type: ignore[attr-defined]
-)  # fmt: skip
-
 # -- activations -------------------------------------------------------------------------------------------------------
 
 SCALED = of((Div, Mul), X, C, name="scaled")
@@ -160,7 +56,7 @@ CUBE = (of(Pow, X, THREE), of(Mul, X, of(Mul, X, X), commutes=True), of(Mul, X, 
 
 def _over_root_two(m: Match) -> str:
     divides = isinstance(m["scaled"].op, Div)
-    return _same_type(m) or _is_near(m["c"], math.sqrt(2.0) if divides else math.sqrt(0.5), "the factor of x in erf")
+    return same_type(m) or _is_near(m["c"], math.sqrt(2.0) if divides else math.sqrt(0.5), "the factor of x in erf")
 
 
 def _halved(phi: Of) -> tuple[Of, ...]:
@@ -174,7 +70,7 @@ def _halved(phi: Of) -> tuple[Of, ...]:
 
 
 def _tanh_terms(m: Match) -> str:
-    return (_same_type(m) or _is_near(m["slope"], math.sqrt(2.0 / math.pi), "the factor in tanh")
+    return (same_type(m) or _is_near(m["slope"], math.sqrt(2.0 / math.pi), "the factor in tanh")
             or _is_near(m["c"], 0.044715, "the factor of the cube"))  # fmt: skip
 
 
@@ -304,7 +200,7 @@ NORMS: tuple[Rule, ...] = (
          lambda m: _with("beta", m), lambda m: _fits("beta", m), False),
 )  # fmt: skip
 
-RULES: tuple[Rule, ...] = (*LOGARITHMS, *ACTIVATIONS, *NORMS)
+RULES: tuple[Rule, ...] = (*EXPONENTIALS, *ACTIVATIONS, *NORMS)
 
 
 @dataclass(frozen=True)

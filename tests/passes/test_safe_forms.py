@@ -55,6 +55,10 @@ FORMS: list[tuple[str, Function]] = [
     ("softplus", lambda x: cr.log1p(cr.exp(x))),
     ("sigmoid", lambda x: 1 / (1 + cr.exp(-x))),
     ("log_sigmoid", lambda x: cr.log(1 / (1 + cr.exp(-x)))),
+    ("sigmoid", lambda x: cr.exp(x) / (1 + cr.exp(x))),
+    ("tanh", lambda x: (cr.exp(x) - cr.exp(-x)) / (cr.exp(-x) + cr.exp(x))),
+    ("abs", lambda x: cr.sqrt(x * x)),
+    ("abs", lambda x: cr.sqrt(x**2)),
     ("softmax", lambda x: cr.exp(x) / cr.sum(cr.exp(x), -1, keepdims=True)),
     ("softmax", lambda x: cr.exp(x - cr.max(x, -1, keepdims=True))
      / cr.sum(cr.exp(x - cr.max(x, -1, keepdims=True)), -1, keepdims=True)),
@@ -87,6 +91,12 @@ LOSSES: list[tuple[Function, Callable[[np.ndarray], np.ndarray]]] = [
     (lambda x: cr.sum(cr.log(1 / (1 + cr.exp(-x)))), lambda x: 1 / (1 + np.exp(x))),
     (lambda x: -cr.sum(0.25 * cr.log(cr.sigmoid(x)) + 0.75 * cr.log(1 - cr.sigmoid(x))),
      lambda x: 1 / (1 + np.exp(-x)) - 0.25),
+    (lambda x: cr.sum(1 / (1 + cr.exp(x))), lambda x: -np.exp(-abs(x)) / (1 + np.exp(-abs(x))) ** 2),
+    (lambda x: cr.sum(x / (1 + cr.exp(-x))), lambda x: (1 + x * (1 - 1 / (1 + np.exp(-x)))) / (1 + np.exp(-x))),
+    (lambda x: cr.sum(cr.log(cr.cosh(x))), np.tanh),
+    (lambda x: cr.sum(cr.log(cr.exp(x) + cr.exp(-x))), np.tanh),
+    (lambda x: cr.sum(cr.log(cr.exp(x))), np.ones_like),
+    (lambda x: cr.sum(cr.sqrt(x * x)), np.sign),
 ]  # fmt: skip
 
 
@@ -109,6 +119,37 @@ def test_the_gradient_of_a_naive_softmax_is_finite() -> None:
 
     found = cr.compile(cr.grad(loss), spec(1, 3))(np.float32([[500, -500, 0]]))
     np.testing.assert_array_equal(found, np.float32([[1, -1, 0]]))
+
+
+ROWS = np.float32([[500, -500, 0], [3, 1000, 2], [0, 0, 0]])
+PICKS: list[Function] = [
+    lambda p: p[np.arange(3), np.array([0, 1, 2])],
+    lambda p: cr.take_along_axis(p, np.array([[0], [1], [2]]), 1)[:, 0],
+    lambda p: cr.stack([p[0, 0], p[1, 1], p[2, 2]]),
+]
+
+
+@pytest.mark.parametrize("pick", PICKS)
+def test_the_logarithm_of_shares_that_are_picked_is_safe(pick: Function) -> None:
+    def loss(x: Any) -> Any:
+        shares = cr.softmax(x, 1)
+        return -cr.log(pick(shares)).sum() + 0 * shares.sum()
+
+    value, slope = cr.compile(cr.value_and_grad(loss), spec(3, 3))(ROWS)
+    verdict = models_agree(np.asarray(value), np.log(3.0))
+    assert verdict, verdict.reason
+    verdict = models_agree(slope, np.array([[0, 0, 0], [0, 0, 0], [1 / 3, 1 / 3, -2 / 3]]))
+    assert verdict, verdict.reason
+
+
+def test_the_entropy_of_shares_is_safe() -> None:
+    def entropy(x: Any) -> Any:
+        shares = cr.softmax(x, 1)
+        return -(shares * cr.log(shares)).sum()
+
+    value, slope = cr.compile(cr.value_and_grad(entropy), spec(3, 3))(ROWS)
+    verdict = models_agree(np.asarray(value), np.log(3.0))
+    assert verdict and np.isfinite(slope).all(), verdict.reason
 
 
 def test_what_is_used_elsewhere_or_differs_stays_and_says_why() -> None:
