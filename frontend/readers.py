@@ -72,8 +72,11 @@ def wav(path: PathLike) -> tuple[NDArray[np.float32], int]:
         with wave.open(str(place), "rb") as file:
             channels, width, rate = file.getnchannels(), file.getsampwidth(), file.getframerate()
             data = file.readframes(min(file.getnframes(), place.stat().st_size))
-    except (wave.Error, EOFError) as problem:
-        raise error(ModelError, f"wav: {path} is no PCM WAV file: {problem}", help="convert it to PCM") from problem
+    except (wave.Error, EOFError, RuntimeError) as problem:  # the last where a part ends beyond the file
+        raise error(ModelError, f"wav: {path} is no PCM WAV file: {problem or 'it is cut short'}",
+                    help="convert it to PCM") from problem  # fmt: skip
+    if width not in (1, 2, 3, 4):
+        raise error(ModelError, f"wav: {path} has samples of {width} bytes", help="1 to 4 are read")
     data = data[: len(data) // (channels * width) * channels * width]
     return np.ascontiguousarray(_samples(data, width).reshape(-1, channels).T), rate
 

@@ -10,7 +10,7 @@ import numpy as np
 from chainrule.errors import ArgumentError
 from chainrule.frontend.functions import elementwise
 from chainrule.frontend.functions.shape import asarray
-from chainrule.frontend.optim.base import Joint, Optimizer, Slots
+from chainrule.frontend.optim.base import Joint, Optimizer, Single, Slots
 from chainrule.frontend.optim.scaling import LossScale
 from chainrule.frontend.places import error
 from chainrule.frontend.scope import Scope
@@ -166,9 +166,15 @@ def _moved_alone(scope: Scope, entry: Trained, pace: Pace) -> States:
     param = Tensor(entry.value, scope)
     slots = _sources(scope, f"slots.{{}}.{entry.path}", entry.optimizer.slots(entry.value.tensor))
     old = _tensors(scope, slots)
-    new, kept = entry.optimizer.update(param, entry.grad, old, pace.number, pace.rates[id(entry.optimizer)])
+    new, kept = entry.optimizer.update(param, _towards(entry), old, pace.number, pace.rates[id(entry.optimizer)])
     scope.assign(entry.stored, pace.gated(new, param).value)
     return [(slots[key], pace.gated(tensor, old[key]).value) for key, tensor in kept.items()]
+
+
+def _towards(entry: Trained) -> Tensor:
+    """The gradient that an update takes its step against."""
+    rule = entry.optimizer
+    return -entry.grad if isinstance(rule, Single) and rule.maximize else entry.grad
 
 
 def _moved_together(scope: Scope, group: Sequence[Trained], pace: Pace, name: str) -> States:
@@ -179,7 +185,7 @@ def _moved_together(scope: Scope, group: Sequence[Trained], pace: Pace, name: st
     slots = [_sources(scope, f"slots.{{}}.{entry.path}", rule.slots(entry.value.tensor)) for entry in group]
     shared = _sources(scope, f"{name}.{{}}", rule.shared_slots())
     places, old = [*slots, shared], [_tensors(scope, part) for part in (*slots, shared)]
-    grads = [entry.grad for entry in group]
+    grads = [_towards(entry) for entry in group]
     new, kept, together = rule.update_all(params, grads, old[:-1], old[-1], pace.rates[id(rule)])
     for entry, param, tensor in zip(group, params, new, strict=True):
         scope.assign(entry.stored, pace.gated(tensor, param).value)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from chainrule.frontend.functions import elementwise
-from chainrule.frontend.optim.base import Rate, Single, Slots, as_param, check, check_rate, lerp, zeros
+from chainrule.frontend.optim.base import Rate, Single, Slots, as_param, check, check_rate, decayed, lerp, zeros
 from chainrule.frontend.tensor import Tensor
 from chainrule.ir.op import Array
 from chainrule.ir.types import TensorType
@@ -16,8 +16,9 @@ from chainrule.ir.types import TensorType
 class Adam(Single):
     """param -= lr * m / (sqrt(v) + eps), with m and v the bias-corrected running means of grad and grad^2.
 
-    weight_decay adds that share of the parameter to its gradient. amsgrad takes the largest v so far.
-    Source: Kingma and Ba 2015; Reddi et al. 2018; torch.optim.Adam.
+    weight_decay adds that share of the parameter to its gradient; with decoupled_weight_decay it is taken off the
+    parameter itself: param *= 1 - lr * weight_decay. amsgrad takes the largest v so far. Source: Kingma
+    and Ba 2015; Reddi et al. 2018; torch.optim.Adam.
     """
 
     lr: Rate = 1e-3
@@ -25,6 +26,7 @@ class Adam(Single):
     eps: float = 1e-8
     weight_decay: float = 0.0
     amsgrad: bool = False
+    decoupled_weight_decay: bool = False
 
     def __post_init__(self) -> None:
         check_rate(type(self).__name__, self.lr)
@@ -35,12 +37,7 @@ class Adam(Single):
         return {name: zeros(param) for name in names}
 
     def update(self, param: Tensor, grad: Tensor, slots: Slots, step: Tensor, lr: Tensor) -> tuple[Tensor, Slots]:
-        if self.weight_decay:
-            grad = grad + self.weight_decay * param
-        return self.moved(param, grad, slots, step, lr)
-
-    def moved(self, param: Tensor, grad: Tensor, slots: Slots, step: Tensor, lr: Tensor) -> tuple[Tensor, Slots]:
-        """The update without weight decay."""
+        param, grad = decayed(param, grad, lr, self.weight_decay, self.decoupled_weight_decay)
         beta1, beta2 = self.betas
         first = lerp(slots["exp_avg"], grad, 1 - beta1)
         second = beta2 * slots["exp_avg_sq"] + (1 - beta2) * (grad * grad)
@@ -54,17 +51,10 @@ class Adam(Single):
 
 @dataclass(frozen=True)
 class AdamW(Adam):
-    """Adam with the weight decay taken off the parameter itself: param *= 1 - lr * weight_decay.
-
-    Source: Loshchilov and Hutter 2019; torch.optim.AdamW.
-    """
+    """Adam with decoupled weight decay. Source: Loshchilov and Hutter 2019; torch.optim.AdamW."""
 
     weight_decay: float = 1e-2
-
-    def update(self, param: Tensor, grad: Tensor, slots: Slots, step: Tensor, lr: Tensor) -> tuple[Tensor, Slots]:
-        if self.weight_decay:
-            param = param * as_param(1 - lr * self.weight_decay, param)
-        return self.moved(param, grad, slots, step, lr)
+    decoupled_weight_decay: bool = True
 
 
 def check_betas(name: str, betas: tuple[float, float], eps: float, weight_decay: float) -> None:

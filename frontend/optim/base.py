@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Protocol, runtime_checkable
 
@@ -63,8 +63,11 @@ class Joint(Protocol):
     ) -> tuple[list[Tensor], list[Slots], Slots]: ...
 
 
+@dataclass(frozen=True)
 class Single:
-    """What optimisers for all parameters share."""
+    """What optimisers for all parameters share. maximize: the loss is to grow, so updates see minus its gradients."""
+
+    maximize: bool = field(default=False, kw_only=True, repr=False)
 
     def of(self, name: str) -> Optimizer | None:
         """Itself, for every name."""
@@ -140,6 +143,17 @@ def as_param(number: Tensor, param: Tensor) -> Tensor:
 def lerp(start: Tensor, end: Tensor, share: float) -> Tensor:
     """start moved towards end by this share of the way."""
     return start + share * (end - start)
+
+
+def decayed(
+    param: Tensor, grad: Tensor, lr: Tensor, weight_decay: float, decoupled: bool
+) -> tuple[Tensor, Tensor]:
+    """Parameter and gradient with a share of the parameter added to the gradient, or taken off the parameter itself."""
+    if not weight_decay:
+        return param, grad
+    if decoupled:
+        return param * as_param(1 - lr * weight_decay, param), grad
+    return param, grad + weight_decay * param
 
 
 def check(name: str, **limits: tuple[float, float, float]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from chainrule.frontend.functions import elementwise
 from chainrule.frontend.optim.adam import check_betas
-from chainrule.frontend.optim.base import Rate, Single, Slots, as_param, check, check_rate, filled, lerp, zeros
+from chainrule.frontend.optim.base import Rate, Single, Slots, as_param, check, check_rate, decayed, filled, lerp, zeros
 from chainrule.frontend.tensor import Tensor
 from chainrule.ir.op import Array
 from chainrule.ir.types import TensorType
@@ -147,6 +147,7 @@ class NAdam(Single):
     eps: float = 1e-8
     weight_decay: float = 0.0
     momentum_decay: float = 4e-3
+    decoupled_weight_decay: bool = False
 
     def __post_init__(self) -> None:
         check_rate("NAdam", self.lr)
@@ -158,8 +159,7 @@ class NAdam(Single):
 
     def update(self, param: Tensor, grad: Tensor, slots: Slots, step: Tensor, lr: Tensor) -> tuple[Tensor, Slots]:
         beta1, beta2 = self.betas
-        if self.weight_decay:
-            grad = grad + self.weight_decay * param
+        param, grad = decayed(param, grad, lr, self.weight_decay, self.decoupled_weight_decay)
         mu = beta1 * (1 - 0.5 * 0.96 ** (step * self.momentum_decay))
         ahead = beta1 * (1 - 0.5 * 0.96 ** ((step + 1) * self.momentum_decay))
         product = slots["mu_product"] * mu
@@ -179,6 +179,7 @@ class RAdam(Single):
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     weight_decay: float = 0.0
+    decoupled_weight_decay: bool = False
 
     def __post_init__(self) -> None:
         check_rate("RAdam", self.lr)
@@ -189,8 +190,7 @@ class RAdam(Single):
 
     def update(self, param: Tensor, grad: Tensor, slots: Slots, step: Tensor, lr: Tensor) -> tuple[Tensor, Slots]:
         beta1, beta2 = self.betas
-        if self.weight_decay:
-            grad = grad + self.weight_decay * param
+        param, grad = decayed(param, grad, lr, self.weight_decay, self.decoupled_weight_decay)
         first = lerp(slots["exp_avg"], grad, 1 - beta1)
         second = beta2 * slots["exp_avg_sq"] + (1 - beta2) * (grad * grad)
         most = 2 / (1 - beta2) - 1

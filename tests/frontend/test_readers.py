@@ -134,6 +134,8 @@ def test_text_becomes_places_in_its_alphabet(tmp_path: Path) -> None:
         readers.text(tmp_path / "a.txt", "an é")
 
 
+WAV = (b"RIFF\x28\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x40\x1f\0\0\x80\x3e\0\0\2\0\x10\0data\4\0\0\0"
+       b"\0\0\0\0")  # fmt: skip
 GOOD_PNG = png(np.zeros((2, 2), np.uint8), 2, 8, 0)
 BROKEN: list[tuple[Callable[..., object], bytes, type[Exception], str]] = [
     (readers.idx, b"\0\0\x08\x01\0\0\0\x05abc", ModelError, r"has 11 bytes, its header says uint8\[5\]"),
@@ -142,6 +144,8 @@ BROKEN: list[tuple[Callable[..., object], bytes, type[Exception], str]] = [
     (readers.idx, b"\x1f\x8bxx", ModelError, "packed by gzip, and broken"),
     (readers.cifar, b"x" * 3000, ModelError, "no multiple of 3073"),
     (readers.wav, b"RIFF", ModelError, "is no PCM WAV file"),
+    (readers.wav, WAV[:16] + b"\xff\xff\xff\x7f" + WAV[20:], ModelError, "is no PCM WAV file"),
+    (readers.wav, WAV[:34] + b"\x80\0" + WAV[36:], ModelError, "has samples of 16 bytes"),
     (readers.text, b"\xff\xfe", ModelError, "is not UTF-8"),
     (readers.image, GOOD_PNG[:-20], ModelError, "broken in its chunk|lacks a part"),
     (readers.image, GOOD_PNG[:40] + b"!" + GOOD_PNG[41:], ModelError, "broken in its chunk"),

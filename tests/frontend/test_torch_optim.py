@@ -74,6 +74,12 @@ PAIRS: list[tuple[str, dict[str, Any]]] = [
     ("Adamax", {}), ("Adamax", {"lr": 0.01, "weight_decay": 0.1}),
     ("NAdam", {}), ("NAdam", {"lr": 0.01, "weight_decay": 0.1}), ("RAdam", {}),
     ("RAdam", {"lr": 0.01, "weight_decay": 0.1}),
+    *((name, {"weight_decay": 0.1, "decoupled_weight_decay": True}) for name in ("Adam", "NAdam", "RAdam")),
+    *((name, {"lr": 1e-3, "maximize": True}) for name in (
+        "SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta", "Adamax", "NAdam", "RAdam")),
+    ("AdamW", {"lr": 0.01, "amsgrad": True, "betas": (0.8, 0.99), "eps": 1e-6, "weight_decay": 0.3}),
+    ("SGD", {"lr": 0.01, "momentum": 0.9, "nesterov": True, "weight_decay": 0.1}),
+    ("RMSprop", {"lr": 0.003, "alpha": 0.9, "eps": 1e-4, "centered": True}),
 ]  # fmt: skip
 
 
