@@ -150,3 +150,15 @@ def test_nothing_outside_of_the_arrays_is_touched(symbolic: bool) -> None:
         graph = graph_of([sample], symbolic)
         dims = {n: int(n[1:].split("_")[0]) for n in graph.symbols}
         assert judge(sample.op, sample.inputs, between_guards(graph, sample.inputs, dims)).reason == ""
+
+
+PANELS = [((3000, 100), 0), ((300, 1000), 0), ((20, 40, 130), 1), ((400, 5000), 0), ((64, 9, 700), 1)]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_panels_of_rows_agree_however_they_are_shared(threads: int) -> None:
+    samples: list[Sample] = []
+    for shape, axis in PANELS:
+        x = normal(*shape)
+        samples += [Sample(op, (x,), f"{op.name} {shape}") for op in (Sum((axis,)), AMax((axis,)), ArgMax(axis))]
+    assert complaints(samples, threads=threads) == []

@@ -99,3 +99,9 @@ def test_nothing_outside_of_the_arrays_is_touched(symbolic: bool) -> None:
         graph = graph_of([sample], symbolic)
         dims = {name: int(name[1:].split("_")[0]) for name in graph.symbols}
         assert judge(sample.op, sample.inputs, between_guards(graph, sample.inputs, dims)).reason == ""
+
+
+@pytest.mark.parametrize("shape", [(2, 9, 130), (3, 21, 10, 70), (1100, 66)])
+def test_lines_across_taken_in_step_agree(shape: tuple[int, ...]) -> None:
+    axis, x = min(1, len(shape) - 2), normal(*shape)
+    assert complaints([Sample(op(axis), (x,), f"{op.__name__} of {shape}") for op in (Softmax, LogSoftmax)]) == []

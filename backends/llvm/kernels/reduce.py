@@ -94,7 +94,8 @@ class _Reduce:
         columns, inner = self.space.dims[-1], self.space.count(self.space.inner)
         if self.rows or not isinstance(columns, int) or not self.space.inner or inner == 0:
             return 0
-        return panel_columns(columns, self.in_parts)
+        outer = self.space.count(self.space.kept[:-1])
+        return panel_columns(columns, self.in_parts or (isinstance(outer, int) and outer >= FEW))
 
     @property
     def in_parts(self) -> bool:

@@ -94,6 +94,7 @@ class _Lines:
     store: Buffer | None = field(init=False, default=None)
     in_output: bool = field(init=False, default=False)
     line: Int = field(init=False, default_factory=lambda: as_int(0))
+    first: Int = field(init=False, default_factory=lambda: as_int(0))
 
     @property
     def k(self) -> Builder:
@@ -250,7 +251,7 @@ class _Lines:
         if self.plain and self.space.along[-1] and not any(phase.keeps for phase in self.recipe.phases):
             return
         outputs = kernel.region.body.outputs
-        inner = [space.dims[g] for g in space.inner] + ([] if space.along[-1] else [LANES])
+        inner = [space.dims[g] for g in space.inner] + ([] if space.along[-1] else [self.beside * LANES])
         size = dim_product(inner)
         small = isinstance(size, int) and size * self.dtype.itemsize <= SCRATCH
         shape = [int(d) if isinstance(d, int) else 0 for d in inner]
@@ -296,7 +297,7 @@ class _Lines:
         if self.in_output:
             return tuple(at)
         inner = [at[g] for g in self.space.inner]
-        return (self.line, *inner) if self.space.along[-1] else (*inner, as_int(0))
+        return (self.line, *inner) if self.space.along[-1] else (*inner, at[-1] - self.first)
 
     def _write(self, at: Index, value: V, numbers: Numbers, mask: Int | None) -> None:
         def read(operand: int) -> V:
@@ -313,22 +314,40 @@ class _Lines:
         self._choose_store()
         with grid(kernel, [*outer, tiles]) as place:
             for index, width, mask in column_tile(kernel, space, place):
-                for u in range(width):
-                    self._column(moved(index, u * LANES), mask)
+                for u in range(0, width, min(self.beside, width)):
+                    self._column(moved(index, u * LANES), min(self.beside, width), mask)
 
-    def _column(self, index: list[Int], mask: Int | None) -> None:
-        """LANES lines side by side."""
+    @property
+    def beside(self) -> int:
+        """Vectors of lines across that are taken in step, as many as go to the stack: memory is read in longer pieces.
+
+        16M f32 in 21 channels: softmax 8.9 ms one by one, 7.4 by four.
+        """
+        size = dim_product(self.space.dims[g] for g in self.space.inner)
+        fits = isinstance(size, int) and size * SIDE * LANES * self.dtype.itemsize <= SCRATCH
+        return SIDE if fits else 1
+
+    def _column(self, index: list[Int], width: int, mask: Int | None) -> None:
+        """width * LANES lines side by side."""
         space, k = self.space, self.k
         ranges = {g: (as_int(0), self.kernel.dim(space.dims[g])) for g in space.inner}
-        numbers: list[V] = []
-        value = self._first
+        numbers: list[list[V]] = [[] for _ in range(width)]
+        value, self.first = self._first, index[-1]
         for i, phase in enumerate(self.recipe.phases):
             element, value = self._steps(i, phase, value)
-            get = partial(element, list(numbers))
-            (state,) = fold_columns(self.kernel, space, phase.fold, index, ranges, 1, mask, get)
-            numbers.append(phase.number(k, phase.fold.finish(k, state, self.count())))
+            get = self._own(element, [tuple(own) for own in numbers])
+            states = fold_columns(self.kernel, space, phase.fold, index, ranges, width, mask, get)
+            for own, state in zip(numbers, states, strict=True):
+                own.append(phase.number(k, phase.fold.finish(k, state, self.count())))
+        get = self._own(value, numbers)
         with nest(k, list(ranges.values())) as place:
             at = list(index)
             for g, i in zip(ranges, place, strict=True):
                 at[g] = i
-            self._write(at, self.kernel.fit(value(numbers, at, LANES, mask), LANES), numbers, mask)
+            for u, own in enumerate(numbers):
+                spot = moved(at, u * LANES)
+                self._write(spot, self.kernel.fit(get(spot, LANES, mask), LANES), own, mask)
+
+    def _own(self, known: Known, numbers: Sequence[Numbers]) -> Element:
+        """The values of lines across, each vector with the numbers of its own."""
+        return lambda at, lanes, mask: known(numbers[(at[-1] - self.first).const // LANES], at, lanes, mask)

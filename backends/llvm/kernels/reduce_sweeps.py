@@ -24,6 +24,7 @@ from chainrule.ir.types import i64
 SIDE = 4  # vectors side by side: enough to hide an addition's latency
 BLOCK = SIDE * STEPS * LANES
 AHEAD = 8192  # bytes between what is read and what is asked for
+AHEAD_ROWS = 2  # of such parts of rows
 PANEL = 1024  # columns of a panel, at the most
 LEAST_PANEL = 256
 
@@ -269,7 +270,7 @@ def panel_columns(columns: int, alone: bool) -> int:
     """The columns of a panel, in whole tiles: of all columns alone, else of at most half; 0 where it is too narrow."""
     tile = SIDE * LANES
     width = min(PANEL, -(-columns // (1 if alone else 2) // tile) * tile)
-    return width if width >= LEAST_PANEL else 0
+    return width if width >= (2 * tile if alone else LEAST_PANEL) else 0
 
 
 def fold_panels(kernel: Kernel, space: Space, fold: Fold, ranges: Callable[[Sequence[Int]], Ranges], width: int,
@@ -307,10 +308,11 @@ class _Panel:
         self.kernel, self.space, self.fold, self.width = kernel, space, fold, width
         self.far = is_far(kernel, space, fold)
         probe, k = Builder("probe"), kernel.k
-        self.narrow = [k.scratch(f"some{i}", v.dtype, (width,)) for i, v in enumerate(fold.start(probe, 1))]
+        room = width + LANES  # for all that proofs know, a row's last vector begins anywhere
+        self.narrow = [k.scratch(f"some{i}", v.dtype, (room,)) for i, v in enumerate(fold.start(probe, 1))]
         self.wide = self.narrow
         if fold.blocked:
-            self.wide = [k.scratch(f"all{i}", v.dtype, (width,)) for i, v in enumerate(fold.wide_start(probe, 1))]
+            self.wide = [k.scratch(f"all{i}", v.dtype, (room,)) for i, v in enumerate(fold.wide_start(probe, 1))]
 
     def clear(self) -> None:
         """All states as of no elements."""
@@ -337,10 +339,18 @@ class _Panel:
     def _take(self, index: list[Int], j: Int, mask: Int | None) -> None:
         at = [*index[:-1], index[-1] + j]
         if mask is None and self.far:
-            ask_ahead(self.kernel, self.space, [*at[:-1], at[-1] + AHEAD // self.fold.dtype.itemsize])
+            ask_ahead(self.kernel, self.space, self.ahead(at))
         x = self.kernel.fit(self.space.read(self.kernel, at, LANES, mask), LANES)
         row = index[self.space.inner[-1]]
         self._put(self.narrow, j, self.fold.step(self.kernel.k, self._get(self.narrow, j), x, row))
+
+    def ahead(self, at: list[Int]) -> list[Int]:
+        """What is read some time later: behind it, or of a part of a row in the rows to come."""
+        columns = self.space.dims[-1]
+        if isinstance(columns, int) and columns <= self.width:
+            return [*at[:-1], at[-1] + AHEAD // self.fold.dtype.itemsize]
+        last = self.space.inner[-1]
+        return [i + AHEAD_ROWS if g == last else i for g, i in enumerate(at)]
 
     def flush(self) -> None:
         """Joins the narrow states to the wide ones and begins them anew."""
