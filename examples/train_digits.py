@@ -45,10 +45,11 @@ class ConvNet(nn.Module):
 
 
 def feature_maps(model: ConvNet, image: np.ndarray) -> str:
-    """One digit [1, 1, 8, 8] and its feature maps, as SVG."""
+    """One digit [1, 1, 8, 8] and its feature maps, the strongest first, as SVG."""
     maps = cr.compile(model.maps, cr.spec(*image.shape))(image)
     captions = ("convolution + ReLU, 8x8", "max pool, 4x4", "convolution + ReLU, 4x4", "max pool, 2x2")
-    panels = [Panel(c, m[0]) for c, m in zip(captions, maps, strict=True)]
+    orders = [np.argsort(-maps[stage][0].mean((1, 2))) for stage in (1, 1, 3, 3)]  # a map stands above its own pool
+    panels = [Panel(c, m[0][order]) for c, m, order in zip(captions, maps, orders, strict=True)]
     return image_panels("One digit through the layers", [Panel("the digit", image[0]), *panels])
 
 

@@ -20,9 +20,10 @@ from chainrule import nn, optim
 from chainrule.pictures import Dot, Plane, planes
 
 SIZE, WINDOW, NEGATIVES, LEAST = 48, 4, 8, 12
-SHOWN = """list tuple dict set string bytes integer float int str complex class function method module package import
-raise except try finally return yield if else while for attribute argument parameter object type true false none file
-error exception iterator generator character unicode"""
+SHOWN = ("list tuple dict set string bytes integer float int str complex character unicode",
+         "class function method attribute argument parameter object type iterator generator module package import file",
+         "return yield if else while for true false none",
+         "raise except try finally error exception")  # one colour each
 
 
 class SkipGram(nn.Module):
@@ -97,13 +98,13 @@ def neighbours(vectors: np.ndarray, words: list[str], word: str, count: int = 5)
 
 def picture(vectors: np.ndarray, words: list[str], counts: np.ndarray) -> str:
     """Words in the plane of their two main directions: those of Python, in a text of others the most frequent."""
-    shown = [w for w in SHOWN.split() if w in words]
-    shown = shown if len(shown) > 20 else [words[i] for i in np.argsort(-counts)[:40]]
+    colours = {w: colour for colour, group in enumerate(SHOWN) for w in group.split() if w in words}
+    colours = colours if len(colours) > 20 else dict.fromkeys((words[i] for i in np.argsort(-counts)[:40]), 0)
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    chosen = unit[[words.index(w) for w in shown]]
+    chosen = unit[[words.index(w) for w in colours]]
     centred = chosen - chosen.mean(0)
     flat = centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
-    dots = [Dot((float(x), float(y)), 0, w) for (x, y), w in zip(flat, shown, strict=True)]
+    dots = [Dot((float(x), float(y)), colours[w], w) for (x, y), w in zip(flat, colours, strict=True)]
     plane = Plane("two main directions of their vectors", dots=dots)
     return planes("Words by the company they keep", [plane], side=640)
 

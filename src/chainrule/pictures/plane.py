@@ -61,13 +61,32 @@ def _drawn(plane: Plane, left: float, side: float) -> list[str]:
         return left + LABEL + room * across, TOP + side - LABEL - room * up
 
     body = [svg.polyline([place(p) for p in line.points], _colour(line.colour), line.width) for line in plane.lines]
-    for dot in plane.dots:
-        x, y = place(dot.at)
+    places = [place(dot.at) for dot in plane.dots]
+    taken = [((x - 3, y - 3), (x + 3, y + 3)) for x, y in places]
+    for dot, (x, y) in zip(plane.dots, places, strict=True):
         body.append(svg.circle(x, y, 2.5, _colour(dot.colour)))
         if dot.text:
-            end = x > left + side * 0.8  # a text at the right edge stands on the other side of its point
-            body.append(svg.text(x - 4 if end else x + 4, y - 3, dot.text, "end" if end else "start", 10))
+            body.append(_text(dot.text, x, y, left + side, taken))
     return body
+
+
+def _text(text: str, x: float, y: float, edge: float, taken: list[tuple[Point, Point]]) -> str:
+    """A text beside its point, on the first side that is free and does not leave the square; taken gets its box."""
+    wide = 6.0 * len(text)
+    sides = [(x + 4, y - 3, "start"), (x - 4, y - 3, "end"), (x + 4, y + 10, "start"), (x - 4, y + 10, "end")]
+    boxes = [((at if anchor == "start" else at - wide, base - 9), (at + wide if anchor == "start" else at, base + 1))
+             for at, base, anchor in sides]  # fmt: skip
+    inside = [i for i, (_, high) in enumerate(boxes) if high[0] <= edge] or [1]
+    free = [i for i in inside if not any(_meet(boxes[i], other) for other in taken)]
+    chosen = (free or inside)[0]
+    taken.append(boxes[chosen])
+    at, base, anchor = sides[chosen]
+    return svg.text(at, base, text, anchor, 10)
+
+
+def _meet(a: tuple[Point, Point], b: tuple[Point, Point]) -> bool:
+    """True when two boxes (low and high corner) overlap."""
+    return all(a[0][i] < b[1][i] and b[0][i] < a[1][i] for i in range(2))
 
 
 def _colour(index: int | None) -> str:
