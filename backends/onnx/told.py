@@ -137,9 +137,10 @@ def expanded(given: Given) -> Value:
             result[axis] = broadcast_shapes((dim,), (part,))[0]
         elif dim == 1:
             result[axis] = _size(given, part)
-        elif isinstance(dim, DimExpr):
-            result[axis] = own[axis] = _size(given, _or_else(part, 1, size_of(dim)))
-    return sh.expand(sized_as(sh.reshape(x, have), own), result)
+        else:
+            result[axis] = own[axis] = _size(given, _or_else(part, 1, size_of_dim(dim)))
+    found = sh.expand(sized_as(sh.reshape(x, have), own), result)
+    return sized_as(found, [dim if isinstance(dim, int) and dim != 1 else n for dim, n in zip(have, result)])
 
 
 def clamped_start(start: Dim, step: int, dim: Dim) -> Dim:

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import chainrule as cr
 from chainrule.backends.onnx.executable import session_of
-from chainrule.errors import NotSupported
+from chainrule.errors import NotSupported, ShapeError
 from chainrule.ir.text import text
 from tests.onnx.models import model, node, seeded
 
@@ -167,6 +167,14 @@ def test_ranges_fills_tiles_and_expansions_as_large_as_numbers_that_come_in() ->
     weights = {"zero": np.int64(0), "two": np.int64(2), "axis": np.int64([0]), "three": np.int64([3])}
     proto = with_ints(nodes, {"x": [3]}, {"n": []}, ["r", "f", "t", "e"], weights)
     agree(proto, *((seeded(3), np.asarray(n, np.int64)) for n in (4, 1, 5)))
+
+
+def test_an_expansion_that_does_not_fit_is_refused_by_the_call() -> None:
+    net = cr.compile(cr.load_onnx(with_ints([node("Expand", ["x", "k"], ["y"])], {"x": [2, 3]}, {"k": [2]}, ["y"])))
+    assert np.array_equal(net(X, np.int64([1, 3])), X) and np.array_equal(net(X, np.int64([2, 1])), X)
+    for wanted in ([5, 3], [2, -5]):
+        with pytest.raises(ShapeError):
+            net(X, np.int64(wanted))
 
 
 def test_images_are_resized_and_padded_by_numbers_that_come_in() -> None:

@@ -47,7 +47,8 @@ class Walker:
     """Reads the nodes of one model, whatever scope they stand in. ours: chainrule wrote it, with source lines.
 
     free: the names of the sizes that the model's inputs introduce. weight: what an array of the outermost graph
-    becomes. names: of all sizes that data tells, in any graph.
+    becomes. names: of all sizes that data tells, in any graph. undecided: the branches that are no body, by their
+    paths: each is tried once, or branches in branches would be read 2^depth times.
     """
 
     label: str
@@ -58,6 +59,7 @@ class Walker:
     free: Collection[str] = ()
     count: int = 0
     names: set[str] = field(default_factory=set[str])
+    undecided: dict[str, Undecided] = field(default_factory=dict[str, Undecided])
 
     def told(self, value: Value, name: str, sizes: list[tuple[str, Value]]) -> Dim:
         """A size that a value is, a symbol of its own. sizes: those of the graph that the value is in."""
@@ -221,6 +223,17 @@ class _Attached:
         return self._read(self._inner(captures=False), arguments)
 
     def body(self, inputs: Sequence[Value | Entry], arranged: Arranged = list) -> Body:
+        known = self.walker.undecided.get(self.path) if not inputs else None
+        if known is not None:
+            raise known
+        try:
+            return self._body(inputs, arranged)
+        except Undecided as error:
+            if not inputs:
+                self.walker.undecided[self.path] = error
+            raise
+
+    def _body(self, inputs: Sequence[Value | Entry], arranged: Arranged) -> Body:
         scope = self._inner(captures=True)
         found = self._read(scope, [Entry(v, None, v.dtype) if isinstance(v, Value) else v for v in inputs])
         outputs = tuple(e.value() for e in arranged(found))
