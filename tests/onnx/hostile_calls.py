@@ -124,7 +124,7 @@ REPEATS: dict[str, Case] = {
     "a loop of 2^40 rounds": looped(np.asarray(np.int64(1 << 40)), [ADDED, node("Identity", ["c"], ["d"])], "d", "t"),
     "a loop of rounds below nothing": looped(np.asarray(np.int64(LEAST)), [ADDED, node("Identity", ["c"], ["d"])], "d",
                                              "t"),
-    "loops in loops that double": unrolled(3),
+    "loops in loops that double": unrolled(2),
     "branches in branches that tell sizes": nested(24, node("NonZero", ["x"], ["z"])),
     "branches in branches that do not fit": nested(24, node("Neg", ["x"], ["z"])),
 }  # fmt: skip
