@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from onnx import ModelProto, NodeProto, checker, defs, helper
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, checker, defs, helper
 from onnx.backend.base import Backend, BackendRep, namedtupledict
 
 from chainrule.backends.onnx.importing import Form, Known, import_model
 from chainrule.backends.onnx.node import Undecided
 from chainrule.backends.reference import ReferenceExecutable
-from chainrule.errors import ArgumentError
+from chainrule.errors import ArgumentError, ChainruleError
 from chainrule.ir.body import tells_sizes
 from chainrule.ir.graph import Graph
 from chainrule.ir.op import Array
@@ -53,6 +53,10 @@ class Prepared(BackendRep):
             self._programs[()] = self._program({})
         except Undecided as problem:
             self._deciding = self._decided_by(problem)
+        except ChainruleError:  # its sizes may fit together once it is known what is computed from numbers
+            self._deciding = tuple(i.name for i in model.graph.input if i.name in self.input_names and _is_whole(i))
+            if not self._deciding:
+                raise
 
     def _program(self, known: Mapping[str, Known]) -> _Program:
         imported = import_model(self._model, known)
@@ -113,6 +117,12 @@ class _Program:
         """The model's outputs."""
         found = iter(self.runs.run(arrays))
         return [form.built(found) for form in self.outputs]
+
+
+def _is_whole(info: ValueInfoProto) -> bool:
+    """True for an input of whole numbers."""
+    code = info.type.tensor_type.elem_type
+    return code in (TensorProto.INT32, TensorProto.INT64)
 
 
 def _leaves(given: Any) -> list[Any]:

@@ -73,6 +73,9 @@ def gather(region: Region, target: Target) -> list[KernelCall]:
     if inner == 1 and outer != 1 and x.dtype.itemsize >= 4:
         _gather_columns(k, kernel.input(0, (outer, x.shape[axis])), chosen, kernel.output(0, (outer, count)))
         return [kernel.built("by vectors")]
+    if inner == outer == 1 and x.dtype.itemsize >= 4:
+        _look_up(k, kernel.input(0, (x.shape[axis],)), chosen, kernel.output(0, (count,)))
+        return [kernel.built("by vectors")]
     source = kernel.input(0, (outer, x.shape[axis], inner))
     into = kernel.output(0, (outer, count, inner), streams=whole_lines(x.dtype, inner))
     rows = into.shape[0], into.shape[1]
@@ -109,6 +112,20 @@ def _gather_columns(k: Builder, source: Buffer, chosen: Buffer, into: Buffer) ->
     count = into.shape[0]
     with k.loop("rows", 0, ceil_div(count, ROWS), parallel=not (count.is_const and count.const <= ROWS)) as rows:
         block(rows * ROWS, imin(count, rows * ROWS + ROWS))
+
+
+def _look_up(k: Builder, source: Buffer, chosen: Buffer, into: Buffer) -> None:
+    """Single elements of one table, a vector of them at a time."""
+    flat = k.const(0, i64)
+
+    def block(start: Int, count: Int) -> None:
+        def piece(i: Int, n: int) -> None:
+            wide, fits = checked_index(k, k.load(chosen, (start + i,), n), source.shape[0])
+            k.store(into, (start + i,), k.gather(source, (as_int(0),), k.select(fits, wide, flat)))
+
+        sweep(k, count, LANES, piece)
+
+    blocks(k, into.shape[0], block)
 
 
 def within(region: Region, target: Target) -> list[KernelCall]:

@@ -23,13 +23,25 @@ from chainrule.ops import reduce as red
 from chainrule.ops import shaping as sh
 from chainrule.ops.arithmetic import isnan
 from chainrule.ops.basic import constant
-from chainrule.ops.compare import eq, ge, gt, le, logical_and, logical_or, lt, ne
+from chainrule.ops.compare import (
+    bitwise_and,
+    eq,
+    ge,
+    gt,
+    le,
+    logical_and,
+    logical_or,
+    lt,
+    ne,
+    shift_right,
+)
 from chainrule.ops.control import scan
 from chainrule.ops.indexing import gather, take_along_axis
 from chainrule.ops.softmax import softmax
 from chainrule.ops.transcendental import sigmoid
 
 MOST_LEVELS = 1024
+MOST_FEATURES = 1 << 31  # whose numbers are packed with that of a place
 MOST_TARGETS = 4096
 MOST_MEMBERS = 1 << 24
 MEMBER = 6  # the mode that asks for membership of a set
@@ -67,6 +79,27 @@ class Table:
                 raise ModelError(f"a walk through its trees does not end within {MOST_LEVELS} steps")
         return steps
 
+    def side_by_side(self) -> Table | None:
+        """The same trees, level by level, where the place of a no follows that of the yes.
+
+        None where a place belongs to several trees or has several parents, or a feature has too large a number.
+        """
+        level, order, count = self.roots, [self.roots], len(self.roots)
+        while len(level := level[~self.leaves[level]]):
+            level = np.stack([self.yes[level], self.no[level]], 1).reshape(-1)
+            order.append(level)
+            count += len(level)
+            if count > len(self.yes):
+                return None
+        kept = np.concatenate(order)
+        if len(np.unique(kept)) != len(kept) or (self.feature[kept] >= MOST_FEATURES).any():
+            return None
+        place = np.zeros(len(self.yes), np.int64)
+        place[kept] = np.arange(len(kept))
+        members = None if self.members is None else self.members[kept]
+        return Table(self.feature[kept], self.split[kept], self.mode[kept], self.missing[kept], place[self.yes[kept]],
+                     place[self.no[kept]], self.weights[kept], place[self.roots], self.leaves[kept], members)
+
     def check(self, features: Dim) -> None:
         """Raises ModelError where a number points at nothing."""
         size = len(self.yes)
@@ -78,16 +111,35 @@ class Table:
 
 
 def _walked(table: Table, x: Value) -> Value:
-    """The places where each row of x ends in each tree. i64[N, trees]."""
+    """What the leaves that each row of x reaches in each tree add. [N, trees, targets]"""
     own = x.tensor
     rows, trees = x.shape[0], len(table.roots)
+    levels = table.levels()
+    beside = table.side_by_side()
+    table = beside or table
     start = sh.expand(constant(table.roots.reshape(1, -1)), (rows, trees))
     at, seen = new_input("at", start.tensor), new_input("x", own)
-    value = take_along_axis(seen, _looked_up(table.feature, at), 1)
-    goes = _answers(table, at, value)
-    step = Graph("level", (at, seen), (el.where(goes, _looked_up(table.yes, at), _looked_up(table.no, at)),))
-    (end,) = scan(step, [start], [], [x], table.levels())
-    return end
+    step = Graph("level", (at, seen), (_next_beside(table, at, seen) if beside else _next(table, at, seen),))
+    (end,) = scan(step, [start], [], [x], levels)
+    return gather(constant(table.weights), end, 0)
+
+
+def _next(table: Table, at: Value, x: Value) -> Value:
+    """Where each walk goes on."""
+    goes = _answers(table, at, take_along_axis(x, _looked_up(table.feature, at), 1))
+    return el.where(goes, _looked_up(table.yes, at), _looked_up(table.no, at))
+
+
+def _next_beside(table: Table, at: Value, x: Value) -> Value:
+    """Where each walk goes on, in a table side by side: what a place says of its children is one number.
+
+    yes in the upper half, below it the feature, and a bit that says whether the place has children at all.
+    """
+    number = _looked_up(table.yes << 32 | table.feature << 1 | ~table.leaves, at)
+    feature = bitwise_and(shift_right(number, constant(1, i64)), constant(MOST_FEATURES - 1, i64))
+    goes = _answers(table, at, take_along_axis(x, feature, 1))
+    other = bitwise_and(number, constant(1, i64))
+    return el.add(shift_right(number, constant(32, i64)), el.where(goes, constant(0, i64), other))
 
 
 def _looked_up(column: Array, at: Value) -> Value:
@@ -111,7 +163,7 @@ def evaluated(given: Given, table: Table, x: Value, how: str, base: Array | None
     if x.rank != 2:
         raise ModelError(f"{given.op_type}: {x.type} is no table of rows")
     table.check(x.shape[1])
-    reached = gather(constant(table.weights), _walked(table, x), 0)
+    reached = _walked(table, x)
     match how:
         case "SUM":
             y = red.sum(reached, (1,))
