@@ -251,3 +251,7 @@ class Given:
 def shortest(value: np.generic) -> float:
     """The number with the fewest digits that a float stands for: 1e-5 for f32's 9.99999974e-06."""
     return float(str(value))
+
+
+Read = Value | Entry | tuple[Value | Entry | None, ...]  # what a reader makes: an Entry carries what is known of it
+Reader = Callable[[Given], Read]

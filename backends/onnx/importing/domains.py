@@ -17,7 +17,7 @@ from chainrule.backends.onnx.importing import (
     readers_trees_flat,
 )
 from chainrule.backends.onnx.importing.contents import RULES
-from chainrule.backends.onnx.importing.readers_images import Reader
+from chainrule.backends.onnx.node import Reader
 
 OWN = ""  # "ai.onnx" is another name of it
 

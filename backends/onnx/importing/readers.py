@@ -27,9 +27,8 @@ from chainrule.backends.onnx.importing import (
     readers_told,
     readers_windows,
 )
-from chainrule.backends.onnx.importing.readers_images import Read, Reader
 from chainrule.backends.onnx.importing.sequences import Absent, Listed
-from chainrule.backends.onnx.node import Given
+from chainrule.backends.onnx.node import Given, Read, Reader
 from chainrule.errors import ModelError, NotSupported
 from chainrule.ir.dims import Dim, dim_product
 from chainrule.ir.graph import Value, build, get

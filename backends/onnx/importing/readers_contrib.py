@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from chainrule.backends.onnx.importing.readers import gemm
-from chainrule.backends.onnx.importing.readers_images import Read, Reader, convolution
-from chainrule.backends.onnx.node import Given, shortest
+from chainrule.backends.onnx.importing.readers_images import convolution
+from chainrule.backends.onnx.node import Given, Read, Reader, shortest
 from chainrule.errors import ModelError, NotSupported
 from chainrule.ir.graph import Value
 from chainrule.ir.types import i32

@@ -10,9 +10,8 @@ from collections.abc import Mapping
 
 from chainrule.backends.onnx.forms.recurrent import read_layer
 from chainrule.backends.onnx.importing.readers_contrib import with_bias
-from chainrule.backends.onnx.importing.readers_images import Read, Reader
 from chainrule.backends.onnx.importing.readers_quantised import dequantised, optional
-from chainrule.backends.onnx.node import Given
+from chainrule.backends.onnx.node import Given, Read, Reader
 from chainrule.errors import ModelError, NotSupported
 from chainrule.ir.dims import dim_product
 from chainrule.ir.graph import Value

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from chainrule.backends.onnx.importing.readers_contrib import embed_layer_norm
 from chainrule.backends.onnx.importing.readers_contrib_heads import heads_attended
-from chainrule.backends.onnx.importing.readers_images import Read, Reader, global_pool
+from chainrule.backends.onnx.importing.readers_images import global_pool
 from chainrule.backends.onnx.importing.readers_quantised import (
     by_columns,
     by_rows,
@@ -22,7 +22,7 @@ from chainrule.backends.onnx.importing.readers_quantised import (
     quantised_convolution,
 )
 from chainrule.backends.onnx.importing.readers_windows import average_pooling, max_pooling
-from chainrule.backends.onnx.node import Given
+from chainrule.backends.onnx.node import Given, Read, Reader
 from chainrule.errors import ModelError
 from chainrule.ir.dims import dim_product
 from chainrule.ir.graph import Value

@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from chainrule.backends.onnx.importing.readers_attention import MINUS_INFINITY, heads_first, heads_joined
 from chainrule.backends.onnx.importing.readers_contrib import with_bias
-from chainrule.backends.onnx.importing.readers_images import Read, Reader
-from chainrule.backends.onnx.node import Given
+from chainrule.backends.onnx.node import Given, Read, Reader
 from chainrule.errors import ModelError, NotSupported
 from chainrule.ir.dims import Dim, DimExpr, dim_max, floordiv
 from chainrule.ir.graph import Value

@@ -13,8 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from chainrule.backends.onnx.importing.growing import Gathering, growing
-from chainrule.backends.onnx.importing.readers_images import Read, Reader
-from chainrule.backends.onnx.node import Body, Entry, Given, Undecided, undecided
+from chainrule.backends.onnx.node import Body, Entry, Given, Read, Reader, Undecided, undecided
 from chainrule.errors import ModelError, NotSupported
 from chainrule.ir.body import tells_sizes
 from chainrule.ir.dims import Dim, DimExpr, dim_max

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from chainrule.backends.onnx.node import Entry, Given
+from chainrule.backends.onnx.node import Given, Read, Reader
 from chainrule.errors import ModelError, NotSupported
 from chainrule.ir.dims import Dim, DimExpr, dim_max, dim_product
 from chainrule.ir.graph import Value
@@ -21,9 +21,6 @@ from chainrule.ops.norm import batch_norm, batch_norm_training, group_norm, lp_n
 from chainrule.ops.norm_math import standardised
 from chainrule.ops.pool import avg_pool
 from chainrule.ops.transcendental import pow
-
-Read = Value | Entry | tuple[Value | Entry | None, ...]  # an Entry carries what is known of it
-Reader = Callable[[Given], Read]
 
 
 def global_pool(function: Callable[..., Value]) -> Reader:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from chainrule.backends.onnx.importing.readers_images import Read, Reader
-from chainrule.backends.onnx.node import Given
+from chainrule.backends.onnx.node import Given, Read, Reader
 from chainrule.errors import ModelError
 from chainrule.ir.graph import Graph, Value, new_input
 from chainrule.ir.types import f32

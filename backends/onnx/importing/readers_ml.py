@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chainrule.backends.onnx.importing.readers_images import Read, Reader
-from chainrule.backends.onnx.node import Given
+from chainrule.backends.onnx.node import Given, Read, Reader
 from chainrule.errors import ModelError, NotSupported
 from chainrule.ir.graph import Value
 from chainrule.ir.op import Array

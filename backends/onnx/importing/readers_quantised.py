@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from chainrule.backends.onnx.dtypes import dtype_of
 from chainrule.backends.onnx.importing.narrow import NARROW
-from chainrule.backends.onnx.importing.readers_images import Read, Reader, pads_of, window_of
-from chainrule.backends.onnx.node import Given
+from chainrule.backends.onnx.importing.readers_images import pads_of, window_of
+from chainrule.backends.onnx.node import Given, Read, Reader
 from chainrule.errors import ModelError
 from chainrule.ir.dims import Dim
 from chainrule.ir.graph import Value, build

@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from chainrule.backends.onnx import told
-from chainrule.backends.onnx.importing.readers_images import Read, Reader
-from chainrule.backends.onnx.node import Given, shortest
+from chainrule.backends.onnx.node import Given, Read, Reader, shortest
 from chainrule.errors import ModelError, NotSupported
 from chainrule.ir.dims import Dim, DimExpr
 from chainrule.ir.graph import Value, build

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from chainrule.backends.onnx.importing.readers_images import Read, Reader
-from chainrule.backends.onnx.node import Given
+from chainrule.backends.onnx.node import Given, Read, Reader
 from chainrule.errors import ModelError, NotSupported
 from chainrule.ir.dims import Dim, dim_max, dim_product
 from chainrule.ir.graph import Value

@@ -13,9 +13,8 @@ import numpy as np
 from chainrule.backends.onnx.dtypes import dtype_of
 from chainrule.backends.onnx.importing.growing import Around, along
 from chainrule.backends.onnx.importing.readers_control import branch, loop, moved, unrolled_loop
-from chainrule.backends.onnx.importing.readers_images import Read, Reader
 from chainrule.backends.onnx.importing.sequences import Absent, Listed, Part
-from chainrule.backends.onnx.node import Arranged, Body, Entry, Given, undecided
+from chainrule.backends.onnx.node import Arranged, Body, Entry, Given, Read, Reader, undecided
 from chainrule.backends.onnx.told import sizes
 from chainrule.errors import ModelError, NotSupported
 from chainrule.ir.dims import Dim, DimExpr

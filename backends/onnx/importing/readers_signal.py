@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from chainrule.backends.onnx.dtypes import dtype_of
-from chainrule.backends.onnx.importing.readers_images import Read, Reader
-from chainrule.backends.onnx.node import Given
+from chainrule.backends.onnx.node import Given, Read, Reader
 from chainrule.errors import ModelError
 from chainrule.ir.dims import Dim, DimExpr, dim_max
 from chainrule.ir.graph import Value

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from chainrule.backends.onnx.importing.readers_control import moved
-from chainrule.backends.onnx.importing.readers_images import Read, Reader
-from chainrule.backends.onnx.node import Given
+from chainrule.backends.onnx.node import Given, Read, Reader
 from chainrule.errors import ModelError
 from chainrule.ir.dims import dim_product
 from chainrule.ir.graph import Graph, Value, build, new_input, results

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from chainrule.backends.onnx.importing.readers_images import Read, Reader
 from chainrule.backends.onnx.importing.readers_ml import Labels, floats_as_f32, labels_of
 from chainrule.backends.onnx.importing.readers_trees import (
     MOST_TARGETS,
@@ -20,7 +19,7 @@ from chainrule.backends.onnx.importing.readers_trees import (
     finished,
     ints,
 )
-from chainrule.backends.onnx.node import Given
+from chainrule.backends.onnx.node import Given, Read, Reader
 from chainrule.errors import ModelError, NotSupported
 from chainrule.ir.graph import Value
 from chainrule.ir.op import Array
