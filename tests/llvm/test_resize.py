@@ -101,3 +101,14 @@ def test_between_convolutions_images_keep_their_channels_last(mode: str) -> None
     image = normal(1, 4, 9, 9)
     (expected,) = run(graph, [image, weight])
     np.testing.assert_allclose(made.run([image])[0], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_one_kernel_serves_every_batch(mode: str) -> None:
+    x = new_input("x", tensor("f32", ("N", 3, 9, 20)))
+    made = executable(Graph("g", (x,), (resize(x, sizes=("N", 3, 20, 40), mode=mode),)))
+    assert [step.node.op.name for step in made.steps] == ["resize"]
+    for batch in (0, 1, 3):
+        image = normal(batch, 3, 9, 20)
+        (expected,) = run(Graph("g", (x,), (resize(x, sizes=("N", 3, 20, 40), mode=mode),)), [image])
+        np.testing.assert_allclose(made.run([image])[0], expected, rtol=1e-5, atol=1e-5)

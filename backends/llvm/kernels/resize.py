@@ -21,6 +21,7 @@ from chainrule.backends.llvm.kernels.shaping_rows import interleaved, known_swee
 from chainrule.backends.llvm.target import Target
 from chainrule.backends.loops import Buffer, Builder, Int, as_int, ceil_div, imin
 from chainrule.backends.loops import Value as V
+from chainrule.ir.dims import dim_product
 from chainrule.ir.graph import Value
 from chainrule.ir.types import TensorType, f64, i32, i64
 from chainrule.ops.resize import Resize, is_unchanged
@@ -31,22 +32,28 @@ FACTORS = (2, 4, 8)  # powers of two, whose places are the same in exact and in 
 
 
 def takes_resize(node: Value) -> bool:
-    """True for known sizes of which only two neighbours change, and rows that fit the stack."""
+    """True where only two neighbours change, of known sizes, and rows fit the stack."""
     op, x = node.op, node.inputs[0].tensor
     assert isinstance(op, Resize)
-    if not (x.is_static and node.tensor.is_static) or 0 in node.shape or x.rank == 0:
+    if 0 in node.shape or x.rank == 0 or not (op.mode == "nearest" or x.dtype.bits >= 32):
         return False
-    axes = _axes(op, x)
-    fits = 4 * axes[-1].size * max(8, x.dtype.itemsize) <= STACK
-    pair = all(axis.is_unchanged for axis in axes[:-2])
-    return pair and fits and (op.mode == "nearest" or x.dtype.bits >= 32)
+    found = _pair(op, x)
+    return found is not None and 4 * found[2].size * max(8, x.dtype.itemsize) <= STACK
 
 
-def _axes(op: Resize, x: TensorType) -> list[_Axis]:
-    """The axes up to the last one that changes, at least two of them."""
-    axes = [_Axis(op, int(d), int(n), s) for d, n, s in zip(x.shape, op.sizes, op.scales, strict=True)]
-    changed = [i for i, axis in enumerate(axes) if not axis.is_unchanged]
-    return [_Axis(op, 1, 1, 0.0), *axes[: changed[-1] + 1 if changed else len(axes)]]
+def _pair(op: Resize, x: TensorType) -> tuple[int, _Axis, _Axis] | None:
+    """The number of the last axis that changes, the one before it, and it; None where it cannot be so."""
+    axes = list(zip(x.shape, op.sizes, op.scales, strict=True))
+    changed = [i for i, (dim, size, scale) in enumerate(axes) if not is_unchanged(dim, size, scale)]
+    last = changed[-1] if changed else x.rank - 1
+    if any(i < last - 1 for i in changed) or not all(isinstance(d, int) for d in x.shape[last + 1 :]):
+        return None
+    made: list[_Axis] = []
+    for dim, size, scale in [(1, 1, 0.0), *axes][last : last + 2]:
+        if not isinstance(dim, int) or not isinstance(size, int):
+            return None
+        made.append(_Axis(op, dim, size, scale))
+    return last, made[0], made[1]
 
 
 def resize(region: Region, target: Target) -> list[KernelCall]:
@@ -54,11 +61,12 @@ def resize(region: Region, target: Target) -> list[KernelCall]:
     anchor = region.anchor
     assert anchor is not None and isinstance(anchor.op, Resize)
     op, x = anchor.op, anchor.inputs[0].tensor
-    axes = _axes(op, x)
-    *outer, rows, columns = axes
-    inner = math.prod(int(d) for d in x.shape[len(axes) - 1 :])
-    images = math.prod(axis.dim for axis in outer)
+    pair = _pair(op, x)
+    assert pair is not None
+    axis, rows, columns = pair
+    inner = math.prod(int(d) for d in x.shape[axis + 1 :])
     kernel = Kernel(region, target, f"resize_{op.mode}")
+    images = kernel.dim(dim_product(x.shape[: max(axis - 1, 0)]))
     last = () if inner == 1 else (inner,)
     source = kernel.input(0, (images, rows.dim, columns.dim, *last))
     into = kernel.output(0, (images, rows.size, columns.size, *last),
