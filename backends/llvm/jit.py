@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from chainrule.backends.llvm.cache import Cache, default_cache, sweep
+from chainrule.backends.llvm.cache import Cache, default_cache, sweep_if_due
 from chainrule.backends.llvm.codegen import assembly_text, generate, llvm, machine
 from chainrule.backends.llvm.emit import emit_function
 from chainrule.backends.llvm.objects import undefined_symbols
@@ -238,8 +238,8 @@ def _objects(modules: Sequence[Module], target: Target, cache: Cache) -> list[by
 
 @cache
 def _sweep(cache: Cache) -> None:
-    """Bounds the cache's size, once per process."""
-    sweep(cache, MAX_CACHE_BYTES)
+    """Bounds the cache's size, at most once per process."""
+    sweep_if_due(cache, MAX_CACHE_BYTES)
 
 
 @cache

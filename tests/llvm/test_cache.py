@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from chainrule.backends.llvm.cache import Cache, cache_folder, default_cache, sweep
+from chainrule.backends.llvm.cache import Cache, cache_folder, default_cache, sweep, sweep_if_due
 
 
 def test_what_was_put_is_found_under_its_key_only(tmp_path: Path) -> None:
@@ -99,6 +99,16 @@ def test_clear_and_sweep_remove_files(tmp_path: Path) -> None:
     assert sweep(cache, 2500) == 3 and new.exists() and not old.exists()
     assert [cache.get(str(i)) is not None for i in range(4)] == [False, False, True, True]
     assert cache.clear() == 3 and cache.entries() == []
+
+
+def test_a_sweep_is_due_once_an_hour(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    for due in (True, False, True):
+        cache.put("a", bytes(1000))
+        assert sweep_if_due(cache, 500) == due
+        if not due:
+            os.utime(tmp_path / "swept", (time.time() - 7200,) * 2)
+    assert cache.get("a") is None and sweep_if_due(Cache(None), 0) == 0 and sweep_if_due(Cache(tmp_path / "no"), 0) == 0
 
 
 def test_writers_at_once_leave_a_whole_entry(tmp_path: Path) -> None:
