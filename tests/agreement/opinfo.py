@@ -187,7 +187,7 @@ OURS: Mapping[str, Function] = {
 
 REFUSED: Mapping[str, str] = {  # what we say to the samples that PyTorch takes and we do not
     **opinfo_more.REFUSED,
-    **{f"nn.functional.avg_pool{rank}d": "does not have . or . numbers" for rank in (2, 3)},  # (1,) for both axes
+    **{f"nn.functional.avg_pool{rank}d": "does not have .* numbers" for rank in (2, 3)},  # () and (1,)
     "cat": "axis 1 is out of range for 1 axes",  # an empty vector among matrices
     "einsum": "the result leaves the axes of the ellipsis out",
     "expand": "-1 is not a size",
