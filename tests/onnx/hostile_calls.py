@@ -90,7 +90,8 @@ def body(nodes: Sequence[onnx.NodeProto], inputs: Sequence[str], outputs: Sequen
 def looped(count: Array | None, nodes: Sequence[onnx.NodeProto], going: str, carried: str = "h") -> Case:
     """A Loop on x that keeps h."""
     made = body(nodes, ["i", "c", "h"], [going, carried])
-    weights = {"yes": np.asarray(True), "half": np.float32([0.5])} | ({} if count is None else {"count": count})
+    weights: dict[str, Array] = {"yes": np.asarray(True), "half": np.float32([0.5]), "last": np.int64([-LEAST - 1])}
+    weights |= {} if count is None else {"count": count}
     loop = node("Loop", ["" if count is None else "count", "yes", "x"], ["y"], body=made)
     content = model([loop], {"x": [1]}, ["y"], weights, 18).SerializeToString()
     return Case(lambda folder: content)
@@ -124,6 +125,8 @@ REPEATS: dict[str, Case] = {
     "a loop of 2^40 rounds": looped(np.asarray(np.int64(1 << 40)), [ADDED, node("Identity", ["c"], ["d"])], "d", "t"),
     "a loop of rounds below nothing": looped(np.asarray(np.int64(LEAST)), [ADDED, node("Identity", ["c"], ["d"])], "d",
                                              "t"),
+    "a loop whose condition is its own": looped(None, [ADDED, node("Or", ["c", "c"], ["d"])], "d", "t"),
+    "a loop to the last number": looped(None, [ADDED, node("Less", ["i", "last"], ["d"])], "d", "t"),
     "loops in loops that double": unrolled(2),
     "branches in branches that tell sizes": nested(24, node("NonZero", ["x"], ["z"])),
     "branches in branches that do not fit": nested(24, node("Neg", ["x"], ["z"])),

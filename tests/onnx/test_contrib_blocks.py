@@ -92,7 +92,7 @@ def as_floats(node: Node) -> Node:
     return Node("LSTM", inputs, node.attributes, node.outputs, (1, 2), domain="")
 
 
-@pytest.mark.parametrize("node", layers(), ids=lambda n: n.label)
+@pytest.mark.parametrize("node", list(layers()), ids=lambda n: n.label)
 def test_a_layer_of_bytes_is_the_layer_of_its_weights_as_floats(node: Node) -> None:
     found = ours(*model_of(node), "llvm")
     for got, exact, rounded in zip(found, theirs(*model_of(as_floats(node))), theirs(*model_of(node)), strict=True):

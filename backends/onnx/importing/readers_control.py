@@ -22,6 +22,7 @@ from chainrule.ir.types import TensorType, bool_, i64
 from chainrule.ops.basic import Constant, constant, size_of
 from chainrule.ops.compare import logical_and, lt
 from chainrule.ops.control import cond, one_captured, scan, while_
+from chainrule.ops.declared import within
 from chainrule.ops.elementwise import Cast, add, maximum, where
 from chainrule.ops.indexing import gather
 from chainrule.ops.ranges import iota
@@ -29,6 +30,7 @@ from chainrule.ops.shaping import concat, flip, reshape, stack, transpose
 
 MOST_UNROLLED = 64
 ENDLESS = 1 << 31  # a bound from here on means that there is none
+MOST_ROUNDS = 1 << 24  # of a loop without a bound; more of them end in an error, as nothing else may end them
 
 
 def branch(given: Given) -> Read:
@@ -174,11 +176,15 @@ def _tested(given: Given, body: Body, trips: Dim | None, init: Sequence[Entry], 
     number, going, *rest = body.graph.inputs
     asked, *after = body.graph.outputs
     bound = new_input("bound", TensorType(i64, ()))
-    test = going if count is None else logical_and(going, lt(number, bound))
+    most = constant(np.int64(MOST_ROUNDS + 1)) if count is None else bound
+    test = going if trips is not None else logical_and(going, lt(number, most))  # what is tested stays in the loop
     extra = [] if count is None else [reshape(count, ())]
     places = [] if count is None else [bound]
     inputs = (number, going, *rest, *places)
-    step = (add(number, constant(np.int64(1))), _flag(asked), *after)
+    following = add(number, constant(np.int64(1)))
+    if trips is None and count is None:
+        following = within(following, 0, MOST_ROUNDS, "rounds of a Loop without a count")
+    step = (following, _flag(asked), *after)
     begin = [constant(np.int64(0)), first, *(e.value() for e in init)]
     after_all = Graph(body.graph.name, inputs, step, sizes=body.graph.sizes)
     found = while_(Graph("test", inputs, (test,)), after_all, begin, [*body.captured, *extra], trips)
