@@ -73,8 +73,8 @@ def quantize(given: Given) -> Read:
     precision = given.whole("precision", 0)
     if precision:
         x, scale = el.cast(x, dtype_of(precision)), el.cast(scale, dtype_of(precision))
-    wide = x if not x.dtype.is_int else el.cast(x, f32)
-    return quantised(wide, scale, zero, dtype, bits)
+    wide, step = (el.cast(v, f32) if v.dtype.is_int else v for v in (x, scale))
+    return quantised(wide, step, zero, dtype, bits)
 
 
 def dequantize(given: Given) -> Read:

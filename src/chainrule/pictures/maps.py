@@ -21,12 +21,12 @@ class Panel:
 
 
 def image_panels(title: str, panels: Sequence[Panel], columns: int = 12) -> str:
-    """The panels one below the other as SVG, at most `columns` images of each."""
+    """The panels one below the other as SVG, the first `columns` images of each."""
     body = [svg.text(MARGIN, 30, title, size=15, weight="600")]
     y, widest = 50.0, 0
     for panel in panels:
         shown = panel.images[:columns]
-        more = f"  (first {len(shown)} of {len(panel.images)})" if len(shown) < len(panel.images) else ""
+        more = f"  ({len(shown)} of {len(panel.images)})" if len(shown) < len(panel.images) else ""
         body.append(svg.text(MARGIN, y + 10, panel.caption + more))
         y += 20
         for i, image in enumerate(shown):
