@@ -417,7 +417,14 @@ together:
   %may.rest = icmp eq i64 %steady, 0
   %counts = and i1 %slept, %may.rest
   %judged = and i1 %counts, %plain
-  br i1 %judged, label %judge, label %done
+  br i1 %judged, label %judge, label %unjudged
+unjudged:
+  %calm = xor i1 %slept, true
+  %awake = and i1 %calm, %plain
+  br i1 %awake, label %forget, label %done
+forget:
+  call void @ran_awake(ptr %frame)
+  ret i64 %result
 judge:
   %ns = sub i64 %to, %from
   call void @ran_with_sleep(ptr %frame, i64 %ns)

@@ -4,8 +4,9 @@ On a busy machine a thread may get no core for milliseconds, and all the others 
 The driver sees that a thread had to sleep at a barrier (as after an uneven split, so this alone says little) and then
 compares two times that it took itself: of this run on several threads, and of the same frame on one. After two runs in
 turn that were slower together by more than a quarter (the least time alone has no bad luck in it), the next calls go
-alone, 8 of them, then 16, and so on to 1024 while nothing changes; one run together that is not slower ends it. Results
-have the same bits either way. A child of fork() begins anew.
+alone, 8 of them, then 16, and so on to 1024 while nothing changes; one run together that is not slower ends it, and one
+in which nobody slept takes half of the count away: the first run after a pause is slow, since its workers sleep, and
+says nothing of those that follow. Results have the same bits either way. A child of fork() begins anew.
 
 A frame's time alone is the least of those measured: the first call after a sleep measures it, one in 256 sleeps again.
 A run without a sleep costs two looks at the clock.
@@ -83,7 +84,18 @@ rest:
 }}
 """
 
+# void (frame): after a run on several threads in which none slept.
+_AWAKE = f"""
+define internal void @ran_awake(ptr %frame) nounwind {{
+{_word("slower.at", "slower")}
+  %slower = load i64, ptr %slower.at
+  %half = lshr i64 %slower, 1
+  store i64 %half, ptr %slower.at
+  ret void
+}}
+"""
+
 
 def strain_text() -> str:
-    """@ran_alone and @ran_with_sleep, which @run calls with what it measured."""
-    return _ALONE + _SLEPT
+    """@ran_alone, @ran_with_sleep and @ran_awake, which @run calls with what it measured."""
+    return _ALONE + _SLEPT + _AWAKE

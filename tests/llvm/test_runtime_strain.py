@@ -9,8 +9,10 @@ from collections.abc import Callable
 import pytest
 
 from chainrule.backends.llvm.runtime import Call, Frame
+from chainrule.backends.llvm.runtime_driver import FRAME_FIELDS
 from chainrule.backends.llvm.runtime_native import native
 from chainrule.backends.llvm.runtime_strain import FIRST_REST, PATIENCE
+from tests.llvm.runtime_kernels import call, kernels
 
 EXTENT = 2
 KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
@@ -50,6 +52,18 @@ def test_a_frame_that_threads_slow_down_goes_alone_longer_and_longer() -> None:
 def test_a_frame_with_an_uneven_split_stays_on_its_threads() -> None:
     found = ways(40, together=lambda lo: time.sleep(0.02 if lo else 0), alone=lambda: time.sleep(0.5))
     assert found == "TA" + "T" * 38
+
+
+def test_a_run_in_which_nobody_slept_takes_half_of_the_count_away() -> None:
+    """Else slow runs far from each other add up: the first run after each pause is one, as its workers sleep."""
+    frame = Frame([call("spin", EXTENT, sizes=(100,))], 0, {}, [], [], None, 2, keep_alive=kernels())
+    slower, rest, seen = FRAME_FIELDS.index("slower"), FRAME_FIELDS.index("alone_calls"), set[int]()
+    until = time.monotonic() + 30.0  # on a busy machine nearly every run has a sleep
+    while 32 not in seen and time.monotonic() < until:
+        frame._words[slower], frame._words[rest] = 64, 0
+        assert frame.run([]) == 0
+        seen.add(int(frame._words[slower]))
+    assert 32 in seen and seen <= {32, 64, 65, 0}
 
 
 def test_a_steady_frame_stays_on_its_threads() -> None:
