@@ -6,8 +6,10 @@ They are part of safe_forms, which says what such rules promise.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from chainrule.ir.graph import Value, build, rebuild
+from chainrule.ir.op import Op
 from chainrule.ops.activations_smooth import LogSigmoid, Softplus
 from chainrule.ops.arithmetic import Reciprocal, Square
 from chainrule.ops.basic import scalar_like
@@ -36,20 +38,23 @@ POWER, CHANCE, SHARES = Any("power"), Any("chance"), Any("shares")
 MOVES = (Reshape, Transpose, Slice, Flip, Expand, Gather, GatherND, TakeAlongAxis)  # results are elements of input 0
 
 
-def _power_of(m: Match) -> str:
-    if not isinstance(m["power"].op, Exp):
-        return f"{m['power'].op.mnemonic} is not an exponential"
-    return "" if m["power"].type == m.root.type else f"the result {m.root.type} is not of the type of x"
+def _made_by(name: str, kind: type[Op], what: str, typed: bool = True) -> Callable[[Match], str]:
+    """A condition: what is captured as `name` is such an op; typed: and of the result's type."""
+
+    def refusal(m: Match) -> str:
+        if not isinstance(m[name].op, kind):
+            return f"{m[name].op.mnemonic} is not {what}"
+        return "" if not typed or m[name].type == m.root.type else f"the result {m.root.type} is not of the type of x"
+
+    return refusal
+
+
+_power_of, _is_power = (_made_by("power", Exp, "an exponential", typed) for typed in (True, False))
+_chance_of = _made_by("chance", Sigmoid, "a sigmoid")
 
 
 def _exponent(m: Match) -> Value:
     return m["power"].inputs[0]
-
-
-def _chance_of(m: Match) -> str:
-    if not isinstance(m["chance"].op, Sigmoid):
-        return f"{m['chance'].op.mnemonic} is not a sigmoid"
-    return "" if m["chance"].type == m.root.type else f"the result {m.root.type} is not of the type of x"
 
 
 def _logit(m: Match) -> Value:
@@ -156,10 +161,6 @@ def _log_softmax(m: Match) -> Value:
 
 def _over_one_axis(m: Match) -> str:
     return same_type(m) or ("" if _one_axis(m["total"]) is not None else "the sum is not over one axis that is kept")
-
-
-def _is_power(m: Match) -> str:
-    return "" if isinstance(m["power"].op, Exp) else f"{m['power'].op.mnemonic} is not an exponential"
 
 
 def _log_sum(m: Match) -> Value:

@@ -44,8 +44,8 @@ def for_any_size(region: Region) -> AnySize | None:
         body = on_inputs(region.body, inputs)
     except ChainruleError:  # an op with a shape of its own
         return None
-    for now, before in zip(body.outputs, region.body.outputs, strict=True):
-        if tuple(dim_substitute(d, sizes) for d in now.shape) != before.shape:
+    for made, given in zip(body.outputs, region.body.outputs, strict=True):
+        if tuple(dim_substitute(d, sizes) for d in made.shape) != given.shape:
             return None
     return AnySize(region_around(region.node, body), sizes) if sizes else None
 

@@ -1,9 +1,8 @@
 """Compiled objects on disk, found again by everything that they depend on, and never trusted.
 
 An entry is one file: a magic line, the SHA-256 of the rest, the full key (text, compared byte for byte), the object.
-The
-folder is the user's own (mode 0700). A file that is torn, foreign or changed counts as absent and is recomputed. Writes
-go to a temporary file that replaces the entry at once. CHAINRULE_CACHE_DIR moves the folder; CHAINRULE_NO_CACHE
+The folder is the user's own (mode 0700). A file that is torn, foreign or changed counts as absent and is recomputed.
+Writes go to a temporary file that replaces the entry at once. CHAINRULE_CACHE_DIR moves the folder; CHAINRULE_NO_CACHE
 turns it off.
 """
 
@@ -156,7 +155,7 @@ def _write(path: Path, raw: bytes) -> bool:
 
 
 def sweep_if_due(cache: Cache, max_bytes: int) -> int:
-    """`sweep`, unless there was one within the last hour: it looks at every file, which takes a second for 100,000."""
+    """`sweep`, unless there was one within the last hour: it looks at every file, which took 10 s for 227,000."""
     if cache.folder is None:
         return 0
     stamp = cache.folder / _SWEPT

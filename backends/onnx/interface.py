@@ -10,7 +10,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, checker, defs, helper
 from onnx.backend.base import Backend, BackendRep, namedtupledict
 
-from chainrule.backends.onnx.importing import Form, Known, import_model
+from chainrule.backends.onnx.importing import Known, Nesting, import_model
 from chainrule.backends.onnx.node import Undecided
 from chainrule.backends.reference import ReferenceExecutable
 from chainrule.errors import ArgumentError, ChainruleError
@@ -111,7 +111,7 @@ class _Program:
     """A program with how its outputs hold those of the model."""
 
     runs: Runs
-    outputs: tuple[Form, ...]
+    outputs: tuple[Nesting, ...]
 
     def run(self, arrays: Sequence[Array]) -> list[Array | list[Array] | None]:
         """The model's outputs."""

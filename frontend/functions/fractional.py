@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from chainrule.errors import ArgumentError, NotSupported, ShapeError
@@ -60,8 +61,7 @@ def fractional_max_pool3d_with_indices(
 def output_sizes(rank: int, image: Sequence[int], size: Ints | None, ratio: Ratios | None) -> list[int]:
     """The output's size along each axis. Raises ArgumentError unless just one of size and ratio is given and fits."""
     what = f"fractional_max_pool{rank}d"
-    if (size is None) == (ratio is None):
-        raise error(ArgumentError, f"{what}: give either output_size or output_ratio", help="output_ratio=0.7, say")
+    expect_one(what, size, ratio)
     if size is not None:
         return _each(what, rank, size)
     assert ratio is not None
@@ -69,6 +69,12 @@ def output_sizes(rank: int, image: Sequence[int], size: Ints | None, ratio: Rati
     if len(shares) != rank or not all(0 < share < 1 for share in shares):
         raise error(ArgumentError, f"{what}: output_ratio={ratio}", help=f"a number between 0 and 1, or {rank} of them")
     return [int(have * share) for have, share in zip(image, shares, strict=True)]
+
+
+def expect_one(what: str, size: Ints | None, ratio: Ratios | None) -> None:
+    """Raises ArgumentError unless just one of output_size and output_ratio is given."""
+    if (size is None) == (ratio is None):
+        raise error(ArgumentError, f"{what}: give either output_size or output_ratio", help="output_ratio=0.7, say")
 
 
 def _pool(rank: int, x: Operand, kernel_size: Ints, size: Ints | None, ratio: Ratios | None,
@@ -105,10 +111,7 @@ def _places(x: Value, samples: Value, image: Sequence[int], goals: Sequence[int]
         spread[axis], spread[rank + axis] = goal, size
         at = add(reshape(starts, (*lead, goal, 1)), reshape(iota((size,)), (1, 1, 1, size)))
         total = add(mul(total, constant(have, i64)), reshape(at, (*lead, *spread)))
-    count = 1
-    for size in window:
-        count *= size
-    return reshape(total, (*lead, *goals, count))
+    return reshape(total, (*lead, *goals, math.prod(window)))
 
 
 def _starts(sample: Value, have: int, goal: int, size: int) -> Value:

@@ -189,13 +189,10 @@ class FractionalMaxPool(Module):
     """
 
     pools: tuple[Callable[..., Tensor | tuple[Tensor, Tensor]], ...]
-    rank = 0
 
     def __init__(self, kernel_size: Ints, output_size: Ints | None = None, output_ratio: Ratios | None = None,
                  return_indices: bool = False, _random_samples: object = None) -> None:  # fmt: skip
-        if (output_size is None) == (output_ratio is None):
-            raise error(ArgumentError, f"{type(self).__name__}: give either output_size or output_ratio",
-                        help="output_ratio=0.7, say")  # fmt: skip
+        fractional.expect_one(type(self).__name__, output_size, output_ratio)
         self.kernel_size, self.output_size, self.output_ratio = kernel_size, output_size, output_ratio
         self.return_indices = return_indices
         self._random_samples = None if _random_samples is None else Buffer(_random_samples)
@@ -212,14 +209,12 @@ class FractionalMaxPool2d(FractionalMaxPool):
     """Fractional max pool of x [N, C, H, W]. Source: Graham, arXiv:1412.6071."""
 
     pools = (fractional.fractional_max_pool2d, fractional.fractional_max_pool2d_with_indices)
-    rank = 2
 
 
 class FractionalMaxPool3d(FractionalMaxPool):
     """Fractional max pool of x [N, C, D, H, W]. Source: Graham, arXiv:1412.6071."""
 
     pools = (fractional.fractional_max_pool3d, fractional.fractional_max_pool3d_with_indices)
-    rank = 3
 
 
 class LPPool(Module):

@@ -50,7 +50,7 @@ class RNNBase(Module):
             inner = input_size if layer == 0 else sides * width
             shapes = {"weight_ih": (gates, inner), "weight_hh": (gates, width), "weight_hr": (proj_size, hidden_size)}
             for name in [name for side in range(sides) for name in _weight_names(layer, side, bias, bool(proj_size))]:
-                setattr(self, name, empty_parameter(*shapes.get(name[:9], (gates,)), dtype=dtype))
+                setattr(self, name, empty_parameter(*shapes.get(name.partition("_l")[0], (gates,)), dtype=dtype))
         _start(self, hidden_size)
 
     def forward(self, input: Operand, hx: Any = None, lengths: Operand | None = None) -> Any:

@@ -28,7 +28,7 @@ from chainrule.passes.over_minibatches import over_minibatches
 
 if TYPE_CHECKING:
     from chainrule.backends.onnx.export import ModelProto
-    from chainrule.backends.onnx.importing import Form, Known
+    from chainrule.backends.onnx.importing import Known, Nesting
     from chainrule.frontend.training import StepGraph
 
 # Of symbolic axes, until the model takes them: small ones may be below a window, a second of sound is 16,000 numbers.
@@ -135,7 +135,7 @@ def _stated(given: Stated) -> Known:
     return given
 
 
-def _structure(form: Form) -> Structure:
+def _structure(form: Nesting) -> Structure:
     """How a value of the model is nested in calls."""
     return NOTHING if form.absent else LEAF if form.many is None else rows(form.many)
 

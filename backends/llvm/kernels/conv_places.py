@@ -2,8 +2,8 @@
 
 A row of known length is cut into tiles of one height, chosen so that few pixels are made twice. Where the length is a
 name, no height suits all: then the pixels of an iteration are counted through from row to row, and only its last tile
-may hold pixels that are made twice. That costs a division for each pixel; where the
-depth is too short for that, a row is counted alone.
+may hold pixels that are made twice. That costs a division for each pixel; where the depth is too short for that, a row
+is counted alone.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ stack, where two of them stay until a later row of the result needs another, and
 that becomes 2, 4 or 8 times as long is stretched by shuffles (its weights are the same for every element), any other
 one by gathers at positions that are computed once for a block of rows, in float64 as the op's meaning has them.
 
-16M f32 made of 4M (Zen 5, one core): nearest 53 GB/s, of 55 that memory takes where four fifths are
-written; bilinear 40.
+16M f32 made of 4M (Zen 5, one core): nearest 53 GB/s, of 55 that memory takes where four fifths are written; bilinear
+40.
 """
 
 from __future__ import annotations

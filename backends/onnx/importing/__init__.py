@@ -14,6 +14,6 @@ To read one more op, give it a form or a function in the table READERS of its fa
 """
 
 from chainrule.backends.onnx.importing.model import Imported, Known, Weight, import_model
-from chainrule.backends.onnx.importing.sequences import Form
+from chainrule.backends.onnx.importing.sequences import Nesting
 
-__all__ = ["Form", "Imported", "Known", "Weight", "import_model"]
+__all__ = ["Nesting", "Imported", "Known", "Weight", "import_model"]

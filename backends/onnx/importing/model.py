@@ -20,7 +20,7 @@ from chainrule.backends.onnx.importing.functions import Functions
 from chainrule.backends.onnx.importing.narrow import narrow_bits
 from chainrule.backends.onnx.importing.refusal import opset_of, refuse_ir_version, refuse_unread
 from chainrule.backends.onnx.importing.scope import Scope
-from chainrule.backends.onnx.importing.sequences import TENSOR, Absent, Form, Listed, Part
+from chainrule.backends.onnx.importing.sequences import TENSOR, Absent, Listed, Nesting, Part
 from chainrule.backends.onnx.importing.walk import Walker
 from chainrule.backends.onnx.node import Entry, Store
 from chainrule.errors import ArgumentError, ChainruleError, ModelError, NotSupported
@@ -59,8 +59,8 @@ class Imported:
     graph: Graph
     weights: tuple[Weight, ...]
     metadata: Mapping[str, str]
-    inputs: tuple[tuple[str, Form], ...]
-    outputs: tuple[Form, ...]
+    inputs: tuple[tuple[str, Nesting], ...]
+    outputs: tuple[Nesting, ...]
     opset: int | None = None
     ir_version: int | None = None
 
@@ -139,8 +139,8 @@ class _Importer:
         self.weights: dict[str, Weight] = {}
         self.symbols: dict[str, str] = {}
         self.same = same
-        self.given: list[tuple[str, Form]] = []
-        self.made: list[Form] = []
+        self.given: list[tuple[str, Nesting]] = []
+        self.made: list[Nesting] = []
 
     def imported(self) -> Read:
         """The graph and its weights."""
@@ -175,11 +175,11 @@ class _Importer:
             if role in ("param", "state") and name in self.entries:
                 self.entries[name].value(role)
 
-    def _input(self, name: str, type: TypeProto) -> tuple[Entry, Form]:
+    def _input(self, name: str, type: TypeProto) -> tuple[Entry, Nesting]:
         """An input of the model: a tensor, the elements of a sequence, or an optional of these or of nothing."""
         if type.HasField("optional_type"):
             if name in self.known and self.known[name] is None:
-                return Absent(), Form(absent=True)
+                return Absent(), Nesting(absent=True)
             type = type.optional_type.elem_type
         if type.HasField("sequence_type"):
             return self._sequence(name, type.sequence_type.elem_type)
@@ -187,7 +187,7 @@ class _Importer:
         self.inputs.append(value)
         return self._tensor(name, value), TENSOR
 
-    def _sequence(self, name: str, element: TypeProto) -> tuple[Entry, Form]:
+    def _sequence(self, name: str, element: TypeProto) -> tuple[Entry, Nesting]:
         """A sequence of as many elements as are stated, of the types that they have."""
         stated = self.known.get(name)
         if not isinstance(stated, list | tuple):
@@ -200,7 +200,7 @@ class _Importer:
             raise ArgumentError(f"{self.label}: the elements of the input {name} are {dtype}, {wrong} is stated")
         values = [new_input(f"{name}.{i}", t) for i, t in enumerate(types)]
         self.inputs += values
-        return Listed([Part(Entry(v, None, dtype)) for v in values], dtype), Form((False,) * len(values))
+        return Listed([Part(Entry(v, None, dtype)) for v in values], dtype), Nesting((False,) * len(values))
 
     def _tensor(self, name: str, value: Value) -> Entry:
         """An input that is a tensor: data, or numbers that are stated."""
@@ -304,12 +304,12 @@ class _Importer:
         return [(name, value) for name, value in outputs if name not in states], updates
 
 
-def _held(entry: Entry) -> tuple[list[Value], Form]:
+def _held(entry: Entry) -> tuple[list[Value], Nesting]:
     """The tensors that an output is held in."""
     if isinstance(entry, Absent):
-        return [], Form(absent=True)
+        return [], Nesting(absent=True)
     if isinstance(entry, Listed):
-        return [part.entry.value() for part in entry.parts], Form(tuple(part.many for part in entry.parts))
+        return [part.entry.value() for part in entry.parts], Nesting(tuple(part.many for part in entry.parts))
     return [entry.value()], TENSOR
 
 

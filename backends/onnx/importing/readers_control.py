@@ -176,13 +176,13 @@ def _tested(given: Given, body: Body, trips: Dim | None, init: Sequence[Entry], 
     number, going, *rest = body.graph.inputs
     asked, *after = body.graph.outputs
     bound = new_input("bound", TensorType(i64, ()))
-    most = constant(np.int64(MOST_ROUNDS + 1)) if count is None else bound
-    test = going if trips is not None else logical_and(going, lt(number, most))  # what is tested stays in the loop
+    endless, most = trips is None and count is None, constant(np.int64(MOST_ROUNDS + 1))
+    test = going if trips is not None else logical_and(going, lt(number, most if endless else bound))
     extra = [] if count is None else [reshape(count, ())]
     places = [] if count is None else [bound]
     inputs = (number, going, *rest, *places)
     following = add(number, constant(np.int64(1)))
-    if trips is None and count is None:
+    if endless:  # the test reads the number, so that it stays in the loop, and this check with it
         following = within(following, 0, MOST_ROUNDS, "rounds of a Loop without a count")
     step = (following, _flag(asked), *after)
     begin = [constant(np.int64(0)), first, *(e.value() for e in init)]

@@ -22,7 +22,7 @@ from chainrule.ops.indexing import gather
 
 
 @dataclass(frozen=True)
-class Form:
+class Nesting:
     """How an input or an output of a model is held in tensors: as one, as a sequence of them, or not at all.
 
     many: of each part of a sequence whether it is as many elements as the first axis is long; None for a tensor.
@@ -41,7 +41,7 @@ class Form:
         return [np.asarray(row) for part, many in parts for row in (part if many else [part])]
 
 
-TENSOR = Form()
+TENSOR = Nesting()
 
 
 class Absent(Entry):

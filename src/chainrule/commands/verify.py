@@ -13,7 +13,8 @@ from chainrule.commands.model_argument import Loaded, add_model_arguments, load,
 from chainrule.commands.peer import onnxruntime_of
 from chainrule.ir.graph import Value
 from chainrule.ir.types import BY_NAME
-from chainrule.ops.tolerance import UNIT
+from chainrule.ops.tolerance import OTHER_FRAMEWORK, UNIT, models_agree, sigmoids_agree
+from chainrule.ops.transcendental import Sigmoid
 from chainrule.passes.check import ROUNDED_UNITS, agree, largest_difference
 
 BACKENDS = ("reference", "llvm", "onnxruntime")
@@ -38,7 +39,6 @@ def run(arguments: argparse.Namespace) -> int:
     """
     import chainrule as cr
     from chainrule.backends import reference
-    from chainrule.ops.tolerance import OTHER_FRAMEWORK
 
     loaded = load(arguments)
     inputs = read_inputs(loaded, arguments.input, arguments.seed)
@@ -99,9 +99,6 @@ def _mixed(loaded: Loaded, inputs: list[np.ndarray], precise: Sequence[np.ndarra
 
 def _agree(value: Value, y: np.ndarray, exact: np.ndarray) -> bool:
     """Whether what a backend makes of a value is within the bound; of a sigmoid also by what it takes."""
-    from chainrule.ops.tolerance import models_agree, sigmoids_agree
-    from chainrule.ops.transcendental import Sigmoid
-
     return models_agree(y, exact).ok or (isinstance(value.op, Sigmoid) and sigmoids_agree(y, exact).ok)
 
 
@@ -133,6 +130,7 @@ def first_difference(loaded: Loaded, inputs: list[np.ndarray], backend: str = "l
     from chainrule.backends import reference
     from chainrule.compiler import Options, make_program
     from chainrule.ir.types import TensorType
+
     graph = loaded.traced.graph.replace(updates=())
     nodes = [n for n in graph.nodes if n.inputs and isinstance(n.type, TensorType)]
     weights = [source.data for _, source in loaded.traced.sources]
